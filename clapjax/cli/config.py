@@ -1,0 +1,100 @@
+"""From a config file and overrides on the command line to an `Experiment`."""
+
+import argparse
+import difflib
+import os
+from pathlib import Path
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from clapjax.experiment import Experiment, from_dict, to_dict
+
+
+def base_config() -> ConfigDict:
+    """Every key with its default; a config file sets what differs."""
+    return ConfigDict(_tuples(to_dict(Experiment())))
+
+
+def shrink(config: ConfigDict) -> None:
+    """Makes any config a smoke run of seconds on a CPU: small model, few samples, few steps."""
+    small = base_config().model
+    config.model = small
+    config.model.htsat.update(embed_dim=16, depths=(2, 2), heads=(1, 2), conv_stem=(8, 8, 16))
+    config.model.text.update(hidden_size=32, layers=1, heads=2, intermediate_size=64)
+    config.model.projection_size = 32
+    config.batch_size = 8
+    config.steps = 4
+    config.log_every = 2
+    config.checkpoint_every = 2
+    config.source.sounds_per_fold = 2
+    config.source.sounds_seconds = 3.0
+    config.synthesis.update(train_mixtures=16, test_mixtures=8, crops_per_recording=1)
+
+
+def _tuples(value):
+    """Lists to tuples, which ConfigDict lets the command line replace by any other."""
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    return tuple(value) if isinstance(value, list) else value
+
+
+def add_config_argument(parser: argparse.ArgumentParser) -> None:
+    """--config FILE[:ARG], and --config.FIELD=VALUE for any field."""
+    parser.add_argument(
+        "--config",
+        required=True,
+        metavar="FILE[:ARG]",
+        help="config file; any of its fields can be set with --config.FIELD=VALUE",
+    )
+
+
+def load_config(name: str, overrides: list[str]) -> Experiment:
+    """Reads a config file and applies the overrides.
+
+    Args:
+      name: path of a config file, with an argument for its get_config behind a colon.
+      overrides: strings "--config.FIELD=VALUE".
+
+    Raises:
+      ValueError: no such file, an unknown field (the closest is named), or a bad value.
+    """
+    file, colon, argument = name.partition(":")
+    path = find_config(file)
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values)
+    known = _paths(base_config().to_dict())
+    for item in overrides:
+        field, equals, _ = item.removeprefix("--config.").partition("=")
+        if field not in known:
+            close = difflib.get_close_matches(field, known, n=1)
+            hint = f"; did you mean --config.{close[0]}?" if close else ""
+            raise ValueError(f"no config field {field!r}{hint}")
+        if not equals:
+            raise ValueError(f"{item}: write --config.{field}=VALUE")
+    try:
+        values(["clapjax", f"--config={path}{colon}{argument}", *overrides])
+        config = values.config
+    except (flags.Error, AttributeError, TypeError, KeyError) as error:
+        raise ValueError(f"{name}: {error}") from error
+    return from_dict(Experiment, config.to_dict())
+
+
+def find_config(file: str) -> Path:
+    """A config by path; the ones that come with clapjax are also found from elsewhere.
+
+    Raises:
+      ValueError: no such file.
+    """
+    package = Path(__file__).resolve().parents[1]
+    for path in (Path(file), package.parent / file, package / file):
+        if path.is_file():
+            return path
+    raise ValueError(f"{file}: no such config file (looked in {os.getcwd()} and beside clapjax)")
+
+
+def _paths(tree: dict, prefix: str = "") -> list[str]:
+    paths = []
+    for key, value in tree.items():
+        paths += _paths(value, f"{prefix}{key}.") if isinstance(value, dict) else [prefix + key]
+    return paths

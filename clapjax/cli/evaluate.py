@@ -1,0 +1,76 @@
+"""`clapjax eval`."""
+
+import argparse
+from pathlib import Path
+
+from clapjax.cli.config import add_config_argument, load_config
+
+EXAMPLE = "clapjax eval --config configs/demo.py --data_dir data/demo --workdir runs/demo"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """--config F --data_dir D --workdir W."""
+    add_config_argument(parser)
+    parser.add_argument("--data_dir", required=True, help="folder of the records")
+    parser.add_argument("--workdir", required=True, help="folder of the run; reports go here")
+
+
+def run(args: argparse.Namespace, overrides: list[str]) -> int:
+    """Evaluates the newest checkpoint and writes results.json and report.html."""
+    experiment = load_config(args.config, overrides)
+    results = evaluate_workdir(experiment, args.data_dir, args.workdir)
+    print(summary_line(results))
+    print(f"wrote {Path(args.workdir) / 'results.json'} and {Path(args.workdir) / 'report.html'}")
+    return 0
+
+
+def evaluate_workdir(experiment, data_dir: str, workdir: str, comparison=None) -> dict:
+    """Evaluates a workdir's newest checkpoint, writes results.json and report.html."""
+    import numpy as np
+
+    from clapjax.api import load
+    from clapjax.audio.mel import log_mel
+    from clapjax.evaluation.report import write_report, write_results
+    from clapjax.evaluation.tasks import evaluate
+    from clapjax.experiment import load_experiment, to_dict
+    from clapjax.training.log import read_log
+
+    model = load(workdir)
+    evaluation = evaluate(model, data_dir, experiment.evaluation)
+    examples = []
+    for shown in evaluation.examples:
+        samples = shown["samples"]
+        mel = np.asarray(log_mel(samples[None], model.config.audio)[0])  # (F, M)
+        seconds = samples.size / shown["sample_rate"]
+        kept = {key: shown[key] for key in ("title", "caption", "score", "right_order")}
+        examples.append({**kept, "log_mel": mel, "seconds": seconds})
+    write_results(Path(workdir) / "results.json", evaluation.results)
+    write_report(
+        Path(workdir) / "report.html",
+        title=f"clapjax: {Path(workdir).name}",
+        results=evaluation.results,
+        curves=read_log(workdir),
+        margins=evaluation.margins,
+        similarity=evaluation.similarity,
+        confusion=evaluation.results.get("zero_shot", {}).get("confusion"),
+        class_names=evaluation.class_names,
+        examples=examples,
+        config=to_dict(load_experiment(workdir)),
+        comparison=comparison,
+    )
+    return evaluation.results
+
+
+def summary_line(results: dict) -> str:
+    """The headline numbers on one line, in per cent."""
+    parts = []
+    if scores := results.get("t_classify"):
+        for key, name in (("text_to_audio", "text-to-audio"), ("audio_to_text", "audio-to-text")):
+            if scores[key] is not None:
+                parts.append(f"T-Classify {name} {100 * scores[key]:.1f} %")
+    if scores := results.get("zero_shot"):
+        parts.append(f"zero-shot {100 * scores['accuracy']:.1f} % (n={scores['n']})")
+    if scores := results.get("retrieval"):
+        recall = scores["text_to_audio"]["R@1"]
+        parts.append(f"retrieval text-to-audio R@1 {100 * recall:.1f} %")
+    return ", ".join(parts)

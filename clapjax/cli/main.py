@@ -1,0 +1,47 @@
+"""The command line: `clapjax VERB`, also `python -m clapjax VERB`."""
+
+import argparse
+import importlib
+import sys
+
+# Verb -> (module with add_arguments and run, help line).
+VERBS = {
+    "demo": ("clapjax.cli.demo", "the whole way on the embedded sounds, in minutes"),
+    "records": ("clapjax.cli.records", "build, describe or verify a data set of records"),
+    "train": ("clapjax.cli.train", "train or resume; the same command again continues"),
+    "eval": ("clapjax.cli.evaluate", "run the tasks of a config; results.json and report.html"),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one verb and returns the exit status; bad input is one line on stderr and status 2."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(
+        prog="clapjax", description="Train and serve language-audio (CLAP) models in JAX."
+    )
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for verb, (_, text) in VERBS.items():
+        verbs.add_parser(verb, help=text, add_help=False)
+    verb = parser.parse_args(argv[:1]).verb
+    module = importlib.import_module(VERBS[verb][0])
+    sub = argparse.ArgumentParser(
+        prog=f"clapjax {verb}",
+        description=VERBS[verb][1],
+        epilog=f"example: {module.EXAMPLE}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(sub)
+    try:
+        args, overrides = sub.parse_known_args(argv[1:])
+        stray = [item for item in overrides if not item.startswith("--config.")]
+        if stray or (overrides and not hasattr(args, "config")):
+            sub.error(f"unknown arguments: {' '.join(stray or overrides)}")
+        return module.run(args, overrides)
+    except (ValueError, OSError, FloatingPointError, ImportError) as error:
+        if isinstance(error, ImportError) and error.name is None:
+            raise
+        print(f"clapjax {verb}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"clapjax {verb}: interrupted", file=sys.stderr)
+        return 130

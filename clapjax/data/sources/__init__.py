@@ -1,0 +1,1 @@
+"""Sources of labelled recordings: one file for each published layout."""

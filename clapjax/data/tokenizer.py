@@ -1,0 +1,79 @@
+"""Tokenizers: a Hugging Face one by id or folder, or one trained on the records' captions."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+
+def train_tokenizer(captions: Iterable[str], folder: str | os.PathLike, vocab_size: int) -> None:
+    """Trains a lower-casing byte-level BPE in RoBERTa's layout and saves it as a Hugging Face folder.
+
+    Args:
+      captions: training text; the same text in the same order gives the same tokenizer.
+      folder: where tokenizer.json and its configuration go.
+      vocab_size: upper bound, special tokens and 256 bytes included.
+
+    Raises:
+      ValueError: no captions, or a vocabulary smaller than the bytes.
+    """
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+    from tokenizers.trainers import BpeTrainer
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    captions = list(captions)
+    if not captions:
+        raise ValueError("train_tokenizer: there are no captions")
+    if vocab_size < 256 + len(special):
+        raise ValueError(f"train_tokenizer: vocab_size must be at least {256 + len(special)}")
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=special,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(captions, trainer)
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    names = dict(zip(("bos", "pad", "eos", "unk", "mask"), special, strict=True))
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        cls_token="<s>",
+        sep_token="</s>",
+        **{f"{name}_token": token for name, token in names.items()},
+    ).save_pretrained(folder)
+
+
+def load_tokenizer(name: str | os.PathLike):
+    """A `transformers` tokenizer from a local folder or a hub id.
+
+    Raises:
+      ValueError: there is none of that name, or it cannot pad.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(os.fspath(name))
+    except (OSError, ValueError) as error:
+        where = "folder" if Path(name).is_dir() else "local folder or reachable hub id"
+        raise ValueError(f"tokenizer {name!r} is no {where} with a tokenizer: {error}") from error
+    if tokenizer.pad_token_id is None:
+        raise ValueError(f"tokenizer {name!r} has no padding token")
+    return tokenizer
+
+
+def tokenize(tokenizer, texts: list[str], max_length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Token ids and mask of captions, cut and padded to `max_length`.
+
+    Returns:
+      ((N, L) int32 ids, (N, L) int32 mask).
+    """
+    encoded = tokenizer(
+        texts, padding="max_length", truncation=True, max_length=max_length, return_tensors="np"
+    )
+    return encoded["input_ids"].astype(np.int32), encoded["attention_mask"].astype(np.int32)

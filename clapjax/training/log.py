@@ -1,0 +1,79 @@
+"""Training logs: JSONL, TensorBoard, and a progress bar or plain lines."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+LOG_FILE = "log.jsonl"
+
+
+def read_log(workdir: str | os.PathLike) -> list[dict]:
+    """The rows logged so far, one dict a log step; an unfinished last line is left out."""
+    file = Path(workdir) / LOG_FILE
+    if not file.is_file():
+        return []
+    rows = []
+    for line in file.read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break  # the process was killed while it wrote this line
+    return rows
+
+
+class TrainLog:
+    """Writes scalars of a run; rows beyond `start_step`, of a killed attempt, are dropped first."""
+
+    def __init__(self, workdir: str | os.PathLike, start_step: int, steps: int, batch_size: int):
+        import tensorflow as tf
+        import tqdm
+
+        self._file = Path(workdir) / LOG_FILE
+        kept = [row for row in read_log(workdir) if row["step"] <= start_step]
+        partial = self._file.with_suffix(".partial")
+        partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        os.replace(partial, self._file)
+        self._writer = tf.summary.create_file_writer(str(Path(workdir) / "tensorboard"))
+        self._bar = tqdm.tqdm(
+            total=steps, initial=start_step, unit="step", disable=not sys.stderr.isatty()
+        )
+        self._steps, self._batch_size = steps, batch_size
+        self._last = (start_step, time.perf_counter())
+
+    def advance(self) -> None:
+        """Counts one step on the bar."""
+        self._bar.update()
+
+    def write(self, step: int, scalars: dict[str, float]) -> None:
+        """Logs one row and shows it."""
+        import tensorflow as tf
+
+        now = time.perf_counter()
+        rate = (step - self._last[0]) * self._batch_size / max(1e-9, now - self._last[1])
+        self._last = (step, now)
+        row = {"step": step, **scalars, "clips_per_second": rate}
+        with self._file.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        with self._writer.as_default():
+            for name, value in row.items():
+                if name != "step":
+                    tf.summary.scalar(name, value, step=step)
+        left = (self._steps - step) * self._batch_size / max(1e-9, rate)
+        shown = {name: scalars[name] for name in scalars if name.endswith("loss")}
+        text = ", ".join(f"{name} {value:.4f}" for name, value in shown.items())
+        if self._bar.disable:
+            print(
+                f"step {step}/{self._steps}: {text}, {rate:.1f} clips/s, "
+                f"{left // 60:.0f} min {left % 60:.0f} s left",
+                file=sys.stderr,
+                flush=True,
+            )
+        else:
+            self._bar.set_postfix_str(f"{rate:.1f} clips/s, {text}")
+
+    def close(self) -> None:
+        """Flushes everything."""
+        self._writer.close()
+        self._bar.close()

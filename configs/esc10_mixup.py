@@ -1,0 +1,21 @@
+"""T-CLAP's ESC-mixed-up experiment on ESC-10 (github.com/karolpiczak/ESC-50, 10 of its classes).
+
+    clapjax records build --config configs/esc10_mixup.py --config.source.path=ESC10 --data_dir D
+    clapjax train --config configs/esc10_mixup.py --data_dir D --workdir W
+    clapjax eval --config configs/esc10_mixup.py --data_dir D --workdir W
+
+ESC10 is a folder with meta.csv and audio/. Trains on folds 1-3, evaluates on fold 4.
+Hardware: two CPU cores.
+"""
+
+from clapjax.cli.config import base_config, shrink
+
+
+def get_config(arg: str = ""):
+    """`:runlocal` shrinks everything to a smoke run of seconds."""
+    config = base_config()
+    config.source.kind = "esc50"
+    config.source.path = "data/ESC-10"
+    if arg == "runlocal":
+        shrink(config)
+    return config
