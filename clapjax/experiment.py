@@ -4,7 +4,6 @@ import dataclasses
 import difflib
 import json
 import os
-import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,8 +34,8 @@ def from_dict(cls, values: dict, path: str = ""):
     """Builds the frozen dataclass `cls` from nested dicts; fields left out keep their default.
 
     Raises:
-      ValueError: an unknown field (the message names the closest one), a value of the wrong type, or
-        one that the dataclass refuses.
+      ValueError: an unknown field (the message names the closest one), a value of the wrong type,
+        or one that the dataclass refuses.
     """
     if not isinstance(values, dict):
         raise ValueError(f"config {path or 'root'}: expected a group of fields, not {values!r}")
@@ -61,8 +60,6 @@ def _convert(kind, value, where: str):
             raise ValueError(f"config: {where} must be a list, not {value!r}")
         item = typing.get_args(kind)[0]
         return tuple(_convert(item, part, where) for part in value)
-    if origin is types.UnionType:
-        return value
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
@@ -73,13 +70,17 @@ def _convert(kind, value, where: str):
 def save_experiment(experiment: Experiment, workdir: str | os.PathLike) -> None:
     """Writes the resolved config to the workdir, or checks that the one there is the same.
 
+    A workdir without a checkpoint binds nobody: its config is replaced.
+
     Raises:
       ValueError: the workdir was made with another config; the message shows the difference.
     """
+    from clapjax.training.checkpoint import latest_step  # Orbax takes a second to import
+
     file = Path(workdir) / CONFIG_FILE
     new = to_dict(experiment)
-    if file.is_file():
-        changes = list(_differences(json.loads(file.read_text()), new))
+    if file.is_file() and latest_step(workdir) is not None:
+        changes = list(_differences(_read(file), new))
         if changes:
             raise ValueError(
                 f"{workdir}: was begun with another config: {'; '.join(changes)}. "
@@ -97,11 +98,19 @@ def load_experiment(workdir: str | os.PathLike) -> Experiment:
 
     Raises:
       FileNotFoundError: not a workdir of clapjax.
+      ValueError: its config is damaged, or of another version of clapjax.
     """
     file = Path(workdir) / CONFIG_FILE
     if not file.is_file():
         raise FileNotFoundError(f"{workdir}: no {CONFIG_FILE} here; not a clapjax workdir")
-    return from_dict(Experiment, json.loads(file.read_text()))
+    return from_dict(Experiment, _read(file))
+
+
+def _read(file: Path) -> dict:
+    try:
+        return json.loads(file.read_text())
+    except ValueError as error:
+        raise ValueError(f"{file}: damaged ({error})") from error
 
 
 def _differences(old, new, path: str = ""):

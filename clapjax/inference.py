@@ -15,6 +15,7 @@ from clapjax.models.clap import Clap as ClapModule
 from clapjax.models.clap import compute_dtype, embed_waveform
 from clapjax.models.config import ClapConfig
 
+MAX_CHANNELS = 32  # columns of a (T, channels) array, as in clapjax.audio.files
 TEMPLATE = "This is a sound of {}."
 
 
@@ -51,7 +52,7 @@ class Clap:
 
         Args:
           audio: paths, or arrays (T,) or (T, channels) of float in [-1, 1] or int16; one of them,
-            or a sequence.
+            or a sequence. A single array with more than 32 columns is a batch (N, T).
           sampling_rate: Hz of the arrays; the model's own rate where it is not given.
 
         Returns:
@@ -60,8 +61,11 @@ class Clap:
         Raises:
           AudioError: an input that is missing, broken, empty or of the wrong kind.
         """
-        single = isinstance(audio, str | os.PathLike)
-        if single or (isinstance(audio, np.ndarray) and audio.ndim == 1):
+        if isinstance(audio, np.ndarray):
+            single = audio.ndim < 2 or (audio.ndim == 2 and audio.shape[1] <= MAX_CHANNELS)
+        else:
+            single = isinstance(audio, str | os.PathLike) or not isinstance(audio, Sequence)
+        if single:
             audio = [audio]
         rate = self.config.audio.sample_rate if sampling_rate is None else sampling_rate
         chunks = []
@@ -132,13 +136,13 @@ class Clap:
           For each clip, {label: probability}, most probable first: softmax of the scaled cosines.
 
         Raises:
-          ValueError: no labels, or a template without a place for the label.
+          ValueError: no labels, one of them twice, or a template without a place for the label.
         """
-        if isinstance(labels, str) or not labels:
-            raise ValueError("classify: labels must be a list of class names")
+        if isinstance(labels, str) or not labels or len(set(labels)) != len(labels):
+            raise ValueError("classify: labels must be a list of different class names")
         if "{}" not in template:
             raise ValueError(f"classify: template {template!r} has no {{}}")
-        text = self.embed_text([template.format(label) for label in labels])
+        text = self.embed_text([template.replace("{}", label) for label in labels])
         scale = float(np.exp(np.asarray(self.params["logit_scale_a"])))
         logits = scale * self.similarity(self.embed_audio(audio, sampling_rate), text)
         weights = np.exp(logits - logits.max(axis=1, keepdims=True))

@@ -17,6 +17,12 @@ from clapjax.cli.config import base_config, shrink
 def get_config(arg: str = ""):
     """`:runlocal` shrinks everything to a smoke run of seconds."""
     config = base_config()
+    config.steps = 900
+    config.checkpoint_every = 300
+    config.loss.temporal_weight = 1.0
+    config.source.sounds_per_fold = 12
+    config.synthesis.train_mixtures = 3000
+    config.synthesis.crops_per_recording = 2
     if arg == "runlocal":
         shrink(config)
     return config

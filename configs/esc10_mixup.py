@@ -14,6 +14,10 @@ from clapjax.cli.config import base_config, shrink
 def get_config(arg: str = ""):
     """`:runlocal` shrinks everything to a smoke run of seconds."""
     config = base_config()
+    config.steps = 2000
+    config.log_every = 50
+    config.checkpoint_every = 250
+    config.loss.temporal_weight = 1.0
     config.source.kind = "esc50"
     config.source.path = "data/ESC-10"
     if arg == "runlocal":

@@ -20,7 +20,7 @@ def shrink(config: ConfigDict) -> None:
     """Makes any config a smoke run of seconds on a CPU: small model, few samples, few steps."""
     small = base_config().model
     config.model = small
-    config.model.htsat.update(embed_dim=16, depths=(2, 2), heads=(1, 2), conv_stem=(8, 8, 16))
+    config.model.htsat.update(embed_dim=16, heads=(2,), conv_stem=(8, 8, 8, 16))
     config.model.text.update(hidden_size=32, layers=1, heads=2, intermediate_size=64)
     config.model.projection_size = 32
     config.batch_size = 8
@@ -75,7 +75,7 @@ def load_config(name: str, overrides: list[str]) -> Experiment:
     try:
         values(["clapjax", f"--config={path}{colon}{argument}", *overrides])
         config = values.config
-    except (flags.Error, AttributeError, TypeError, KeyError) as error:
+    except (flags.Error, AttributeError, TypeError, KeyError, NameError, SyntaxError) as error:
         raise ValueError(f"{name}: {error}") from error
     return from_dict(Experiment, config.to_dict())
 

@@ -13,12 +13,15 @@ EXAMPLE = "clapjax records build --config configs/demo.py --data_dir data/demo"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """build --config F --data_dir D; info D; check D."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    build = actions.add_parser("build", help="make a data set")
+    build = actions.add_parser("build", help="make a data set", epilog=f"example: {EXAMPLE}")
     add_config_argument(build)
     build.add_argument("--data_dir", required=True, help="folder of the data set")
-    info = actions.add_parser("info", help="counts, hours, captions and labels")
-    check = actions.add_parser("check", help="read every record and list what is wrong")
-    for action in (info, check):
+    for name, text in (
+        ("info", "counts, hours, captions and labels"),
+        ("check", "read every record and list what is wrong"),
+    ):
+        example = f"example: clapjax records {name} data/demo"
+        action = actions.add_parser(name, help=text, epilog=example)
         action.add_argument("data_dir", help="folder of the data set")
 
 

@@ -19,7 +19,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
     """Trains or resumes."""
-    train_and_evaluate(load_config(args.config, overrides), args.data_dir, args.workdir)
+    from clapjax.training.checkpoint import latest_step
+
+    experiment = load_config(args.config, overrides)
+    done = latest_step(args.workdir) == experiment.steps
+    train_and_evaluate(experiment, args.data_dir, args.workdir)
+    if done:
+        print(f"{args.workdir}: already trained; `clapjax eval` writes its results")
     return 0
 
 

@@ -48,11 +48,12 @@ def train_batches(
       host, hosts: this host's place.
 
     Returns:
-      An iterator of {"audio": (b, clip_samples) int16, "input_ids", "mask", "negative_ids", "negative_mask":
-      (b, max_length) int32, "has_negative": (b,) bool}, b = batch_size / hosts.
+      An iterator of {"audio": (b, clip_samples) int16, "input_ids", "mask", "negative_ids",
+      "negative_mask": (b, max_length) int32, "has_negative": (b,) bool}, b = batch_size / hosts.
 
     Raises:
-      RecordsError: no such data set or split, another format, or another sample rate.
+      RecordsError: no such data set or split, another format, or another sample rate; from the
+        iterator: a damaged shard.
       ValueError: the batch does not divide among the hosts.
     """
     if batch_size % hosts or not 0 <= host < hosts:
@@ -61,11 +62,16 @@ def train_batches(
         data_dir, config, audio, batch_size, seed, start_step, host, hosts
     ).batch(batch_size // hosts, drop_remainder=True)
     source = [dataset.prefetch(config.prefetch).as_numpy_iterator()]
+    import tensorflow as tf
 
     def batches():
         try:
             while source:
                 yield _with_tokens(next(source[0]), tokenizer, max_length)
+        except tf.errors.OpError as error:
+            raise records.RecordsError(
+                f"{data_dir}: a record cannot be read; see `clapjax records check {data_dir}`"
+            ) from error
         finally:
             source.clear()
 
@@ -168,7 +174,12 @@ def _open_reader(data_dir, split: str, sample_rate: int):
             f"{data_dir}: records are at {build['sample_rate']} Hz, the model wants {sample_rate}; "
             "build them with this config"
         )
-    source = ArrayRecordDataSource(records.shard_paths(data_dir, split))
+    try:
+        source = ArrayRecordDataSource(records.shard_paths(data_dir, split))
+    except RuntimeError as error:
+        raise records.RecordsError(
+            f"{data_dir}: damaged or missing shard ({error}); build it again"
+        ) from error
 
     def read(index: np.int32) -> bytes:
         return source[int(index)]

@@ -130,19 +130,28 @@ def read_build(data_dir: str | os.PathLike) -> dict:
             else "make one with `clapjax records build`"
         )
         raise RecordsError(f"{data_dir}: no records here; {hint}")
-    return json.loads(file.read_text())
+    try:
+        return json.loads(file.read_text())
+    except ValueError as error:
+        raise RecordsError(f"{file}: damaged ({error}); build the records again") from error
 
 
 def open_builder(data_dir: str | os.PathLike):
     """The TFDS builder of a finished data set.
 
     Raises:
-      RecordsError: not a finished data set.
+      RecordsError: not a finished data set, or its metadata is damaged.
     """
     import tensorflow_datasets as tfds
 
     read_build(data_dir)
-    return tfds.builder_from_directory(os.fspath(data_dir))
+    try:
+        return tfds.builder_from_directory(os.fspath(data_dir))
+    except Exception as error:  # TFDS, protobuf and json raise kinds of their own
+        reason = str(error).splitlines()[0]
+        raise RecordsError(
+            f"{data_dir}: TFDS metadata damaged or missing ({reason}); build the records again"
+        ) from error
 
 
 def split_size(data_dir: str | os.PathLike, split: str) -> int:
@@ -185,9 +194,7 @@ def read_serialized(data_dir: str | os.PathLike, split: str) -> Iterator[bytes]:
             if ".array_record-" in Path(path).name:
                 yield from _read_array_record(path)
             else:
-                import tensorflow as tf
-
-                yield from tf.data.TFRecordDataset(path).as_numpy_iterator()
+                yield from _read_tfrecord(path)
         except (RuntimeError, ValueError, OSError, IndexError) as error:
             raise RecordsError(f"{path}: damaged or missing ({error}); build it again") from error
 
@@ -201,6 +208,15 @@ def _read_array_record(path: str, chunk: int = 32) -> Iterator[bytes]:
             yield from reader.read(list(range(start, min(start + chunk, reader.num_records()))))
     finally:
         reader.close()
+
+
+def _read_tfrecord(path: str) -> Iterator[bytes]:
+    import tensorflow as tf
+
+    try:
+        yield from tf.data.TFRecordDataset(path).as_numpy_iterator()
+    except tf.errors.OpError as error:  # neither an OSError nor a RuntimeError
+        raise OSError(error.message) from error
 
 
 def check(data_dir: str | os.PathLike) -> list[str]:

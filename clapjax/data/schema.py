@@ -87,7 +87,7 @@ def example_from_record(record: dict) -> Example:
 
 
 def features():
-    """The TFDS FeaturesDict of a record; PCM is stored as raw bytes, which parse eight times faster.
+    """The TFDS FeaturesDict of a record; PCM is stored as raw bytes, quick to parse.
 
     `tfds.features.Tensor` with bytes encoding, since `Audio` of TFDS 4.9.10 cannot write bytes.
     """

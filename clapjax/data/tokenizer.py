@@ -8,7 +8,7 @@ import numpy as np
 
 
 def train_tokenizer(captions: Iterable[str], folder: str | os.PathLike, vocab_size: int) -> None:
-    """Trains a lower-casing byte-level BPE in RoBERTa's layout and saves it as a Hugging Face folder.
+    """Trains a lower-casing byte-level BPE in RoBERTa's layout; saves a Hugging Face folder.
 
     Args:
       captions: training text; the same text in the same order gives the same tokenizer.

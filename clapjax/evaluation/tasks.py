@@ -98,6 +98,8 @@ def evaluate(
 
 
 def _embed_audio(embedder: Embedder, waveforms: list[np.ndarray], examples: list[Example]):
+    if not examples:
+        raise ValueError("evaluation: a split is empty")
     return embedder.embed_audio(waveforms, sampling_rate=examples[0].sample_rate)
 
 
@@ -176,6 +178,6 @@ def _zero_shot(
         raise ValueError(f"zero-shot: examples without a label: {unlabelled[:3]}")
     names = tuple(sorted({e.labels[0] for e in examples}))
     audio = _embed_audio(embedder, [e.audio for e in examples], examples)
-    text = embedder.embed_text([template.format(name) for name in names])
+    text = embedder.embed_text([template.replace("{}", name) for name in names])
     labels = np.array([names.index(e.labels[0]) for e in examples])
     return zero_shot(audio, text, labels, names), names

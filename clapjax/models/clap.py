@@ -38,7 +38,7 @@ class Clap(nn.Module):
 
     def setup(self):
         size = self.config.projection_size
-        self.audio_encoder = HTSAT(self.config.htsat, self.dtype)
+        self.audio_encoder = HTSAT(self.config.htsat, self.config.audio.mel_bins, self.dtype)
         self.text_encoder = TextEncoder(self.config.text, self.dtype)
         self.audio_projection = Projection(size, self.dtype)
         self.text_projection = Projection(size, self.dtype)

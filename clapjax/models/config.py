@@ -33,6 +33,13 @@ class HTSATConfig:
     freq_stripes: int = 2
     freq_width: int = 8
 
+    # Absolute positions (`ape` in HTSAT's code, off in the published models), drawn with this
+    # standard deviation; 0: none.
+    position_init_std: float = 0.0
+    # Pooling: the mean over all tokens (1, as published), or the means of this many stretches of
+    # time side by side, which tell a swapped clip apart from the first step on (docs/order.md).
+    time_segments: int = 1
+
     def __post_init__(self):
         if len(self.depths) != len(self.heads):
             raise ValueError(f"htsat: depths {self.depths} and heads {self.heads} differ in length")
@@ -41,11 +48,16 @@ class HTSATConfig:
         last = self.spec_size // self.patch_stride // 2 ** (len(self.depths) - 1)
         if last * 2 ** (len(self.depths) - 1) * self.patch_stride != self.spec_size:
             raise ValueError(f"htsat.spec_size {self.spec_size} does not halve to the last stage")
+        if self.conv_stem and self.patch_stride != 2 ** len(self.conv_stem):
+            raise ValueError(
+                f"htsat.patch_stride must be {2 ** len(self.conv_stem)}, what the convolutions of "
+                f"conv_stem {self.conv_stem} amount to, not {self.patch_stride}"
+            )
 
     @property
     def width(self) -> int:
         """Size of the pooled embedding."""
-        return self.embed_dim * 2 ** (len(self.depths) - 1)
+        return self.embed_dim * 2 ** (len(self.depths) - 1) * self.time_segments
 
 
 @dataclass(frozen=True)
@@ -66,8 +78,7 @@ class TextConfig:
     max_length: int = 77  # tokens, special ones included
     embedding_std: float = 0.02  # words and token types
     init_std: float = 0.02  # of kernels; 0 scales with the fan-in instead, which narrow models need
-    # 0.02 is RoBERTa's; an encoder trained from scratch learns the order of events only if
-    # positions are loud enough to be heard at initialisation (see docs/order.md).
+    # Words and positions equally loud, as here, keep the order of words audible (docs/order.md).
     position_init_std: float = 0.02
 
     def __post_init__(self):
@@ -94,9 +105,16 @@ class ClapConfig:
     def __post_init__(self):
         if self.htsat.spec_size % self.audio.mel_bins:
             raise ValueError(
-                f"htsat.spec_size {self.htsat.spec_size} is no multiple of {self.audio.mel_bins} mels"
+                f"htsat.spec_size {self.htsat.spec_size} is no multiple of "
+                f"{self.audio.mel_bins} mels"
             )
         width = self.htsat.spec_size**2 // self.audio.mel_bins
+        steps = width // self.htsat.patch_stride // 2 ** (len(self.htsat.depths) - 1)
+        if steps % self.htsat.time_segments:
+            raise ValueError(
+                f"htsat.time_segments {self.htsat.time_segments} does not divide the {steps} steps "
+                "of time that the last stage has"
+            )
         if self.audio.frames > width:
             raise ValueError(
                 f"audio: {self.audio.frames} frames do not fit HTSAT's {width}; raise hop_length "
@@ -112,11 +130,16 @@ def htsat_preset(name: str) -> HTSATConfig:
         "large": HTSATConfig(embed_dim=256, depths=(2, 2, 12, 2)),
         "small": HTSATConfig(
             spec_size=128,
-            embed_dim=48,
-            depths=(2, 2, 2),
-            heads=(3, 6, 12),
+            patch_size=16,
+            patch_stride=16,
+            conv_stem=(16, 32, 64, 128),
+            embed_dim=128,
+            depths=(2,),
+            heads=(4,),
             time_width=24,
             init_std=0.0,
+            time_segments=4,
+            drop_path=0.0,
         ),
     }
     if name not in presets:
@@ -136,7 +159,11 @@ def text_preset(name: str) -> TextConfig:
             intermediate_size=512,
             max_positions=66,
             max_length=32,
+            embedding_std=0.05,
+            position_init_std=0.1,
             init_std=0.0,
+            dropout=0.0,
+            attention_dropout=0.0,
         ),
     }
     if name not in presets:
@@ -145,7 +172,7 @@ def text_preset(name: str) -> TextConfig:
 
 
 def small_clap() -> ClapConfig:
-    """A model that learns on two CPU cores: 10 s at 16 kHz, 25 frames a second, 1024 patches."""
+    """A model that learns on two CPU cores: 10 s at 16 kHz, 25 frames a second, 64 tokens."""
     audio = AudioConfig(sample_rate=16_000, clip_samples=160_000, hop_length=640, fmax=7_600.0)
     text = text_preset("small")
     return ClapConfig(audio=audio, htsat=htsat_preset("small"), text=text, projection_size=256)

@@ -195,6 +195,7 @@ class HTSAT(nn.Module):
     """Log-mel spectrograms to pooled embeddings."""
 
     config: HTSATConfig
+    mel_bins: int
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
@@ -225,6 +226,9 @@ class HTSAT(nn.Module):
         image = fold_mel(x, config.spec_size)[..., None]  # (B, S, S, 1)
         x = self._patches(image.astype(self.dtype), train)  # (B, H, W, C)
         x = layer_norm(config.layer_norm_eps, "patch_norm")(x)
+        if config.position_init_std > 0:
+            init = nn.initializers.normal(config.position_init_std)
+            x = x + self.param("position", init, x.shape[1:])
         rates = np.linspace(0.0, config.drop_path, sum(config.depths), dtype=np.float32)
         for stage, (depth, heads) in enumerate(zip(config.depths, config.heads, strict=True)):
             first = sum(config.depths[:stage])
@@ -238,7 +242,18 @@ class HTSAT(nn.Module):
             if stage + 1 < len(config.depths):
                 x = PatchMerging(config, self.dtype, name=f"merge{stage}")(x)
         tokens = layer_norm(config.layer_norm_eps, "norm")(x)
-        return tokens.mean(axis=(1, 2)), tokens
+        return self._pool(tokens), tokens
+
+    def _pool(self, tokens: jax.Array) -> jax.Array:
+        """(B, H, W, C) to (B, width): the mean of each time segment, first one first."""
+        batch, height, width, channels = tokens.shape
+        chunks = self.config.spec_size // self.mel_bins
+        time = tokens.reshape(batch, chunks, height // chunks, width, channels).mean(axis=2)
+        return (
+            time.reshape(batch, self.config.time_segments, -1, channels)
+            .mean(axis=2)
+            .reshape(batch, -1)
+        )
 
     def _patches(self, image: jax.Array, train: bool) -> jax.Array:
         """(B, S, S, 1) to (B, H, W, C): one projection a patch, or the convolutional stem."""

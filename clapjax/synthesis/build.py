@@ -136,6 +136,10 @@ def build_records(
 
 
 def _reuse(data_dir: Path, build: dict) -> BuildResult:
+    if not (data_dir / records.BUILD_FILE).is_file():
+        raise records.RecordsError(
+            f"{data_dir}: not empty, and no records of clapjax; choose another --data_dir"
+        )
     there = records.read_build(data_dir)
     counts = there.pop("counts")
     if there != build:

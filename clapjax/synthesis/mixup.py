@@ -16,9 +16,9 @@ LOUD_FRAME = 0.05  # s, over which loudness is looked at when a crop is placed
 class MixupConfig:
     """How mixtures and single-event samples are made. The paper gives no figure but 10 s."""
 
-    train_mixtures: int = 2400
+    train_mixtures: int = 4000
     test_mixtures: int = 400
-    crops_per_recording: int = 4  # single-event training samples cut from each recording
+    crops_per_recording: int = 10  # single-event training samples cut from each recording
     min_events: int = 2
     max_events: int = 2
     clip_seconds: float = 10.0  # longest mixture
@@ -26,7 +26,7 @@ class MixupConfig:
     max_event_seconds: float = 5.0
     max_gap_seconds: float = 0.4
     max_crossfade_seconds: float = 0.2
-    level_jitter_db: float = 6.0  # each event's level moves by up to this much either way
+    level_jitter_db: float = 10.0  # each event's level moves by up to this much either way
     captions: int = 4  # positive captions of a mixture, and as many negative ones
     train_negative_audio: bool = False  # only audio-to-text T-Classify needs it
 

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from clapjax.training.state import TrainState
@@ -33,6 +34,12 @@ def restore(manager: ocp.CheckpointManager, template: TrainState) -> TrainState:
     return manager.restore(step, args=ocp.args.StandardRestore(abstract))
 
 
+def latest_step(workdir: str | os.PathLike) -> int | None:
+    """Step of the newest finished checkpoint of a workdir; None where there is none."""
+    folder = Path(workdir).absolute() / FOLDER
+    return max(ocp.utils.checkpoint_steps(folder), default=None) if folder.is_dir() else None
+
+
 def load_variables(workdir: str | os.PathLike) -> tuple[dict, int]:
     """Parameters and batch statistics of the newest checkpoint, as numpy arrays.
 
@@ -42,22 +49,14 @@ def load_variables(workdir: str | os.PathLike) -> tuple[dict, int]:
     Raises:
       FileNotFoundError: the workdir has no checkpoint yet.
     """
-    folder = Path(workdir).absolute() / FOLDER
-    if not folder.is_dir():
+    step = latest_step(workdir)
+    if step is None:
         raise FileNotFoundError(f"{workdir}: no checkpoint yet; train first")
-    with open_manager(workdir) as manager:
-        step = manager.latest_step()
-        if step is None:
-            raise FileNotFoundError(f"{workdir}: no checkpoint yet; train first")
-        tree = ocp.StandardCheckpointer().metadata(folder / str(step) / "default")
-        wanted = {name: tree.item_metadata.tree[name] for name in ("params", "batch_stats")}
-        abstract = jax.tree.map(lambda leaf: 0, wanted)
-        restored = manager.restore(
-            step,
-            args=ocp.args.PyTreeRestore(
-                abstract,
-                partial_restore=True,
-                restore_args=jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=None), abstract),
-            ),
-        )
-    return restored, step
+    folder = Path(workdir).absolute() / FOLDER
+    with ocp.CheckpointManager(folder, item_handlers=ocp.PyTreeCheckpointHandler()) as manager:
+        tree = manager.item_metadata(step).tree
+        wanted = {name: tree[name] for name in ("params", "batch_stats")}
+        # As numpy: the devices that wrote the checkpoint need not be here.
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
+        args = ocp.args.PyTreeRestore(wanted, restore_args=as_numpy, partial_restore=True)
+        return manager.restore(step, args=args), step

@@ -47,19 +47,11 @@ class TrainLog:
         self._bar.update()
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
-        """Logs one row and shows it."""
-        import tensorflow as tf
-
+        """Logs one row of training metrics and shows it."""
         now = time.perf_counter()
         rate = (step - self._last[0]) * self._batch_size / max(1e-9, now - self._last[1])
         self._last = (step, now)
-        row = {"step": step, **scalars, "clips_per_second": rate}
-        with self._file.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        with self._writer.as_default():
-            for name, value in row.items():
-                if name != "step":
-                    tf.summary.scalar(name, value, step=step)
+        self._append(step, {**scalars, "clips_per_second": rate})
         left = (self._steps - step) * self._batch_size / max(1e-9, rate)
         shown = {name: scalars[name] for name in scalars if name.endswith("loss")}
         text = ", ".join(f"{name} {value:.4f}" for name, value in shown.items())
@@ -72,6 +64,20 @@ class TrainLog:
             )
         else:
             self._bar.set_postfix_str(f"{rate:.1f} clips/s, {text}")
+
+    def write_scores(self, step: int, scores: dict[str, float]) -> None:
+        """Logs one row of evaluation scores, each as eval/NAME; its time counts in no rate."""
+        self._append(step, {f"eval/{name}": value for name, value in scores.items()})
+        self._last = (step, time.perf_counter())
+
+    def _append(self, step: int, scalars: dict[str, float]) -> None:
+        import tensorflow as tf
+
+        with self._file.open("a") as file:
+            file.write(json.dumps({"step": step, **scalars}) + "\n")
+        with self._writer.as_default():
+            for name, value in scalars.items():
+                tf.summary.scalar(name, value, step=step)
 
     def close(self) -> None:
         """Flushes everything."""

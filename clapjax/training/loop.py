@@ -54,11 +54,18 @@ def train(
     Raises:
       NonFiniteError: a loss is NaN or infinite; nothing is saved after that step.
       RecordsError: the records are missing, damaged, or not the ones that this run began with.
+      ValueError: the batch does not divide among the devices.
     """
     # --- text and records -------------------------------------------------------------------
+    build = records.read_build(data_dir)
+    mesh = make_mesh(config.mesh)
+    if config.batch_size % mesh.size:
+        raise ValueError(
+            f"batch_size {config.batch_size} does not divide among {mesh.size} devices"
+        )
     workdir = Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    _same_records(workdir, records.read_build(data_dir))
+    _same_records(workdir, build)
     if config.data.tokenizer == "records":
         made = Path(data_dir) / records.TOKENIZER_FOLDER
         shutil.copytree(made, workdir / records.TOKENIZER_FOLDER, dirs_exist_ok=True)
@@ -66,7 +73,6 @@ def train(
     config = adapt_to_tokenizer(config, tokenizer)
 
     # --- state ------------------------------------------------------------------------------
-    mesh = make_mesh(config.mesh)
     manager = checkpoint.open_manager(workdir)
     state = checkpoint.restore(manager, init_state(config, mesh))
     start = int(state.step)
@@ -107,7 +113,7 @@ def train(
             if evaluate is not None and due:
                 variables = {"params": state.params, "batch_stats": state.batch_stats}
                 scores = evaluate(variables, config, step)
-                log.write(step, {f"eval/{name}": value for name, value in scores.items()})
+                log.write_scores(step, scores)
     finally:
         feed.close()
         log.close()
@@ -141,9 +147,10 @@ def workdir_tokenizer(config: TrainConfig, workdir: str | os.PathLike):
 
 
 def _same_records(workdir: Path, build: dict) -> None:
-    """Refuses to go on with other records than the run began with."""
+    """Refuses to go on with other records than the checkpoints were made with."""
     file = workdir / RECORDS_FILE
-    if file.is_file() and json.loads(file.read_text()) != build:
+    begun = checkpoint.latest_step(workdir) is not None and file.is_file()
+    if begun and json.loads(file.read_text()) != build:
         raise records.RecordsError(
             f"{workdir}: this run began with other records; use a new --workdir, or the old records"
         )

@@ -1,5 +1,7 @@
 """The towers against `transformers.ClapModel`, and properties of the model."""
 
+import dataclasses
+
 import flax.traverse_util
 import jax
 import numpy as np
@@ -31,6 +33,8 @@ def _transformers_model(config: ClapConfig) -> transformers.ClapModel:
             ),
             audio_config=dict(
                 spec_size=htsat.spec_size,
+                patch_size=htsat.patch_size,
+                patch_stride=[htsat.patch_stride] * 2,
                 num_mel_bins=config.audio.mel_bins,
                 patch_embeds_hidden_size=htsat.embed_dim,
                 hidden_size=htsat.width,
@@ -44,7 +48,7 @@ def _transformers_model(config: ClapConfig) -> transformers.ClapModel:
     ).eval()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for name, value in model.named_parameters():
+        for value in model.parameters():
             if value.ndim >= 1:  # biases and tables too, so that none can be forgotten unseen
                 value.add_(0.05 * torch.randn(value.shape, generator=generator))
         norm = model.audio_model.audio_encoder.batch_norm
@@ -68,7 +72,13 @@ SIZES = {
         ),
         projection_size=24,
     ),
-    "small": small_clap(),
+    # two time chunks, one stage no larger than a window, 251 -> 256 frames
+    "one-stage": dataclasses.replace(
+        small_clap(),
+        htsat=HTSATConfig(
+            spec_size=128, patch_size=16, patch_stride=16, embed_dim=32, depths=(2,), heads=(4,)
+        ),
+    ),
 }
 
 

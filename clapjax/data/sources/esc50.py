@@ -39,22 +39,25 @@ def list_esc50(path: str | os.PathLike) -> tuple[list[Clip], list[Rejected]]:
         raise ValueError(f"{table}: empty, or without the columns {', '.join(missing)}")
 
     present = {file.name for file in (root / "audio").iterdir() if file.is_file()}
-    clips, rejected, seen = [], [], set()
+    clips, rejected, seen, stems = [], {}, set(), set()
     for row in sorted(rows, key=lambda row: row["filename"] or ""):
         name = row["filename"] or ""
         source = f"esc50:{name}"
-        if name in seen:
-            rejected.append(Rejected(source, f"named twice in {table.name}"))
+        if name in seen:  # the first mention counts
+            rejected.setdefault(source, f"named twice in {table.name}")
         elif name not in present:
-            rejected.append(Rejected(source, f"named in {table.name} but not in audio/"))
-        elif not (row["fold"] or "").isdigit() or not row["category"]:
-            rejected.append(Rejected(source, f"no fold or category in {table.name}"))
+            rejected[source] = f"named in {table.name} but not in audio/"
+        elif not (row["fold"] or "").isdecimal() or not row["category"]:
+            rejected[source] = f"no fold or category in {table.name}"
         else:
             read = functools.partial(read_audio, root / "audio" / name)
             label = row["category"].replace("_", " ")
             group = row["src_file"] or name
-            clips.append(Clip(Path(name).stem, label, int(row["fold"]), group, source, read))
+            stem = Path(name).stem
+            clip_id = name if stem in stems else stem  # ids are unique even where stems are not
+            clips.append(Clip(clip_id, label, int(row["fold"]), group, source, read))
+            stems.add(stem)
         seen.add(name)
     for name in sorted(present - seen):
-        rejected.append(Rejected(f"esc50:{name}", f"in audio/ but not named in {table.name}"))
-    return clips, rejected
+        rejected[f"esc50:{name}"] = f"in audio/ but not named in {table.name}"
+    return clips, [Rejected(source, reason) for source, reason in rejected.items()]

@@ -1,0 +1,218 @@
+"""Decoding, down-mix, resampling and refusal of audio inputs."""
+
+import io
+
+import numpy as np
+import pytest
+import scipy.signal
+import soundfile
+
+from clapjax.audio.files import (
+    AudioError,
+    float_to_int16,
+    int16_to_float,
+    read_audio,
+    to_mono_at_rate,
+)
+
+RATE = 16_000
+
+
+def _sine(hz: float, rate: int = RATE, seconds: float = 1.0, amplitude: float = 0.5) -> np.ndarray:
+    """(T,) float32."""
+    time = np.arange(int(seconds * rate)) / rate
+    return (amplitude * np.sin(2 * np.pi * hz * time)).astype(np.float32)
+
+
+def _encoded(samples: np.ndarray, rate: int, container: str, subtype: str) -> bytes:
+    stream = io.BytesIO()
+    soundfile.write(stream, samples, rate, format=container, subtype=subtype)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("container", "subtype", "atol"),
+    [
+        ("WAV", "PCM_16", 2**-15),
+        ("WAV", "PCM_24", 2**-23),
+        ("WAV", "FLOAT", 0.0),
+        ("FLAC", "PCM_16", 2**-15),
+        ("FLAC", "PCM_24", 2**-23),
+    ],
+)
+def test_lossless_formats_decode_to_their_samples(tmp_path, container, subtype, atol):
+    samples = np.random.default_rng(0).uniform(-0.99, 0.99, 5000).astype(np.float32)
+    encoded = _encoded(samples, RATE, container, subtype)
+    path = tmp_path / f"clip.{container.lower()}"
+    path.write_bytes(encoded)
+    decoded = read_audio(path, RATE)
+    assert decoded.dtype == np.float32 and decoded.shape == (5000,)
+    np.testing.assert_allclose(decoded, samples, rtol=0, atol=atol)
+    np.testing.assert_array_equal(read_audio(str(path), RATE), decoded)
+    np.testing.assert_array_equal(read_audio(encoded, RATE), decoded)
+
+
+@pytest.mark.parametrize(("container", "subtype"), [("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III")])
+def test_lossy_formats_keep_waveform_length_and_alignment(tmp_path, container, subtype):
+    samples = _sine(440.0) + _sine(1250.0, amplitude=0.2)
+    encoded = _encoded(samples, RATE, container, subtype)
+    path = tmp_path / f"clip.{container.lower()}"
+    path.write_bytes(encoded)
+    decoded = read_audio(path, RATE)
+    assert decoded.shape == samples.shape
+    inner = slice(500, -500)
+    error = np.sqrt(np.mean((decoded - samples)[inner] ** 2) / np.mean(samples[inner] ** 2))
+    assert error < 0.05
+    np.testing.assert_array_equal(read_audio(encoded, RATE), decoded)
+
+
+def test_stereo_is_averaged(tmp_path):
+    left, right = _sine(300.0), _sine(700.0, amplitude=0.25)
+    soundfile.write(tmp_path / "a.wav", np.stack([left, right], 1), RATE, subtype="FLOAT")
+    expected = (left + right) / 2
+    np.testing.assert_allclose(read_audio(tmp_path / "a.wav", RATE), expected, atol=1e-7)
+    np.testing.assert_allclose(
+        to_mono_at_rate(np.stack([left, right], 1), RATE, RATE), expected, atol=1e-7
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16])
+def test_arrays_of_every_accepted_type_give_the_same_waveform(dtype):
+    samples = _sine(440.0)
+    given = float_to_int16(samples) if dtype == np.int16 else samples.astype(dtype)
+    got = to_mono_at_rate(given, RATE, RATE)
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, samples, rtol=0, atol=1 / 32767 if dtype == np.int16 else 1e-7)
+
+
+@pytest.mark.parametrize("rate", [44_100, 8_000])
+@pytest.mark.parametrize("wanted", [16_000, 48_000])
+@pytest.mark.parametrize("hz", [220.0, 3000.0])
+def test_resampling_keeps_frequency_phase_and_amplitude(tmp_path, rate, wanted, hz):
+    soundfile.write(tmp_path / "a.wav", _sine(hz, rate), rate, subtype="FLOAT")
+    got = read_audio(tmp_path / "a.wav", wanted)
+    assert got.shape == (wanted,)
+    inner = slice(wanted // 10, -wanted // 10)  # away from the edges' ringing
+    np.testing.assert_allclose(got[inner], _sine(hz, wanted)[inner], atol=1e-4)
+
+
+def test_resampling_agrees_with_scipy():
+    """Four periodic tones: the FFT method of scipy is exact for them."""
+    samples = sum(_sine(hz, 44_100, amplitude=0.2) for hz in (90.0, 441.0, 2500.0, 6000.0))
+    expected = scipy.signal.resample(samples.astype(np.float64), RATE)
+    got = to_mono_at_rate(samples, 44_100, RATE)
+    np.testing.assert_allclose(got[2000:-2000], expected[2000:-2000], atol=1e-4)
+
+
+def test_downsampling_removes_what_would_alias():
+    got = to_mono_at_rate(_sine(11_000.0, 44_100), 44_100, RATE)
+    assert np.abs(got[1000:-1000]).max() < 1e-4
+
+
+def _nan(value: float) -> np.ndarray:
+    samples = _sine(440.0)
+    samples[100] = value
+    return samples
+
+
+def _long_flac() -> bytes:
+    """A real FLAC of a second whose header says 4000 s."""
+    data = bytearray(_encoded(_sine(440.0), RATE, "FLAC", "PCM_16"))
+    data[22:26] = (4000 * RATE).to_bytes(4, "big")  # STREAMINFO: low 32 bits of the sample count
+    return bytes(data)
+
+
+WAV = _encoded(_sine(440.0), RATE, "WAV", "PCM_16")
+BAD_FILES = {
+    "empty": (b"", "cannot be decoded"),
+    "zero-frames": (_encoded(np.zeros(0), RATE, "WAV", "PCM_16"), "T > 0"),
+    "text": (b"this is no sound\n" * 50, "cannot be decoded"),
+    "header-cut": (WAV[:20], "cannot be decoded"),
+    "header-without-data": (WAV[:36], "cannot be decoded"),
+    "flac-cut": (_encoded(_sine(440.0), RATE, "FLAC", "PCM_16")[:200], "cannot be decoded"),
+    "ogg-cut": (_encoded(_sine(440.0), RATE, "OGG", "VORBIS")[:1000], "cannot be decoded"),
+    "rate-zero": (WAV[:24] + bytes(4) + WAV[28:], "cannot be decoded"),
+    "nan": (_encoded(_nan(np.nan), RATE, "WAV", "FLOAT"), "NaN or Inf"),
+    "inf": (_encoded(_nan(np.inf), RATE, "WAV", "FLOAT"), "NaN or Inf"),
+    "minus-inf": (_encoded(_nan(-np.inf), RATE, "WAV", "FLOAT"), "NaN or Inf"),
+    "hours": (_long_flac(), "4000 s is longer than 3600 s"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_FILES)
+def test_bad_file_is_one_error_that_names_it(tmp_path, kind):
+    content, reason = BAD_FILES[kind]
+    path = tmp_path / f"{kind}.wav"
+    path.write_bytes(content)
+    for source, name in ((path, str(path)), (str(path), str(path)), (content, "<bytes>")):
+        with pytest.raises(AudioError) as caught:
+            read_audio(source, RATE)
+        message = str(caught.value)
+        assert message.startswith(f"{name}: ") and reason in message
+        assert "\n" not in message
+
+
+def test_missing_file_and_folder_are_named(tmp_path):
+    for path in (tmp_path / "missing.wav", tmp_path):
+        with pytest.raises(AudioError, match="no such file") as caught:
+            read_audio(path, RATE)
+        assert str(path) in str(caught.value)
+
+
+def test_length_limit_is_on_seconds(tmp_path, monkeypatch):
+    """Frames over rate, so that a high rate is not refused early."""
+    monkeypatch.setattr("clapjax.audio.files.MAX_SECONDS", 1.0)
+    soundfile.write(tmp_path / "ok.wav", np.zeros(48_000), 48_000)
+    assert read_audio(tmp_path / "ok.wav", RATE).shape == (RATE,)
+    soundfile.write(tmp_path / "long.wav", np.zeros(8_001), 8_000)
+    with pytest.raises(AudioError, match=r"long\.wav.*longer than 1 s"):
+        read_audio(tmp_path / "long.wav", RATE)
+
+
+BAD_ARRAYS = {
+    "empty": (np.zeros(0, np.float32), RATE, "T > 0"),
+    "scalar": (np.float32(0.5), RATE, "expected"),
+    "three-axes": (np.zeros((4, 2, 2), np.float32), RATE, "(4, 2, 2)"),
+    "transposed": (np.zeros((2, 8000), np.float32), RATE, "transposed"),
+    "int32": (np.zeros(100, np.int32), RATE, "int32"),
+    "uint8": (np.zeros(100, np.uint8), RATE, "uint8"),
+    "complex": (np.zeros(100, np.complex64), RATE, "complex64"),
+    "text": ("hello", RATE, "expected"),
+    "nan": (_nan(np.nan), RATE, "NaN or Inf"),
+    "inf-in-one-channel": (np.stack([_nan(np.inf), _sine(9.0)], 1), RATE, "NaN or Inf"),
+    "rate-zero": (_sine(440.0), 0, "positive"),
+    "rate-negative": (_sine(440.0), -8000, "positive"),
+    "too-short": (np.ones(1, np.float32), 48_000, "too short"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_ARRAYS)
+def test_bad_array_is_one_error_that_names_it(kind):
+    samples, rate, reason = BAD_ARRAYS[kind]
+    with pytest.raises(AudioError) as caught:
+        to_mono_at_rate(samples, rate, 8000, name="my-clip")
+    assert str(caught.value).startswith("my-clip: ") and reason in str(caught.value)
+
+
+def test_transposition_limit_spares_real_channel_counts():
+    assert to_mono_at_rate(np.ones((10, 32), np.float32), RATE, RATE).shape == (10,)
+    with pytest.raises(AudioError, match="33 channels"):
+        to_mono_at_rate(np.ones((10, 33), np.float32), RATE, RATE)
+
+
+def test_float_to_int16_truncates_toward_zero_and_clips():
+    steps = np.array([0.9, -0.9, 1.5, -1.5, 0.0, 100.999, -100.999]) / 32767
+    np.testing.assert_array_equal(float_to_int16(steps), [0, 0, 1, -1, 0, 100, -100])
+    np.testing.assert_array_equal(
+        float_to_int16(np.array([1.0, -1.0, 7.0, -7.0])), [32767, -32767] * 2
+    )
+
+
+def test_int16_round_trip_loses_at_most_one_step_toward_zero():
+    """All 65535 values: never away from zero, never a change of sign."""
+    values = np.arange(-32767, 32768).astype(np.int16)
+    floats = int16_to_float(values)
+    assert floats.dtype == np.float32 and floats[0] == -1.0 and floats[-1] == 1.0
+    np.testing.assert_allclose(floats, values / 32767.0, rtol=1e-7)
+    lost = np.abs(values.astype(int)) - np.abs(float_to_int16(floats).astype(int))
+    assert lost.min() >= 0 and lost.max() <= 1

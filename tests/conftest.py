@@ -1,0 +1,74 @@
+"""Eight virtual CPU devices for every test, and inputs that several tests share."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import jax
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 8)  # before JAX's first use
+
+REPO = Path(__file__).resolve().parents[1]
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def esc10() -> Path:
+    """The folder of ESC-10's real recordings, where it lies beside the checkout."""
+    folder = SHARED / "esc10"
+    if not (folder / "meta.csv").is_file():
+        pytest.skip("ESC-10 recordings are not beside this checkout (../shared/data/esc10)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def quick_env(tmp_path_factory) -> dict[str, str]:
+    """Environment of a subprocess: one CPU device; what one compiles, the next ones find."""
+    return os.environ | {
+        "PYTHONPATH": str(REPO),
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+    }
+
+
+@pytest.fixture(scope="session")
+def command(quick_env):
+    """command("train", "--config", ...): `python -m clapjax` in a process of its own."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, "-m", "clapjax", *map(str, arguments)],
+            env=quick_env,
+            capture_output=True,
+            text=True,
+            timeout=900,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def demo_records(tmp_path_factory) -> Path:
+    """Records of configs/demo.py:runlocal, 160 of them to train on."""
+    from clapjax.cli.main import main
+
+    data_dir = tmp_path_factory.mktemp("demo") / "records"
+    demo = ["--config", "configs/demo.py:runlocal", "--data_dir", str(data_dir)]
+    assert main(["records", "build", *demo]) == 0
+    return data_dir
+
+
+@pytest.fixture(scope="session")
+def demo_workdir(demo_records, command) -> Path:
+    """A workdir in which configs/demo.py:runlocal was trained on these records."""
+    workdir = demo_records.parent / "run"
+    demo = ["--config", "configs/demo.py:runlocal", "--data_dir", demo_records]
+    done = command("train", *demo, "--workdir", workdir)
+    assert done.returncode == 0, done.stderr
+    return workdir

@@ -1,0 +1,234 @@
+"""The pipeline: order and choices are functions of (seed, position), whoever reads them."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from clapjax.audio import fill as numpy_fill
+from clapjax.audio.config import AudioConfig
+from clapjax.data import pipeline, records
+from clapjax.data.config import DataConfig
+from clapjax.data.tokenizer import load_tokenizer, train_tokenizer
+from tests.data.building import RATE, make_example, write_records
+
+COUNT, CLIP, BATCH = 13, 400, 4  # 13: epochs begin in the middle of a batch
+AUDIO = AudioConfig(sample_rate=RATE, clip_samples=CLIP, fmax=4000.0)
+
+
+def _example(index: int):
+    """Sample j of clip i is 1000 i + j, so that a crop tells whence it comes."""
+    length = 100 * (index + 1)  # 200 ... 1400 around CLIP
+    length = 900 if length > 900 else length
+    captions = tuple(f"clip {index} is called {word}" for word in ("one", "two", "three", "four"))
+    negatives = (f"wrong {index} here", f"wrong {index} there") if index % 2 else ()
+    return make_example(
+        index,
+        audio=(1000 * index + np.arange(length)).astype(np.int16),
+        captions=captions,
+        negative_captions=negatives,
+    )
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    examples = [_example(index) for index in range(1, COUNT + 1)]
+    folder = tmp_path_factory.mktemp("pipeline") / "records"
+    write_records(folder, {"train": examples, "test": examples[:2]}, shards=3)
+    captions = [text for e in examples for text in e.captions + e.negative_captions]
+    train_tokenizer(captions, folder / records.TOKENIZER_FOLDER, 400)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tokenizer(data_dir):
+    return load_tokenizer(data_dir / records.TOKENIZER_FOLDER)
+
+
+@pytest.fixture
+def take(data_dir, tokenizer):
+    """take(n, ...): the first n batches."""
+
+    def take(count: int, **changes):
+        settings = {"batch_size": BATCH, "seed": 5, "max_length": 16, **changes}
+        config = settings.pop("config", DataConfig())
+        batches = pipeline.train_batches(data_dir, config, AUDIO, tokenizer, **settings)
+        return list(islice(batches, count))
+
+    return take
+
+
+def _join(batches: list[dict]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def _assert_equal(left: dict, right: dict) -> None:
+    assert left.keys() == right.keys()
+    for name, value in left.items():
+        assert value.dtype == right[name].dtype
+        assert value.tobytes() == right[name].tobytes(), name
+
+
+def _clips(rows: dict) -> np.ndarray:
+    return rows["audio"][:, 0] // 1000
+
+
+def test_shapes_and_types(take):
+    (batch,) = take(1)
+    assert {name: (value.shape, str(value.dtype)) for name, value in batch.items()} == {
+        "audio": ((BATCH, CLIP), "int16"),
+        "input_ids": ((BATCH, 16), "int32"),
+        "mask": ((BATCH, 16), "int32"),
+        "negative_ids": ((BATCH, 16), "int32"),
+        "negative_mask": ((BATCH, 16), "int32"),
+        "has_negative": ((BATCH,), "bool"),
+    }
+
+
+@pytest.mark.parametrize("hosts", [1, 2, 4])
+def test_batches_do_not_depend_on_start_or_hosts(take, hosts):
+    reference = take(20)
+    for start in (0, 10):
+        shares = [take(20 - start, start_step=start, host=h, hosts=hosts) for h in range(hosts)]
+        for step, expected in enumerate(reference[start:]):
+            _assert_equal(_join([share[step] for share in shares]), expected)
+
+
+@pytest.mark.parametrize("changes", [{"batch_size": 1}, {"config": DataConfig(workers=5)}])
+def test_samples_depend_on_seed_and_position_only(take, changes):
+    rows = 2 * COUNT
+    one = _join(take(rows // changes.get("batch_size", BATCH) + 1, **changes))
+    other = _join(take(rows // BATCH + 1))
+    _assert_equal({k: v[:rows] for k, v in one.items()}, {k: v[:rows] for k, v in other.items()})
+
+
+def test_another_seed_gives_another_order(take):
+    assert _clips(_join(take(4))).tolist() != _clips(_join(take(4, seed=6))).tolist()
+
+
+def test_an_epoch_is_a_permutation_of_all_records(take):
+    orders = _clips(_join(take(COUNT))).reshape(BATCH, COUNT)  # four epochs
+    for order in orders:
+        assert sorted(order) == list(range(1, COUNT + 1))
+    assert len({tuple(order) for order in orders}) == 4
+
+
+def test_far_steps_cost_nothing(take):
+    assert _clips(take(1, start_step=10**9)[0]).size == BATCH
+
+
+def test_crops_and_captions_change_with_the_epoch(take, tokenizer):
+    rows = _join(take(8 * COUNT // BATCH))
+    clips = _clips(rows)
+    texts = tokenizer.batch_decode(rows["input_ids"], skip_special_tokens=True)
+    starts, captions = {}, {}
+    for clip, samples, text in zip(clips, rows["audio"], texts, strict=True):
+        captions.setdefault(clip, set()).add(text.strip())
+        if clip == COUNT:  # 900 samples: a crop
+            assert (np.diff(samples) == 1).all()
+            starts.setdefault(clip, set()).add(int(samples[0]) - 1000 * clip)
+        if clip == 1:  # 200 samples: twice the whole clip
+            np.testing.assert_array_equal(samples, np.tile(1000 + np.arange(200), 2))
+    assert len(starts[COUNT]) > 3 and min(starts[COUNT]) >= 0 and max(starts[COUNT]) <= 500
+    for clip in range(1, COUNT + 1):
+        known = {f"clip {clip} is called {word}" for word in ("one", "two", "three", "four")}
+        assert captions[clip] <= known
+    assert {text.split()[-1] for texts in captions.values() for text in texts} == {
+        "one",
+        "two",
+        "three",
+        "four",
+    }
+    assert np.mean([len(texts) for texts in captions.values()]) > 2
+
+
+def test_negatives_belong_to_their_clip(take, tokenizer):
+    rows = _join(take(2 * COUNT))
+    clips = _clips(rows)
+    np.testing.assert_array_equal(rows["has_negative"], clips % 2 == 1)
+    texts = tokenizer.batch_decode(rows["negative_ids"], skip_special_tokens=True)
+    for clip, text, mask in zip(clips, texts, rows["negative_mask"], strict=True):
+        if clip % 2:
+            assert text.strip() in (f"wrong {clip} here", f"wrong {clip} there")
+        else:
+            assert text == "" and mask.sum() == 2
+
+
+@pytest.mark.parametrize("mode", ["repeatpad", "repeat", "pad"])
+def test_fill_is_the_numpy_one(mode):
+    audio = dataclasses.replace(AUDIO, clip_samples=37, fill=mode)
+    for length in range(1, 38):
+        samples = np.arange(1, length + 1, dtype=np.int16)
+        found = pipeline.fill(samples, audio).numpy()
+        np.testing.assert_array_equal(found, numpy_fill.fill(samples, 37, mode))
+        assert found.dtype == np.int16
+
+
+def test_errors(take, tmp_path, data_dir, tokenizer):
+    with pytest.raises(records.RecordsError, match="no split 'dev'; there are"):
+        take(1, config=DataConfig(split="dev"))
+    for hosts, host in ((3, 0), (2, 2), (2, -1)):
+        with pytest.raises(ValueError, match="batch_size 4 does not divide among"):
+            take(1, hosts=hosts, host=host)
+
+    def start(folder, audio=AUDIO):
+        settings = {"batch_size": 2, "seed": 0, "max_length": 8}
+        return pipeline.train_batches(folder, DataConfig(), audio, tokenizer, **settings)
+
+    with pytest.raises(records.RecordsError, match="records are at 8000 Hz, the model wants 16000"):
+        start(data_dir, dataclasses.replace(AUDIO, sample_rate=16_000))
+    with pytest.raises(records.RecordsError, match="no records here"):
+        start(tmp_path / "nowhere")
+    other = write_records(tmp_path / "tf", {"train": [make_example(0)]}, "tfrecord", shards=1)
+    with pytest.raises(records.RecordsError, match="needs data.format=array_record"):
+        start(other)
+
+
+def test_damage_is_one_clear_error(tmp_path, tokenizer):
+    folder = write_records(tmp_path / "r", {"train": [make_example(i) for i in range(4)]}, shards=1)
+    (path,) = records.shard_paths(folder, "train")
+    settings = {"batch_size": 4, "seed": 0, "max_length": 8}
+    with open(path, "r+b") as file:
+        file.seek(500)  # inside the second record
+        file.write(b"\xff" * 64)
+    batches = pipeline.train_batches(folder, DataConfig(), AUDIO, tokenizer, **settings)
+    with pytest.raises(records.RecordsError, match="cannot be read; see `clapjax records check"):
+        next(batches)
+    os.remove(path)
+    with pytest.raises(records.RecordsError, match="damaged or missing shard"):
+        pipeline.train_batches(folder, DataConfig(), AUDIO, tokenizer, **settings)
+
+
+ABANDON = """
+import sys
+from clapjax.audio.config import AudioConfig
+from clapjax.data.config import DataConfig
+from clapjax.data.pipeline import train_batches
+from clapjax.data.tokenizer import load_tokenizer
+audio = AudioConfig(sample_rate=8000, clip_samples=400, fmax=4000.0)
+tokenizer = load_tokenizer(sys.argv[1] + "/tokenizer")
+batches = train_batches(sys.argv[1], DataConfig(), audio, tokenizer,
+                        batch_size=4, seed=0, max_length=8)
+if sys.argv[2] == "fed":
+    import jax
+    from clapjax.training.config import MeshConfig
+    from clapjax.training.feed import device_batches
+    from clapjax.training.mesh import batch_sharding, make_mesh
+    batches = device_batches(batches, batch_sharding(make_mesh(MeshConfig())))
+print(next(batches)["audio"].shape, flush=True)
+"""
+
+
+@pytest.mark.parametrize("how", ["plain", "fed"])
+def test_an_abandoned_iterator_lets_the_interpreter_exit(data_dir, how):
+    done = subprocess.run(
+        [sys.executable, "-c", ABANDON, str(data_dir), how],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert (done.returncode, done.stdout) == (0, "(4, 400)\n"), done.stderr

@@ -1,0 +1,218 @@
+"""Parts of HTSAT against torch and transformers, and what the whole guarantees."""
+
+import dataclasses
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+import transformers
+from transformers.models.clap.modeling_clap import ClapAudioEncoder, ClapAudioModel
+
+from clapjax.models.config import ClapConfig, HTSATConfig, htsat_preset
+from clapjax.models.htsat import HTSAT, DropPath, bicubic_matrix, fold_mel
+
+TINY = HTSATConfig(
+    spec_size=64, embed_dim=8, depths=(2, 2), heads=(1, 2), time_width=1, freq_width=1
+)
+MELS = 16  # 4 chunks of 64 frames
+
+
+@pytest.mark.parametrize(
+    ("size_in", "size_out"),
+    [(1001, 1024), (251, 256), (2, 7), (3, 4), (5, 64), (64, 64), (1, 5), (100, 37), (4, 1)],
+)
+def test_bicubic_matrix_equals_torch(size_in, size_out):
+    values = np.random.default_rng(0).normal(size=(size_in, 3)).astype(np.float32)
+    expected = torch.nn.functional.interpolate(
+        torch.tensor(values)[None, None], (size_out, 3), mode="bicubic", align_corners=True
+    )[0, 0].numpy()
+    matrix = bicubic_matrix(size_in, size_out)
+    assert matrix.shape == (size_out, size_in) and matrix.dtype == np.float32
+    np.testing.assert_allclose(matrix.sum(1), 1.0, atol=1e-6)
+    np.testing.assert_allclose(matrix @ values, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("spec_size", "mels", "frames"),
+    [(256, 64, 1001), (256, 64, 1024), (128, 64, 251), (64, 16, 100), (64, 64, 64)],
+)
+def test_fold_mel_equals_transformers(spec_size, mels, frames):
+    mel = np.random.default_rng(0).normal(-30, 20, (2, frames, mels)).astype(np.float32)
+    encoder = type("Encoder", (), {"spec_size": spec_size, "freq_ratio": spec_size // mels})
+    expected = ClapAudioEncoder.reshape_mel2img(encoder, torch.tensor(mel)[:, None])[:, 0].numpy()
+    got = fold_mel(jnp.asarray(mel), spec_size)
+    assert got.shape == (2, spec_size, spec_size)
+    np.testing.assert_allclose(got, expected, atol=2e-4)
+
+
+def test_too_many_frames_are_refused():
+    with pytest.raises(ValueError, match="257 frames do not fit 256"):
+        fold_mel(jnp.zeros((1, 257, 16)), 64)
+    with pytest.raises(ValueError, match="1001 frames do not fit HTSAT's 256"):
+        ClapConfig(htsat=htsat_preset("small"))
+
+
+def _drop_path(rate: float, x: jax.Array, key: int = 0, deterministic: bool = False) -> np.ndarray:
+    rngs = {"dropout": jax.random.key(key)}
+    return np.asarray(DropPath().apply({}, x, jnp.float32(rate), deterministic, rngs=rngs))
+
+
+def test_drop_path_drops_whole_samples_and_keeps_the_expectation():
+    x = np.random.default_rng(0).normal(size=(4000, 3, 2)).astype(np.float32)
+    out = _drop_path(0.3, x)
+    kept = (out != 0).all(axis=(1, 2))
+    np.testing.assert_array_equal((out != 0).any(axis=(1, 2)), kept)
+    assert kept.mean() == pytest.approx(0.7, abs=0.03)
+    np.testing.assert_allclose(out[kept], x[kept] / 0.7, rtol=1e-6)
+    assert abs(np.corrcoef(kept[:-1], kept[1:])[0, 1]) < 0.06
+    np.testing.assert_array_equal(out, _drop_path(0.3, x))
+    assert (out != _drop_path(0.3, x, key=1)).any()
+
+
+def test_drop_path_is_the_identity_at_rate_0_and_in_evaluation():
+    x = np.random.default_rng(0).normal(size=(100, 5)).astype(np.float32)
+    np.testing.assert_array_equal(_drop_path(0.0, x), x)
+    np.testing.assert_array_equal(_drop_path(0.9, x, deterministic=True), x)
+
+
+def _mel(seed: int = 0, batch: int = 3, frames: int = 200) -> jax.Array:
+    return jnp.asarray(
+        np.random.default_rng(seed).normal(-30, 20, (batch, frames, MELS)), jnp.float32
+    )
+
+
+def _variables(config: HTSATConfig) -> dict:
+    return HTSAT(config).init(jax.random.key(0), _mel(batch=1), False)
+
+
+def _train(config: HTSATConfig, variables: dict, mel: jax.Array, key: int = 0, **options):
+    a, b = jax.random.split(jax.random.key(key))
+    return HTSAT(config).apply(variables, mel, True, rngs={"augment": a, "dropout": b}, **options)
+
+
+@pytest.mark.parametrize(("stem", "side"), [((), 16), ((6, 12), 16), ((6, 12, 12), 8)])
+def test_token_grid(stem, side):
+    """Two stride-2 convolutions make the grid of the patch projection; a merge halves it."""
+    config = dataclasses.replace(TINY, conv_stem=stem, patch_stride=64 // side)
+    variables = _variables(config)
+    pooled, tokens = HTSAT(config).apply(variables, _mel(), False)
+    assert tokens.shape == (3, side // 2, side // 2, 16) and pooled.shape == (3, config.width)
+    np.testing.assert_allclose(pooled, tokens.mean(axis=(1, 2)), atol=1e-6)
+    kernel = variables["params"]["patch_embed"]["kernel"]
+    assert kernel.shape == ((1, 1, stem[-1], 8) if stem else (4, 4, 1, 8))
+    assert sum(name.startswith("stem") for name in variables["params"]) == 2 * len(stem)
+
+
+def test_training_moves_batch_statistics_toward_the_batch():
+    """Ten per cent a step, for the front norm and for each norm of the stem."""
+    config = dataclasses.replace(TINY, conv_stem=(6, 12))
+    variables, mel = _variables(config), _mel()
+    _, changed = _train(
+        config,
+        variables,
+        mel,
+        mutable=["batch_stats", "intermediates"],
+        capture_intermediates=lambda module, _: isinstance(module, nn.Conv),
+    )
+    seen = {name: value["__call__"][0] for name, value in changed["intermediates"].items()}
+    batches = {"batch_norm": mel, "stem0_norm": seen["stem0"], "stem1_norm": seen["stem1"]}
+    assert set(changed["batch_stats"]) == set(batches)
+    for name, batch in batches.items():
+        batch = np.asarray(batch, np.float64)
+        axes = tuple(range(batch.ndim - 1))
+        got = changed["batch_stats"][name]
+        np.testing.assert_allclose(got["mean"], 0.1 * batch.mean(axes), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(got["var"], 0.9 + 0.1 * batch.var(axes), rtol=1e-3)
+
+
+def test_evaluation_uses_the_running_statistics():
+    """One clip's embedding does not depend on the clips beside it, and statistics matter."""
+    variables, mel = _variables(TINY), _mel()
+    together = HTSAT(TINY).apply(variables, mel, False)[0]
+    np.testing.assert_allclose(
+        HTSAT(TINY).apply(variables, mel[:1], False)[0], together[:1], atol=1e-5
+    )
+    stats = {"batch_norm": {"mean": jnp.full(MELS, -30.0), "var": jnp.full(MELS, 400.0)}}
+    shifted = HTSAT(TINY).apply({**variables, "batch_stats": stats}, mel, False)[0]
+    expected = HTSAT(TINY).apply(variables, (mel + 30) / 20, False)[0]
+    np.testing.assert_allclose(shifted, expected, atol=1e-3)
+    assert np.abs(shifted - together).max() > 0.01
+
+
+def test_training_is_random_per_key_and_evaluation_is_not():
+    config = dataclasses.replace(TINY, drop_path=0.5)
+    variables, mel = _variables(config), _mel()
+    runs = [_train(config, variables, mel, key, mutable=["batch_stats"])[0][0] for key in (0, 0, 1)]
+    np.testing.assert_array_equal(runs[0], runs[1])
+    assert np.abs(runs[0] - runs[2]).max() > 1e-3
+
+
+def test_first_block_is_never_dropped():
+    """Drop-path rates rise from 0: with one pair, only its second block can drop."""
+    config = dataclasses.replace(TINY, depths=(2,), heads=(1,), drop_path=0.999)
+    variables, mel = _variables(config), _mel(batch=1)
+    params = jax.tree.map(lambda x: x, variables["params"])
+    stats = {"batch_norm": {"mean": mel.mean((0, 1)), "var": mel.var((0, 1))}}
+    silent = jax.tree.map(jnp.zeros_like, params["stage0"]["block1"])  # adds nothing
+    without = {**params, "stage0": {**params["stage0"], "block1": silent}}
+    expected = HTSAT(config).apply({"params": without, "batch_stats": stats}, mel, False)[0]
+    got = _train(config, variables, mel, mutable=["batch_stats"])[0][0]
+    np.testing.assert_allclose(got, expected, atol=1e-4)
+    nothing = jax.tree.map(jnp.zeros_like, params["stage0"])
+    bare = {"params": {**params, "stage0": nothing}, "batch_stats": stats}
+    assert np.abs(HTSAT(config).apply(bare, mel, False)[0] - expected).max() > 1e-3
+
+
+def _count(tree) -> int:
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+
+
+@pytest.mark.parametrize("name", ["tiny", "base", "large"])
+def test_parameter_counts_equal_transformers(name):
+    """Stacking under nn.scan neither loses nor doubles a layer (nothing is allocated)."""
+    config = htsat_preset(name)
+    shapes = jax.eval_shape(
+        lambda: HTSAT(config).init(jax.random.key(0), jnp.zeros((1, 1001, 64)), False)
+    )
+    with torch.device("meta"):
+        theirs = ClapAudioModel(
+            transformers.ClapAudioConfig(
+                patch_embeds_hidden_size=config.embed_dim,
+                hidden_size=config.width,
+                depths=list(config.depths),
+                num_attention_heads=list(config.heads),
+            )
+        )
+    assert _count(shapes["params"]) == sum(p.numel() for p in theirs.parameters())
+    assert _count(shapes["batch_stats"]) == 2 * 64
+
+
+def test_stacked_layers_start_apart():
+    """nn.scan splits the key: no two pairs of a stage share their initial values."""
+    config = dataclasses.replace(TINY, depths=(4, 2))
+    kernel = _variables(config)["params"]["stage0"]["block0"]["mlp"]["up"]["kernel"]
+    assert kernel.shape == (2, 8, 32)
+    assert np.abs(kernel[0] - kernel[1]).max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"depths": (2, 2, 5, 2)}, "htsat.depths must be even"),
+        ({"heads": (4, 8, 16)}, "differ in length"),
+        ({"spec_size": 250}, "htsat.spec_size 250"),
+        ({"spec_size": 240}, "htsat.spec_size 240"),
+    ],
+)
+def test_config_errors_name_the_setting(change, reason):
+    with pytest.raises(ValueError, match=reason):
+        dataclasses.replace(HTSATConfig(), **change)
+
+
+def test_unknown_preset_lists_the_known_ones():
+    with pytest.raises(ValueError, match="'huge'.*tiny, base, large, small"):
+        htsat_preset("huge")
