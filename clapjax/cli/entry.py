@@ -1,6 +1,7 @@
 """Process-wide settings that must be made before JAX and TensorFlow start."""
 
 import ctypes
+import logging
 import os
 import sys
 
@@ -26,7 +27,7 @@ def entry() -> int:
     keep_memory()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    os.environ.setdefault("CUDA_MODULE_LOADING", "LAZY")
+    logging.getLogger("absl").setLevel(logging.ERROR)  # TFDS and Orbax tell much of themselves
     from clapjax.cli.main import main
 
     return main()

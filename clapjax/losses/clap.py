@@ -14,8 +14,15 @@ class LossConfig:
     """Weights of the training objective L = L_contrastive + temporal_weight * L_temporal."""
 
     temporal_weight: float = 0.5  # lambda of T-CLAP, equation 2
+    # Steps over which the weight rises linearly from 0: a model trained from scratch must know the
+    # events before their order can teach it anything but noise. Not from the paper.
+    temporal_ramp_steps: int = 0
 
     def __post_init__(self):
+        if self.temporal_ramp_steps < 0:
+            raise ValueError(
+                f"loss.temporal_ramp_steps must be >= 0, not {self.temporal_ramp_steps}"
+            )
         if self.temporal_weight < 0:
             raise ValueError(f"loss.temporal_weight must be >= 0, not {self.temporal_weight}")
 

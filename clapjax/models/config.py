@@ -158,7 +158,7 @@ def text_preset(name: str) -> TextConfig:
             heads=4,
             intermediate_size=512,
             max_positions=66,
-            max_length=32,
+            max_length=24,
             embedding_std=0.05,
             position_init_std=0.1,
             init_std=0.0,

@@ -74,9 +74,8 @@ def order_captions(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Positive captions of a sequence, and as many with the same events in a wrong order.
 
-    Half of the negatives repeat their positive's wording with the events exchanged, the others
-    draw a wording of their own, so that neither the connective nor the template tells right from
-    wrong.
+    As in T-CLAP, a negative is its positive's sentence with the events exchanged; so neither a
+    connective nor a template tells right from wrong.
 
     Args:
       events: distinct plain-word names, first sounding first.
@@ -91,14 +90,10 @@ def order_captions(
     """
     if len(events) < 2 or len(set(events)) != len(events):
         raise ValueError(f"order_captions: needs two or more distinct events, got {events}")
-    positives, negatives = [], []
-    for _ in range(count):
-        wording = _draw_wording(len(events), generator)
-        positives.append(_fill(events, wording))
-        if generator.random() < 0.5:
-            wording = _draw_wording(len(events), generator)
-        negatives.append(_fill(wrong_order(events, generator), wording))
-    return tuple(positives), tuple(negatives)
+    wordings = [_draw_wording(len(events), generator) for _ in range(count)]
+    positives = tuple(_fill(events, wording) for wording in wordings)
+    negatives = tuple(_fill(wrong_order(events, generator), wording) for wording in wordings)
+    return positives, negatives
 
 
 def wrong_order(events: tuple, generator: np.random.Generator) -> tuple:

@@ -11,7 +11,7 @@ from clapjax.models.config import ClapConfig, small_clap
 class OptimizerConfig:
     """AdamW with linear warm-up and cosine decay to zero."""
 
-    learning_rate: float = 1e-3
+    learning_rate: float = 5e-4
     warmup_steps: int = 50
     b1: float = 0.9
     b2: float = 0.98

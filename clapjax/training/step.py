@@ -8,7 +8,7 @@ import optax
 from jax.sharding import Mesh
 
 from clapjax.audio.mel import log_mel
-from clapjax.losses.clap import contrastive_loss, temporal_loss
+from clapjax.losses.clap import LossConfig, contrastive_loss, temporal_loss
 from clapjax.models.clap import MAX_LOG_SCALE, Clap, compute_dtype
 from clapjax.training.config import TrainConfig
 from clapjax.training.mesh import BATCH_SPEC, batch_sharding, replicated
@@ -35,7 +35,7 @@ def make_train_step(
     schedule = make_schedule(config.optimizer, config.steps)
     # Under plain jit, a batch-sharded FFT gathers the batch on CPU and GPU.
     front_end = jax.shard_map(
-        lambda audio: log_mel(audio, config.model.audio, double=platform != "tpu"),
+        lambda audio: log_mel(audio, config.model.audio, double=False),
         mesh=mesh,
         in_specs=BATCH_SPEC,
         out_specs=BATCH_SPEC,
@@ -59,7 +59,8 @@ def make_train_step(
                 rngs={"augment": augment_key, "dropout": dropout_key},
                 mutable=["batch_stats"],
             )
-            loss, metrics = _losses(config, audio, text, scale, batch["has_negative"])
+            weight = _temporal_weight(config.loss, state.step)
+            loss, metrics = _losses(audio, text, scale, batch["has_negative"], weight)
             return loss, (metrics, updates["batch_stats"])
 
         gradient, (metrics, batch_stats) = jax.grad(objective, has_aux=True)(state.params)
@@ -89,15 +90,20 @@ def _captions(batch: dict, negatives: bool) -> tuple[jax.Array, jax.Array]:
     )
 
 
+def _temporal_weight(config: LossConfig, step: jax.Array) -> jax.Array:
+    """() float32: lambda, after its ramp."""
+    ramp = jnp.minimum(1.0, step / max(1, config.temporal_ramp_steps))
+    return config.temporal_weight * (ramp if config.temporal_ramp_steps else 1.0)
+
+
 def _losses(
-    config: TrainConfig, audio: jax.Array, text: jax.Array, scale: jax.Array, valid: jax.Array
+    audio: jax.Array, text: jax.Array, scale: jax.Array, valid: jax.Array, weight: jax.Array
 ) -> tuple[jax.Array, dict]:
-    """The objective and its parts; audio (B, D), text (B or 2B, D)."""
-    rows, weight = audio.shape[0], config.loss.temporal_weight
-    contrastive = contrastive_loss(audio, text[:rows], scale)
-    metrics = {"contrastive_loss": contrastive, "logit_scale": scale}
-    loss = contrastive
-    if weight > 0:
+    """The objective and its parts; audio (B, D), text (B, D), or (2B, D) with negatives."""
+    rows = audio.shape[0]
+    loss = contrastive_loss(audio, text[:rows], scale)
+    metrics = {"contrastive_loss": loss, "logit_scale": scale}
+    if text.shape[0] > rows:
         temporal = temporal_loss(audio, text[:rows], text[rows:], valid, scale)
         right = jnp.sum(audio * (text[:rows] - text[rows:]), axis=-1) > 0  # (B,)
         count = jnp.maximum(valid.sum(), 1)

@@ -1,6 +1,7 @@
 """Data sets of records: TFDS reads them, damage is found, half a build is never a whole one."""
 
 import os
+import re
 
 import numpy as np
 import pytest
@@ -74,9 +75,7 @@ def test_a_truncated_shard_is_found(data_dir, part):
     path = _shard(data_dir, 1)
     os.truncate(path, int(part * os.path.getsize(path)))
     problems = records.check(data_dir)
-    assert any(problem.startswith("train: 3 records readable, 7") for problem in problems) or any(
-        path in problem for problem in problems
-    )
+    assert re.fullmatch("train: [3-6] records readable, 7 announced", problems[-1])
 
 
 def test_a_missing_shard_is_found(data_dir):
@@ -142,7 +141,7 @@ def test_half_a_build_is_not_a_data_set(tmp_path):
 def test_no_data_set_and_no_split(tmp_path, data_dir):
     with pytest.raises(records.RecordsError, match="nowhere: no records here; make one with"):
         records.read_build(tmp_path / "nowhere")
-    with pytest.raises(records.RecordsError, match="no split 'dev'; there are test, train"):
+    with pytest.raises(records.RecordsError, match="no split 'dev'; there are train, test"):
         records.split_size(data_dir, "dev")
     with pytest.raises(records.RecordsError, match="no split 'dev'"):
         list(records.read_examples(data_dir, "dev"))

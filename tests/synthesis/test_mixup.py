@@ -18,7 +18,19 @@ from clapjax.synthesis.mixup import (
 
 RATE = 8_000
 TONES = {"tone a": 500.0, "tone b": 1000.0, "tone c": 1500.0, "tone d": 2000.0, "tone e": 2500.0}
-CONFIG = MixupConfig(train_mixtures=1, test_mixtures=1)
+CONFIG = MixupConfig(
+    train_mixtures=1,
+    test_mixtures=1,
+    min_events=2,
+    max_events=2,
+    clip_seconds=10.0,
+    min_event_seconds=2.5,
+    max_event_seconds=5.0,
+    max_gap_seconds=0.4,
+    max_crossfade_seconds=0.2,
+    level_jitter_db=6.0,
+    captions=4,
+)
 THREE = dataclasses.replace(CONFIG, min_events=3, max_events=3)
 
 

@@ -9,15 +9,18 @@ from clapjax.training.config import OptimizerConfig, TrainConfig
 
 
 @pytest.fixture(scope="package", autouse=True)
-def _compiled_once(tmp_path_factory):
-    """Runs of the same model, one after the other, find each other's compiled steps."""
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
-    before = {name: getattr(jax.config, name) for name in names}
-    jax.config.update(names[0], str(tmp_path_factory.mktemp("compiled")))
-    jax.config.update(names[1], 0.2)
+def _compiled_quickly(tmp_path_factory):
+    """Little optimisation; and runs of the same model find each other's compiled steps."""
+    settings = {  # name: (here, JAX's default)
+        "jax_disable_most_optimizations": (True, False),
+        "jax_compilation_cache_dir": (str(tmp_path_factory.mktemp("compiled")), None),
+        "jax_persistent_cache_min_compile_time_secs": (0.2, 1.0),
+    }
+    for name, (here, _) in settings.items():
+        jax.config.update(name, here)
     yield
-    for name, value in before.items():
-        jax.config.update(name, value)
+    for name, (_, default) in settings.items():
+        jax.config.update(name, default)
 
 
 @pytest.fixture(scope="package")
@@ -25,7 +28,13 @@ def tiny() -> TrainConfig:
     """One second of sound at 16 kHz, one pair of Swin blocks, one text layer; nothing random."""
     audio = AudioConfig(sample_rate=16_000, clip_samples=16_000, hop_length=320, fmax=7600.0)
     htsat = HTSATConfig(
-        spec_size=64, embed_dim=8, depths=(2,), heads=(2,), drop_path=0.0, time_width=1, freq_width=1
+        spec_size=64,
+        embed_dim=8,
+        depths=(2,),
+        heads=(2,),
+        drop_path=0.0,
+        time_width=1,
+        freq_width=1,
     )
     text = TextConfig(
         vocab_size=99,

@@ -50,6 +50,12 @@ def _run(config, mesh: Mesh, batches: list[dict], state=None):
     return jax.device_get(state), rows
 
 
+def _norm(tree) -> float:
+    return float(
+        np.sqrt(sum(np.square(leaf, dtype=np.float64).sum() for leaf in jax.tree.leaves(tree)))
+    )
+
+
 @pytest.fixture(scope="module")
 def smooth(tiny):
     """`tiny`, with an epsilon that keeps Adam from blowing rounding noise up to whole steps."""
@@ -73,12 +79,12 @@ def test_any_mesh_gives_what_one_device_gives(smooth, single, data, fsdp):
         for name, value in row.items():
             np.testing.assert_allclose(value, other[name], rtol=1e-4, atol=1e-6, err_msg=name)
 
-    def close(path, ours, theirs):
-        error = np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-2)
-        assert error < 1e-5, (jax.tree_util.keystr(path), error)
-
-    jax.tree_util.tree_map_with_path(close, state.params, expected.params)
-    jax.tree_util.tree_map_with_path(close, state.batch_stats, expected.batch_stats)
+    error = jax.tree.map(np.subtract, state.params, expected.params)
+    assert _norm(error) < 1e-5 * _norm(expected.params)
+    start = jax.device_get(init_state(smooth, mesh)).params
+    assert _norm(error) < 1e-4 * _norm(jax.tree.map(np.subtract, expected.params, start))
+    error = jax.tree.map(np.subtract, state.batch_stats, expected.batch_stats)
+    assert _norm(error) < 1e-5 * _norm(expected.batch_stats)
     assert int(state.step) == 3
 
 
@@ -135,7 +141,7 @@ def test_rows_without_negatives_have_no_temporal_loss(smooth):
 def test_one_batch_can_be_learnt(smooth):
     _, rows = _run(dataclasses.replace(smooth, steps=40), _mesh(1), [_batch(0)] * 40)
     losses = [float(row["loss"]) for row in rows]
-    assert losses[0] > 1.5 and losses[-1] < 0.5 * losses[0]
+    assert losses[0] > 1.5 and losses[-1] < 0.75 * losses[0]
 
 
 def test_dropout_is_a_function_of_seed_and_step(smooth):
@@ -177,7 +183,7 @@ def test_weight_decay_is_of_kernels_and_embeddings(tiny):
     expected = {"bias", "scale", "relative_position_bias", "logit_scale_a", "logit_scale_t"}
     assert names[False] == expected
 
-    # Without a gradient, what the optimiser moves is what decays: towards zero, by rate times decay.
+    # Without a gradient, what moves is what decays: towards zero, by rate times decay.
     config = OptimizerConfig(learning_rate=0.5, warmup_steps=1, weight_decay=0.1)
     optimizer = make_optimizer(config, 100)
     params = jax.tree.map(lambda s: np.ones(s.shape, np.float32), shapes)
@@ -200,7 +206,7 @@ def test_gradients_are_clipped():
 
 @pytest.mark.parametrize("shape", [(3, 1), (8, 2), (1, 1), (-1, 3), (0, 1), (8, 0)])
 def test_a_mesh_that_does_not_fit_the_devices(shape):
-    with pytest.raises((ValueError, ZeroDivisionError), match="does not make 8 devices"):
+    with pytest.raises(ValueError, match="does not make 8 devices"):
         make_mesh(MeshConfig(*shape))
 
 

@@ -1,7 +1,5 @@
 """Sound events synthesised with numpy: the audio of the demo, which needs no sound file."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Sequence
 from zlib import crc32

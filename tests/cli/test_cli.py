@@ -1,0 +1,274 @@
+"""The command line: the whole way by hand, and one clear line for every bad input."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clapjax.cli.config import load_config
+from clapjax.cli.main import VERBS, main
+from clapjax.experiment import Experiment
+from clapjax.training.log import read_log
+
+CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.py"))
+DEMO = "configs/demo.py:runlocal"
+
+
+def _main(*arguments) -> int:
+    """`main`, with the exit that argparse makes turned into a status."""
+    try:
+        return main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        return stop.code
+
+
+# --- help -----------------------------------------------------------------------------------
+
+
+def test_help_lists_every_verb(command):
+    done = command("--help")
+    assert done.returncode == 0 and done.stderr == ""
+    for verb, (_, text) in VERBS.items():
+        assert f" {verb} " in done.stdout and text in done.stdout
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_a_verb_shows_an_example(verb, capsys):
+    assert _main(verb, "--help") == 0
+    out = capsys.readouterr().out
+    assert f"usage: clapjax {verb}" in out
+    assert f"example: clapjax {verb} " in out
+
+
+@pytest.mark.parametrize("action", ["build", "info", "check"])
+def test_help_of_a_records_action_shows_an_example(action, capsys):
+    assert _main("records", action, "--help") == 0
+    assert f"example: clapjax records {action} " in capsys.readouterr().out.replace("\n", " ")
+
+
+# --- the whole way --------------------------------------------------------------------------
+
+
+def test_records_info(demo_records, capsys):
+    assert _main("records", "info", demo_records) == 0
+    found = json.loads(capsys.readouterr().out)
+    sizes = {name: split["examples"] for name, split in found["splits"].items()}
+    assert sizes == {"train": 160, "test": 8, "test_clips": 48}
+    assert found["splits"]["test"]["with_negative_audio"] == 8
+    assert len(found["splits"]["test_clips"]["labels"]) == 24
+
+
+def test_records_check(demo_records, tmp_path, capsys):
+    assert _main("records", "check", demo_records) == 0
+    assert capsys.readouterr().out == f"{demo_records}: sound\n"
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for file in demo_records.iterdir():
+        if file.is_file():
+            (copy / file.name).write_bytes(file.read_bytes())
+    (shard,) = copy.glob("*-test.array_record-*")
+    os.truncate(shard, shard.stat().st_size // 2)
+    assert _main("records", "check", copy) == 1
+    out = capsys.readouterr().out
+    assert str(shard) in out and "test: 0 records readable, 8 announced" in out
+
+
+def test_records_build_again_reuses(demo_records, capsys):
+    assert _main("records", "build", "--config", DEMO, "--data_dir", demo_records) == 0
+    expected = f"{demo_records}: already built: 160 train, 8 test, 48 test_clips\n"
+    assert capsys.readouterr().out == expected
+    build = ("records", "build", "--config", DEMO, "--data_dir", demo_records)
+    assert _main(*build, "--config.seed=9") == 2
+    assert "made with other settings (seed differ)" in capsys.readouterr().err
+
+
+def test_train_then_eval(demo_records, demo_workdir, command):
+    rows = read_log(demo_workdir)
+    assert [row["step"] for row in rows if "loss" in row] == [2, 4]
+    scores = rows[-1]
+    assert scores.keys() == {
+        "step",
+        "eval/t_classify/text_to_audio",
+        "eval/t_classify/audio_to_text",
+        "eval/zero_shot/accuracy",
+    }
+
+    where = ("--config", DEMO, "--data_dir", demo_records, "--workdir", demo_workdir)
+    done = command("eval", *where)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((demo_workdir / "results.json").read_text())
+    assert results.keys() == {"t_classify", "retrieval", "zero_shot"}
+    t_classify, zero_shot = results["t_classify"], results["zero_shot"]
+    assert t_classify["n"] == t_classify["n_audio"] == 8
+    for task, key in (("t_classify", "text_to_audio"), ("t_classify", "audio_to_text")):
+        assert results[task][key] * 8 in range(9)
+        assert scores[f"eval/{task}/{key}"] == results[task][key]
+    assert zero_shot["n"] == 48 and zero_shot["accuracy"] * 48 == pytest.approx(
+        sum(zero_shot["confusion"][i][i] for i in range(24))
+    )
+    assert scores["eval/zero_shot/accuracy"] == zero_shot["accuracy"]
+    assert 0 <= results["retrieval"]["text_to_audio"]["R@1"] <= 1
+    assert f"zero-shot {100 * zero_shot['accuracy']:.1f} % (n=48)" in done.stdout
+    assert f"wrote {demo_workdir / 'results.json'}" in done.stdout
+
+    report = (demo_workdir / "report.html").read_text()
+    assert report.lstrip().lower().startswith("<!doctype html>")
+    assert "dog bark" in report and "temporal_weight" in report
+
+
+def test_another_config_is_refused(demo_records, demo_workdir, capsys):
+    where = ("--config", DEMO, "--data_dir", demo_records, "--workdir", demo_workdir)
+    assert _main("train", *where, "--config.optimizer.learning_rate=0.5") == 2
+    err = capsys.readouterr().err
+    assert "was begun with another config: optimizer.learning_rate was 0.001, is 0.5." in err
+
+
+TINY = [
+    "--config.steps=2",
+    "--config.model.audio.clip_samples=16000",
+    "--config.model.audio.hop_length=320",
+    "--config.model.htsat.spec_size=64",
+    "--config.model.htsat.depths=(2,)",
+    "--config.model.htsat.heads=(2,)",
+]
+
+
+TINY_DEMO = f"""
+import sys
+from clapjax.cli import demo, main
+config = demo.load_config({DEMO!r}, {TINY!r})
+demo.load_config = lambda name, overrides: config
+for _ in range(2):  # the second time, nothing is left to train
+    assert main.main(["demo", "--workdir", sys.argv[1]]) == 0
+"""
+
+
+def test_demo_compares_two_models(tmp_path, quick_env):
+    done = subprocess.run(
+        [sys.executable, "-c", TINY_DEMO, str(tmp_path)],
+        env=quick_env,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("built: 160 train") == 2 and done.stdout.count("already built") == 1
+    first, again = done.stdout.split("demo in ")[1:]
+    assert first.count("step 2: T-Classify") == 2 and again.count("step 2:") == 0
+    table = [line.split("  ")[0] for line in first.splitlines() if "lambda" in line]
+    assert table[-2:] == ["temporal (lambda 0.5)", "no order negatives (lambda 0)"]
+    rows = [line for line in again.splitlines() if " %  " in line]
+    assert len(rows) == 2 and all(row in first for row in rows)
+    for name, weight in (("temporal", 0.5), ("plain", 0.0)):
+        saved = json.loads((tmp_path / name / "config.json").read_text())
+        assert saved["loss"]["temporal_weight"] == weight
+        assert ("temporal_loss" in read_log(tmp_path / name)[0]) == (weight > 0)
+    assert "no order negatives (lambda 0)" in (tmp_path / "temporal" / "report.html").read_text()
+
+
+# --- bad input ------------------------------------------------------------------------------
+
+TRAIN = ("train", "--config", DEMO, "--data_dir", "nowhere", "--workdir", "run")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((*TRAIN, "--config.stepz=3"), "no config field 'stepz'; did you mean --config.steps?"),
+        (
+            (*TRAIN, "--config.loss.temporal_wait=1"),
+            "'loss.temporal_wait'; did you mean --config.loss.temporal_weight?",
+        ),
+        ((*TRAIN, "--config.steps=many"), "--config.steps=many: invalid literal for int()"),
+        ((*TRAIN, "--config.steps"), "--config.steps: write --config.steps=VALUE"),
+        ((*TRAIN, "--config.steps=0"), "steps must be positive, not 0"),
+        ((*TRAIN, "--config.loss=0"), "no config field 'loss'"),
+        (TRAIN, "nowhere: no records here; make one with `clapjax records build`"),
+        (("train", "--config", "no.py", "--data_dir", "d", "--workdir", "w"), "no.py: no such con"),
+        (("train", "--config", "bad.py", "--data_dir", "d", "--workdir", "w"), "bad.py: "),
+        (("train", "--config", "typo.py", "--data_dir", "d", "--workdir", "w"), "mean 'steps'"),
+        (("records", "info", "nowhere"), "nowhere: no records here"),
+        (("records", "check", "nowhere"), "nowhere: no records here"),
+        (("eval", *TRAIN[1:]), "run: no config.json here; not a clapjax workdir"),
+        (
+            ("records", "build", "--config", "configs/esc10_mixup.py", "--data_dir", "d"),
+            "expected meta.csv (or meta/esc50.csv) and a folder audio/",
+        ),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.py").write_text("this is no Python\n")
+    (tmp_path / "typo.py").write_text(
+        "from clapjax.cli.config import base_config\n"
+        "def get_config(arg=''):\n"
+        "    config = base_config()\n"
+        "    config.stepz = 3\n"
+        "    return config\n"
+    )
+    assert _main(*arguments) == 2
+    captured = capsys.readouterr()
+    lines = captured.err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith(f"clapjax {arguments[0]}: ")
+    assert message in lines[0]
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "the following arguments are required: VERB"),
+        (("trian",), "invalid choice: 'trian'"),
+        (("train", "--data_dir", "d", "--workdir", "w"), "required: --config"),
+        ((*TRAIN, "--bogus=1"), "unknown arguments: --bogus=1"),
+        (("records", "info", "d", "--config.steps=1"), "unknown arguments: --config.steps=1"),
+        (("records", "mend"), "invalid choice: 'mend'"),
+    ],
+)
+def test_bad_usage_is_status_2(arguments, message, capsys):
+    assert _main(*arguments) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("usage: clapjax") and message in err.splitlines()[-1]
+
+
+def test_bad_input_in_a_process_shows_no_stack_trace(command, tmp_path):
+    build = ("records", "build", "--config", DEMO, "--data_dir", tmp_path / "d")
+    done = command(*build, "--config.batchsize=3")
+    assert done.returncode == 2 and done.stdout == ""
+    expected = "clapjax records: no config field 'batchsize'; did you mean --config.batch_size?\n"
+    assert done.stderr == expected
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- configs --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+def test_every_config_builds_an_experiment(file):
+    whole, small = (load_config(f"{file}{argument}", []) for argument in ("", ":runlocal"))
+    assert type(whole) is type(small) is Experiment
+    assert small.steps <= 10 < whole.steps
+    assert small.batch_size <= 8 and small.synthesis.train_mixtures <= 16
+    assert small.source.kind == whole.source.kind
+    assert small.model.audio.sample_rate == whole.model.audio.sample_rate
+    assert file.read_text().count(f"configs/{file.name}") >= 1  # its docstring says how to run it
+
+
+def test_overrides_reach_the_experiment():
+    experiment = load_config(
+        DEMO,
+        [
+            "--config.steps=7",
+            "--config.optimizer.learning_rate=1",
+            "--config.source.train_folds=(1,)",
+            "--config.evaluation.tasks=()",
+            "--config.model.audio.fill=pad",
+            "--config.synthesis.train_negative_audio=true",
+        ],
+    )
+    assert experiment.steps == 7 and experiment.optimizer.learning_rate == 1.0
+    assert experiment.source.train_folds == (1,) and experiment.evaluation.tasks == ()
+    assert experiment.model.audio.fill == "pad" and experiment.synthesis.train_negative_audio

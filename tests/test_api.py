@@ -1,0 +1,230 @@
+"""`clapjax.load` and what the model that it gives can do."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+
+import clapjax
+from clapjax.audio.files import AudioError
+from clapjax.data.records import RecordsError
+from clapjax.evaluation.tasks import EvaluationConfig, evaluate
+from clapjax.inference import Clap
+from clapjax.synthesis.sounds import render
+
+RATE = 16_000
+
+
+@pytest.fixture(scope="module")
+def clap(demo_workdir) -> Clap:
+    return clapjax.load(demo_workdir, batch_size=4)
+
+
+@pytest.fixture(scope="module")
+def bark() -> np.ndarray:
+    return render("dog bark", 1, 2.0, RATE)
+
+
+def _close(left, right, atol=1e-6) -> None:
+    np.testing.assert_allclose(left, right, atol=atol)
+
+
+def test_embeddings_have_unit_length(clap, bark):
+    for rows in (clap.embed_audio([bark, bark[:999]]), clap.embed_text(["a dog", "rain"])):
+        assert rows.shape == (2, clap.config.projection_size) and rows.dtype == np.float32
+        _close(np.linalg.norm(rows, axis=1), 1.0, 1e-5)
+        assert np.abs(rows[0] - rows[1]).max() > 1e-4  # they are not all the same
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 5, 9])
+def test_alone_as_among_others(clap, count):
+    sounds = [render("rain", i, 0.5 + 0.2 * i, RATE) for i in range(count)]
+    texts = [f"sound number {i}" for i in range(count)]
+    audio, text = clap.embed_audio(sounds), clap.embed_text(texts)
+    assert len(audio) == len(text) == count
+    _close(clap.embed_audio(sounds[-1]), audio[-1:])
+    _close(clap.embed_text(texts[-1]), text[-1:])
+
+
+def test_every_kind_of_input_gives_the_same(clap, bark, tmp_path):
+    pcm = (bark * 32767).astype(np.int16)
+    expected = clap.embed_audio([pcm])
+    soundfile.write(tmp_path / "bark.wav", pcm, RATE)
+    _close(clap.embed_audio(pcm), expected)
+    _close(clap.embed_audio(pcm.astype(np.float32) / 32767), expected, 1e-5)
+    _close(clap.embed_audio(pcm.astype(np.float64) / 32767), expected, 1e-5)
+    _close(clap.embed_audio(tmp_path / "bark.wav"), expected, 1e-3)  # libsndfile has 32768
+    _close(clap.embed_audio([str(tmp_path / "bark.wav")]), expected, 1e-3)
+    _close(clap.embed_audio((pcm, pcm)), np.repeat(expected, 2, axis=0))
+    stereo = np.stack([pcm, pcm], axis=1)  # (T, 2): one clip
+    _close(clap.embed_audio(stereo), expected, 1e-5)
+    _close(clap.embed_audio([stereo]), expected, 1e-5)
+    _close(clap.embed_audio(np.stack([pcm, pcm])), np.repeat(expected, 2, axis=0))  # (N, T)
+
+
+def test_another_sampling_rate_is_resampled(clap, bark):
+    fast = soxr.resample(bark, RATE, 44_100, quality="HQ")
+    back = soxr.resample(fast, 44_100, RATE, quality="HQ")
+    found = clap.embed_audio(fast, sampling_rate=44_100)
+    _close(found, clap.embed_audio(back), 1e-5)
+    assert np.abs(found - clap.embed_audio(fast)).max() > 1e-4  # the rate matters
+
+
+def test_a_long_clip_is_cut_in_the_middle(clap):
+    length = clap.config.audio.clip_samples
+    noise = np.random.default_rng(0).normal(0, 0.1, length + 2000).astype(np.float32)
+    _close(clap.embed_audio(noise), clap.embed_audio(noise[1000:-1000]))
+
+
+def test_nothing_in_nothing_out(clap):
+    size = clap.config.projection_size
+    assert clap.embed_audio([]).shape == clap.embed_text([]).shape == (0, size)
+
+
+def test_similarity_is_the_cosine(clap, bark):
+    audio, text = clap.embed_audio([bark, bark[::-1]]), clap.embed_text(["a", "b", "c"])
+    found = clap.similarity(audio, text)
+    assert found.shape == (2, 3) and found.dtype == np.float32
+    _close(found[1, 2], sum(audio[1] * text[2]), 1e-6)
+
+
+def test_classify(clap, bark):
+    labels = ["dog bark", "rain", "a {curly} label"]
+    rows = clap.classify([bark, bark[::-1]], labels)
+    assert len(rows) == 2
+    for row in rows:
+        assert set(row) == set(labels)
+        assert sum(row.values()) == pytest.approx(1, abs=1e-6)
+        assert list(row.values()) == sorted(row.values(), reverse=True)
+    prompts = clap.embed_text([f"This is a sound of {label}." for label in labels])
+    scale = np.exp(clap.params["logit_scale_a"])
+    logits = scale * clap.similarity(clap.embed_audio(bark), prompts)[0]
+    expected = np.exp(logits) / np.exp(logits).sum()
+    _close([rows[0][label] for label in labels], expected, 1e-5)
+    assert clap.classify([bark], labels, template="{}")[0] != rows[0]
+
+
+@pytest.mark.parametrize(
+    ("labels", "template", "message"),
+    [
+        ([], "{}", "labels must be a list of different class names"),
+        ("dog", "{}", "labels must be a list of different class names"),
+        (["dog", "dog"], "{}", "labels must be a list of different class names"),
+        (["dog"], "a sound", "template 'a sound' has no {}"),
+    ],
+)
+def test_classify_refuses(clap, bark, labels, template, message):
+    with pytest.raises(ValueError, match=message):
+        clap.classify([bark], labels, template)
+
+
+@pytest.mark.parametrize(
+    ("audio", "message"),
+    [
+        (np.zeros(0, np.float32), r"audio 0: expected \(T,\) or \(T, channels\) samples"),
+        (np.array([0.1, np.nan]), "audio 0: holds NaN or Inf"),
+        ([np.ones(99), np.array([np.inf] * 9)], "audio 1: holds NaN or Inf"),
+        (np.ones(9, np.int32), "audio 0: expected float or int16 samples, not int32"),
+        (np.float32(1.0), "audio 0: expected"),
+        (None, "audio 0: expected a path or an array, not <class 'NoneType'>"),
+        ([[0.1, 0.2]], "audio 0: expected a path or an array, not <class 'list'>"),
+        ("nowhere.wav", "nowhere.wav: no such file"),
+        (["nowhere.wav"], "nowhere.wav: no such file"),
+    ],
+)
+def test_bad_audio(clap, audio, message):
+    with pytest.raises(AudioError, match=message):
+        clap.embed_audio(audio)
+
+
+def test_bad_rate_and_bad_files(clap, tmp_path):
+    with pytest.raises(AudioError, match="sample rate must be positive, not 0"):
+        clap.embed_audio(np.ones(99), sampling_rate=0)
+    (tmp_path / "text.wav").write_text("no sound")
+    with pytest.raises(AudioError, match="text.wav: cannot be decoded"):
+        clap.embed_audio(tmp_path / "text.wav")
+
+
+def test_bad_text(clap):
+    for texts in ([3], ["a", None], None, [b"a"]):
+        with pytest.raises(TypeError):
+            clap.embed_text(texts)
+
+
+def test_load_refuses(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no config.json here; not a clapjax workdir"):
+        clapjax.load(tmp_path)
+    with pytest.raises(FileNotFoundError, match="not a clapjax workdir"):
+        clapjax.load(tmp_path / "nowhere")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_load_before_the_first_checkpoint(demo_workdir, tmp_path):
+    (tmp_path / "config.json").write_bytes((demo_workdir / "config.json").read_bytes())
+    (tmp_path / "tokenizer").mkdir()
+    for file in (demo_workdir / "tokenizer").iterdir():
+        (tmp_path / "tokenizer" / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(FileNotFoundError, match="no checkpoint yet; train first"):
+        clapjax.load(tmp_path)
+
+
+def test_evaluation_is_deterministic(clap, demo_records, demo_workdir):
+    first, again = (evaluate(clap, demo_records, EvaluationConfig()) for _ in range(2))
+    assert json.dumps(first.results) == json.dumps(again.results)
+    for name, margins in first.margins.items():
+        np.testing.assert_array_equal(margins, again.margins[name])
+    one_by_one = evaluate(
+        clapjax.load(demo_workdir, batch_size=1), demo_records, EvaluationConfig()
+    )
+    for name, margins in first.margins.items():
+        _close(margins, one_by_one.margins[name], 1e-5)
+
+
+def test_a_task_alone(clap, demo_records):
+    found = evaluate(clap, demo_records, EvaluationConfig(tasks=("zero_shot",)))
+    assert found.results.keys() == {"zero_shot"} and found.results["zero_shot"]["n"] == 48
+    assert len(found.class_names) == 24 and found.similarity is None and not found.margins
+    assert found.scalars() == {"zero_shot/accuracy": found.results["zero_shot"]["accuracy"]}
+
+
+def test_evaluation_of_a_missing_split(clap, demo_records):
+    with pytest.raises(RecordsError, match="no split 'dev'; there are"):
+        evaluate(clap, demo_records, EvaluationConfig(split="dev"))
+
+
+def test_import_is_light():
+    script = (
+        "import sys, clapjax; "
+        "heavy = {'tensorflow', 'torch', 'matplotlib', 'transformers', 'jax'} & set(sys.modules); "
+        "assert not heavy, heavy; print(clapjax.__version__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == clapjax.__version__
+
+
+def test_load_imports_no_tensorflow(demo_workdir, quick_env):
+    script = (
+        "import sys, clapjax; clapjax.load(sys.argv[1]).embed_text('a dog'); "
+        "print(sorted({'tensorflow', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(demo_workdir)],
+        env=quick_env,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+def test_unknown_attribute():
+    with pytest.raises(AttributeError, match="no attribute 'lode'"):
+        clapjax.lode  # noqa: B018
