@@ -61,8 +61,10 @@ def load_config(name: str, overrides: list[str]) -> Experiment:
     """
     file, colon, argument = name.partition(":")
     path = find_config(file)
+    argv = ["clapjax", f"--config={path}{colon}{argument}", *overrides]
     values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values)
+    # It looks for overrides in sys.argv unless it is told otherwise.
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
     known = _paths(base_config().to_dict())
     for item in overrides:
         field, equals, _ = item.removeprefix("--config.").partition("=")
@@ -73,7 +75,7 @@ def load_config(name: str, overrides: list[str]) -> Experiment:
         if not equals:
             raise ValueError(f"{item}: write --config.{field}=VALUE")
     try:
-        values(["clapjax", f"--config={path}{colon}{argument}", *overrides])
+        values(argv)
         config = values.config
     except (flags.Error, AttributeError, TypeError, KeyError, NameError, SyntaxError) as error:
         raise ValueError(f"{name}: {error}") from error

@@ -49,7 +49,9 @@ def train_batches(
 
     Returns:
       An iterator of {"audio": (b, clip_samples) int16, "input_ids", "mask", "negative_ids",
-      "negative_mask": (b, max_length) int32, "has_negative": (b,) bool}, b = batch_size / hosts.
+      "negative_mask": (b, max_length) int32, "has_negative": (b,) bool, "events": (b,) int32},
+      b = batch_size / hosts; equal positive "events" mean the same events in the same order, 0 that
+      they are unknown.
 
     Raises:
       RecordsError: no such data set or split, another format, or another sample rate; from the
@@ -92,6 +94,7 @@ def _with_tokens(batch: dict, tokenizer, max_length: int) -> dict[str, np.ndarra
         "negative_ids": ids[rows:],
         "negative_mask": mask[rows:],
         "has_negative": batch["has_negative"],
+        "events": batch["events"],
     }
 
 
@@ -144,7 +147,17 @@ def _choose(record: dict, audio: AudioConfig, key) -> dict:
         "caption": pick(record["captions"], 1),
         "negative": pick(record["negative_captions"], 2),
         "has_negative": tf.shape(record["negative_captions"])[0] > 0,
+        "events": _events_id(record["events"]),
     }
+
+
+def _events_id(events):
+    """() int32: a hash of the sequence of events, 1 ... 2**31 - 1, or 0 where there is none."""
+    import tensorflow as tf
+
+    joined = tf.strings.reduce_join(events, separator="\n")
+    bucket = tf.strings.to_hash_bucket_fast(joined, MAX_INDEX - 1)
+    return tf.where(tf.size(events) > 0, tf.cast(bucket, tf.int32) + 1, 0)
 
 
 def fill(samples, audio: AudioConfig):

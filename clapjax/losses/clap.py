@@ -17,6 +17,9 @@ class LossConfig:
     # Steps over which the weight rises linearly from 0: a model trained from scratch must know the
     # events before their order can teach it anything but noise. Not from the paper.
     temporal_ramp_steps: int = 0
+    # Clips in which the same events sound in the same order are not each other's negatives. Not
+    # from the papers, whose human captions seldom coincide as template captions do.
+    mask_same_events: bool = False
 
     def __post_init__(self):
         if self.temporal_ramp_steps < 0:
@@ -27,18 +30,25 @@ class LossConfig:
             raise ValueError(f"loss.temporal_weight must be >= 0, not {self.temporal_weight}")
 
 
-def contrastive_loss(audio: jax.Array, text: jax.Array, scale: jax.Array) -> jax.Array:
+def contrastive_loss(
+    audio: jax.Array, text: jax.Array, scale: jax.Array, groups: jax.Array | None = None
+) -> jax.Array:
     """Symmetric InfoNCE (CLIP, LAION-CLAP): mean of audio-to-text and text-to-audio cross entropy.
 
     Args:
       audio, text: (N, D) float32; row i of one belongs to row i of the other.
       scale: () exp of the logit scale.
+      groups: (N,) int32 or None; rows of the same positive group are not each other's negatives.
 
     Returns:
       () float32.
     """
     logits = scale * jnp.dot(audio, text.T, precision=jax.lax.Precision.HIGHEST)  # (N, N)
     positive = jnp.diagonal(logits)
+    if groups is not None:
+        same = (groups[:, None] == groups[None, :]) & (groups > 0)[:, None]
+        same &= ~jnp.eye(len(groups), dtype=bool)
+        logits = jnp.where(same, -jnp.inf, logits)
     rows = jax.nn.logsumexp(logits, axis=1) - positive
     columns = jax.nn.logsumexp(logits, axis=0) - positive
     return 0.5 * (rows.mean() + columns.mean())

@@ -67,7 +67,8 @@ class TrainLog:
 
     def write_scores(self, step: int, scores: dict[str, float]) -> None:
         """Logs one row of evaluation scores, each as eval/NAME; its time counts in no rate."""
-        self._append(step, {f"eval/{name}": value for name, value in scores.items()})
+        if scores:
+            self._append(step, {f"eval/{name}": value for name, value in scores.items()})
         self._last = (step, time.perf_counter())
 
     def _append(self, step: int, scalars: dict[str, float]) -> None:

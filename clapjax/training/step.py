@@ -60,7 +60,8 @@ def make_train_step(
                 mutable=["batch_stats"],
             )
             weight = _temporal_weight(config.loss, state.step)
-            loss, metrics = _losses(audio, text, scale, batch["has_negative"], weight)
+            groups = batch["events"] if config.loss.mask_same_events else None
+            loss, metrics = _losses(audio, text, scale, batch["has_negative"], weight, groups)
             return loss, (metrics, updates["batch_stats"])
 
         gradient, (metrics, batch_stats) = jax.grad(objective, has_aux=True)(state.params)
@@ -97,11 +98,16 @@ def _temporal_weight(config: LossConfig, step: jax.Array) -> jax.Array:
 
 
 def _losses(
-    audio: jax.Array, text: jax.Array, scale: jax.Array, valid: jax.Array, weight: jax.Array
+    audio: jax.Array,
+    text: jax.Array,
+    scale: jax.Array,
+    valid: jax.Array,
+    weight: jax.Array,
+    groups: jax.Array | None,
 ) -> tuple[jax.Array, dict]:
     """The objective and its parts; audio (B, D), text (B, D), or (2B, D) with negatives."""
     rows = audio.shape[0]
-    loss = contrastive_loss(audio, text[:rows], scale)
+    loss = contrastive_loss(audio, text[:rows], scale, groups)
     metrics = {"contrastive_loss": loss, "logit_scale": scale}
     if text.shape[0] > rows:
         temporal = temporal_loss(audio, text[:rows], text[rows:], valid, scale)

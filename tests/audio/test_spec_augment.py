@@ -80,7 +80,13 @@ def test_spec_augment_drops_in_time_and_frequency_each_with_its_own_settings():
     assert time.sum(1).max() <= 20 and frequency.sum(1).max() == 3
     assert time.sum(1).mean() == pytest.approx(10 - 0.6, abs=0.6)
     assert frequency.sum(1).mean() == pytest.approx(1.5, abs=0.2)
-    assert abs(np.corrcoef(time.sum(1), frequency.sum(1))[0, 1]) < 0.15
+
+
+def test_time_and_frequency_stripes_are_drawn_apart():
+    settings = dict(time_stripes=1, time_width=8, freq_stripes=1, freq_width=8)
+    out = np.asarray(spec_augment(jax.random.key(0), jnp.ones((500, 20, 20)), **settings)) == 0
+    widths = out.all(axis=2).sum(1), out.all(axis=1).sum(1)
+    assert abs(np.corrcoef(*widths)[0, 1]) < 0.15
 
 
 def test_same_key_same_stripes():

@@ -123,10 +123,12 @@ def test_another_config_is_refused(demo_records, demo_workdir, capsys):
     where = ("--config", DEMO, "--data_dir", demo_records, "--workdir", demo_workdir)
     assert _main("train", *where, "--config.optimizer.learning_rate=0.5") == 2
     err = capsys.readouterr().err
-    assert "was begun with another config: optimizer.learning_rate was 0.001, is 0.5." in err
+    assert "was begun with another config: optimizer.learning_rate was " in err
+    assert ", is 0.5." in err and len(err.splitlines()) == 1
 
 
 TINY = [
+    "--config.loss.temporal_weight=0.5",
     "--config.steps=2",
     "--config.model.audio.clip_samples=16000",
     "--config.model.audio.hop_length=320",
@@ -141,8 +143,7 @@ import sys
 from clapjax.cli import demo, main
 config = demo.load_config({DEMO!r}, {TINY!r})
 demo.load_config = lambda name, overrides: config
-for _ in range(2):  # the second time, nothing is left to train
-    assert main.main(["demo", "--workdir", sys.argv[1]]) == 0
+assert main.main(["demo", "--workdir", sys.argv[1]]) == 0
 """
 
 
@@ -155,13 +156,10 @@ def test_demo_compares_two_models(tmp_path, quick_env):
         timeout=900,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("built: 160 train") == 2 and done.stdout.count("already built") == 1
-    first, again = done.stdout.split("demo in ")[1:]
-    assert first.count("step 2: T-Classify") == 2 and again.count("step 2:") == 0
-    table = [line.split("  ")[0] for line in first.splitlines() if "lambda" in line]
-    assert table[-2:] == ["temporal (lambda 0.5)", "no order negatives (lambda 0)"]
-    rows = [line for line in again.splitlines() if " %  " in line]
-    assert len(rows) == 2 and all(row in first for row in rows)
+    assert done.stdout.count("built: 160 train") == 1
+    assert done.stdout.count("step 2: T-Classify") == 2
+    table = [line.split("  ")[0] for line in done.stdout.splitlines() if "%  " in line]
+    assert table == ["temporal (lambda 0.5)", "no order negatives (lambda 0)"]
     for name, weight in (("temporal", 0.5), ("plain", 0.0)):
         saved = json.loads((tmp_path / name / "config.json").read_text())
         assert saved["loss"]["temporal_weight"] == weight

@@ -17,6 +17,7 @@ from clapjax.data.tokenizer import load_tokenizer, train_tokenizer
 from tests.data.building import RATE, make_example, write_records
 
 COUNT, CLIP, BATCH = 13, 400, 4  # 13: epochs begin in the middle of a batch
+EVENTS = ((), ("dog", "rain"), ("rain", "dog"), ("dog",))
 AUDIO = AudioConfig(sample_rate=RATE, clip_samples=CLIP, fmax=4000.0)
 
 
@@ -31,6 +32,7 @@ def _example(index: int):
         audio=(1000 * index + np.arange(length)).astype(np.int16),
         captions=captions,
         negative_captions=negatives,
+        events=EVENTS[index % 4],
     )
 
 
@@ -86,6 +88,7 @@ def test_shapes_and_types(take):
         "negative_ids": ((BATCH, 16), "int32"),
         "negative_mask": ((BATCH, 16), "int32"),
         "has_negative": ((BATCH,), "bool"),
+        "events": ((BATCH,), "int32"),
     }
 
 
@@ -156,6 +159,16 @@ def test_negatives_belong_to_their_clip(take, tokenizer):
             assert text.strip() in (f"wrong {clip} here", f"wrong {clip} there")
         else:
             assert text == "" and mask.sum() == 2
+
+
+def test_events_are_told_apart_by_their_order(take):
+    rows = _join(take(COUNT))
+    numbers = {}
+    for clip, number in zip(_clips(rows), rows["events"], strict=True):
+        numbers.setdefault(EVENTS[clip % 4], set()).add(int(number))
+    assert numbers[()] == {0}
+    assert [len(found) for found in numbers.values()] == [1] * 4  # the same whenever they sound
+    assert len(set.union(*numbers.values())) == 4 and min(set.union(*numbers.values())) == 0
 
 
 @pytest.mark.parametrize("mode", ["repeatpad", "repeat", "pad"])

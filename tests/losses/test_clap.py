@@ -94,6 +94,49 @@ def test_temporal_loss_and_gradients_equal_torch(scale):
         np.testing.assert_allclose(grad, reference, rtol=1e-4, atol=2e-5)
 
 
+GROUPS = np.array([0, 0, 3, 3, 3, 5, 0, 7, 5, 0, 0, 9, 3, 0, 7, 0])
+
+
+def _contrastive_groups_torch(audio, text, scale):
+    """Row by row: the denominator holds the pair itself and what is of no group with it."""
+    logits = scale * audio @ text.T
+    keep = torch.tensor(
+        [
+            [i == j or GROUPS[i] == 0 or GROUPS[i] != GROUPS[j] for j in range(ROWS)]
+            for i in range(ROWS)
+        ]
+    )
+    rows = torch.stack([torch.logsumexp(logits[i][keep[i]], 0) for i in range(ROWS)])
+    columns = torch.stack([torch.logsumexp(logits[:, i][keep[:, i]], 0) for i in range(ROWS)])
+    return 0.5 * ((rows - logits.diagonal()).mean() + (columns - logits.diagonal()).mean())
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_rows_of_one_group_are_not_each_others_negatives(scale):
+    arrays = _unit(0), _unit(1), np.float32(scale)
+
+    def ours(audio, text, scale):
+        return contrastive_loss(audio, text, scale, jnp.asarray(GROUPS))
+
+    value, grads = jax.value_and_grad(ours, (0, 1, 2))(*arrays)
+    expected, expected_grads = _torch_value_and_grads(_contrastive_groups_torch, *arrays)
+    np.testing.assert_allclose(value, expected, rtol=2e-6)
+    assert value < contrastive_loss(*arrays)
+    for grad, reference in zip(grads, expected_grads, strict=True):
+        np.testing.assert_allclose(grad, reference, rtol=1e-4, atol=2e-5)
+
+
+def test_groups_at_their_extremes():
+    """No group: the plain loss. One group: no negatives, so 0, with finite zero gradients."""
+    audio, text = _unit(0), _unit(1)
+    none, one = jnp.zeros(ROWS, jnp.int32), jnp.ones(ROWS, jnp.int32)
+    assert contrastive_loss(audio, text, 14.3, none) == contrastive_loss(audio, text, 14.3)
+    value, grads = jax.value_and_grad(contrastive_loss, (0, 1, 2))(audio, text, 100.0, one)
+    np.testing.assert_allclose(value, 0.0, atol=1e-5)
+    for grad in grads:
+        np.testing.assert_allclose(grad, 0.0, atol=1e-5)
+
+
 def test_both_losses_at_points_known_by_hand():
     """Orthonormal pairs at scale s: ln(1 + (N - 1) exp(-s)); equal captions: ln 2."""
     eye = jnp.eye(4)
@@ -155,17 +198,17 @@ def test_scale_100_stays_finite_at_the_extremes(sign):
     np.testing.assert_allclose(value, 0.0 if sign > 0 else 200.0, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["contrastive", "temporal"])
+@pytest.mark.parametrize("name", ["contrastive", "groups", "temporal"])
 def test_batch_sharded_over_eight_devices_equals_unsharded(name):
     """The loss is over the global batch, not a mean of local ones."""
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
     rows = NamedSharding(mesh, PartitionSpec("data"))
-    if name == "contrastive":
-        arrays = [_unit(0), _unit(1)]
-        function = lambda *x: contrastive_loss(*x, 14.3)  # noqa: E731
-    else:
-        arrays = [_unit(0), _unit(1), _unit(2)]
-        function = lambda *x: temporal_loss(*x, jnp.asarray(VALID), 14.3)  # noqa: E731
+    arrays = [_unit(seed) for seed in range(3 if name == "temporal" else 2)]
+    function = {
+        "contrastive": lambda *x: contrastive_loss(*x, 14.3),
+        "groups": lambda *x: contrastive_loss(*x, 14.3, jnp.asarray(GROUPS)),
+        "temporal": lambda *x: temporal_loss(*x, jnp.asarray(VALID), 14.3),
+    }[name]
     step = jax.jit(jax.value_and_grad(function, tuple(range(len(arrays)))))
     value, grads = step(*arrays)
     sharded = [jax.device_put(x, rows) for x in arrays]
@@ -176,7 +219,9 @@ def test_batch_sharded_over_eight_devices_equals_unsharded(name):
         np.testing.assert_allclose(grad, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_negative_temporal_weight_is_refused():
+def test_negative_settings_are_refused():
     assert LossConfig().temporal_weight == 0.5 and LossConfig(0.0).temporal_weight == 0.0
     with pytest.raises(ValueError, match=r"loss\.temporal_weight.*-0\.1"):
         LossConfig(temporal_weight=-0.1)
+    with pytest.raises(ValueError, match=r"loss\.temporal_ramp_steps.*-1"):
+        LossConfig(temporal_ramp_steps=-1)

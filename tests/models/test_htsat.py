@@ -119,10 +119,11 @@ def test_token_grid(stem, side):
 @pytest.mark.parametrize("segments", [1, 4, 16])
 def test_pooling_by_time_segments(segments):
     """Rows of tokens are (chunk of time, mel), columns time: segments follow (chunk, column)."""
-    config = dataclasses.replace(TINY, time_segments=segments)
-    pooled, tokens = _evaluate(config, _variables(TINY), _mel())
-    assert tokens.shape == (3, 16, 16, 8) and pooled.shape == (3, config.width) == (3, 8 * segments)
-    steps = [tokens[:, 4 * c : 4 * c + 4, t].mean(1) for c in range(4) for t in range(16)]
+    plain = dataclasses.replace(TINY, patch_size=8, patch_stride=8)
+    config = dataclasses.replace(plain, time_segments=segments)
+    pooled, tokens = _evaluate(config, _variables(plain), _mel())
+    assert tokens.shape == (3, 8, 8, 8) and pooled.shape == (3, config.width) == (3, 8 * segments)
+    steps = [tokens[:, 2 * c : 2 * c + 2, t].mean(1) for c in range(4) for t in range(8)]
     each = len(steps) // segments
     parts = [np.mean(steps[i * each : (i + 1) * each], axis=0) for i in range(segments)]
     np.testing.assert_allclose(pooled, np.concatenate(parts, axis=1), atol=1e-5)

@@ -165,7 +165,7 @@ def test_the_small_preset_hears_order_before_training():
     [
         ({"heads": 5}, "128 does not divide into 5 heads"),
         ({"max_length": 65}, "max_length 65 needs 67 positions, there are 66"),
-        ({"pad_id": 34}, "max_length 32 needs 67 positions"),
+        ({"max_length": 32, "pad_id": 34}, "max_length 32 needs 67 positions"),
     ],
 )
 def test_config_errors_name_the_setting(change, reason):

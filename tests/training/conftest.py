@@ -4,6 +4,7 @@ import jax
 import pytest
 
 from clapjax.audio.config import AudioConfig
+from clapjax.losses.clap import LossConfig
 from clapjax.models.config import ClapConfig, HTSATConfig, TextConfig
 from clapjax.training.config import OptimizerConfig, TrainConfig
 
@@ -53,5 +54,6 @@ def tiny() -> TrainConfig:
         log_every=2,
         checkpoint_every=3,
         model=ClapConfig(audio, htsat, text, projection_size=16),
+        loss=LossConfig(temporal_weight=0.5),
         optimizer=OptimizerConfig(learning_rate=1e-2, warmup_steps=1),
     )

@@ -10,6 +10,7 @@ import optax
 import pytest
 from jax.sharding import Mesh
 
+from clapjax.losses.clap import LossConfig
 from clapjax.models.clap import MAX_LOG_SCALE
 from clapjax.training.config import MeshConfig, OptimizerConfig
 from clapjax.training.mesh import BATCH_AXES, batch_sharding, make_mesh
@@ -37,6 +38,7 @@ def _batch(index: int, rows: int = 8) -> dict[str, np.ndarray]:
         "negative_ids": ids[1],
         "negative_mask": mask[1],
         "has_negative": np.arange(rows) % 2 == 0,
+        "events": np.arange(rows, dtype=np.int32) // 2,
     }
 
 
@@ -144,18 +146,27 @@ def test_one_batch_can_be_learnt(smooth):
     assert losses[0] > 1.5 and losses[-1] < 0.75 * losses[0]
 
 
-def test_dropout_is_a_function_of_seed_and_step(smooth):
+def test_dropout_and_ramp_are_functions_of_the_step(smooth):
     text = dataclasses.replace(smooth.model.text, dropout=0.5)
-    config = dataclasses.replace(smooth, model=dataclasses.replace(smooth.model, text=text))
+    config = dataclasses.replace(
+        smooth,
+        model=dataclasses.replace(smooth.model, text=text),
+        loss=LossConfig(temporal_weight=0.5, temporal_ramp_steps=10),
+    )
     mesh = _mesh(1)
     step = make_train_step(config, mesh)
     batch = jax.device_put(_batch(0), batch_sharding(mesh))
 
     def loss(at: int) -> float:
         state = init_state(config, mesh).replace(step=jnp.int32(at))
-        return float(step(state, batch)[1]["loss"])
+        row = jax.device_get(step(state, batch)[1])
+        weight = 0.5 * min(1.0, at / 10)
+        expected = row["contrastive_loss"] + weight * row["temporal_loss"]
+        np.testing.assert_allclose(row["loss"], expected, rtol=1e-6)
+        return float(row["contrastive_loss"])
 
-    assert loss(0) == loss(0) != loss(1)
+    assert loss(4) == loss(4) != loss(5)
+    assert loss(20) > 0
 
 
 def test_schedule():
