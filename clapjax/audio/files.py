@@ -2,13 +2,13 @@
 
 import io
 import os
-from pathlib import Path
 
 import numpy as np
 import soundfile
 import soxr
 
 MAX_SECONDS = 3600.0
+UNKNOWN_LENGTH = 2**40  # more frames than this: a FLAC written to a pipe, without a length
 
 
 class AudioError(ValueError):
@@ -29,12 +29,14 @@ def read_audio(source: str | os.PathLike | bytes, sample_rate: int) -> np.ndarra
       AudioError: missing, empty, undecodable, non-finite, or longer than an hour.
     """
     name = "<bytes>" if isinstance(source, bytes) else os.fspath(source)
-    if not isinstance(source, bytes) and not Path(source).is_file():
+    if not isinstance(source, bytes) and not os.path.isfile(source):
         raise AudioError(f"{name}: no such file")
     stream = io.BytesIO(source) if isinstance(source, bytes) else name
     try:
         with soundfile.SoundFile(stream) as file:
             rate, frames = file.samplerate, file.frames
+            if frames > UNKNOWN_LENGTH:  # libsndfile cannot read such a stream
+                raise AudioError(f"{name}: does not say how long it is; encode it to a file again")
             if frames > MAX_SECONDS * rate:
                 raise AudioError(
                     f"{name}: {frames / rate:.0f} s is longer than {MAX_SECONDS:.0f} s; cut it"
@@ -62,7 +64,13 @@ def to_mono_at_rate(
     Raises:
       AudioError: wrong shape or type, empty, or NaN/Inf.
     """
-    samples = np.asarray(samples)
+    for value, what in ((rate, "sample rate"), (sample_rate, "wanted sample rate")):
+        if not 0 < value < float("inf"):
+            raise AudioError(f"{name}: {what} must be positive, not {value}")
+    try:
+        samples = np.asarray(samples)
+    except ValueError as error:
+        raise AudioError(f"{name}: not an array of samples ({error})") from error
     if samples.ndim not in (1, 2) or samples.size == 0:
         raise AudioError(
             f"{name}: expected (T,) or (T, channels) samples, T > 0; got {samples.shape}"
@@ -75,11 +83,10 @@ def to_mono_at_rate(
         if samples.shape[1] > 32:
             raise AudioError(f"{name}: (T, channels) with {samples.shape[1]} channels; transposed?")
         samples = samples.mean(axis=1)
+    with np.errstate(over="ignore"):  # too large for float32 becomes Inf, and is refused
+        samples = samples.astype(np.float32, copy=False)
     if not np.isfinite(samples).all():
         raise AudioError(f"{name}: holds NaN or Inf")
-    if rate <= 0:
-        raise AudioError(f"{name}: sample rate must be positive, not {rate}")
-    samples = samples.astype(np.float32, copy=False)
     if rate != sample_rate:
         samples = soxr.resample(samples, rate, sample_rate, quality="HQ")
         if samples.size == 0:

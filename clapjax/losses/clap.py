@@ -26,7 +26,7 @@ class LossConfig:
             raise ValueError(
                 f"loss.temporal_ramp_steps must be >= 0, not {self.temporal_ramp_steps}"
             )
-        if self.temporal_weight < 0:
+        if not 0 <= self.temporal_weight < float("inf"):
             raise ValueError(f"loss.temporal_weight must be >= 0, not {self.temporal_weight}")
 
 

@@ -45,9 +45,21 @@ class HTSATConfig:
             raise ValueError(f"htsat: depths {self.depths} and heads {self.heads} differ in length")
         if any(depth % 2 for depth in self.depths):
             raise ValueError(f"htsat.depths must be even, not {self.depths}")
+        if not 0 <= self.drop_path < 1:
+            raise ValueError(f"htsat.drop_path must be in 0 .. 1, not {self.drop_path}")
         last = self.spec_size // self.patch_stride // 2 ** (len(self.depths) - 1)
         if last * 2 ** (len(self.depths) - 1) * self.patch_stride != self.spec_size:
             raise ValueError(f"htsat.spec_size {self.spec_size} does not halve to the last stage")
+        for stage, heads in enumerate(self.heads):
+            width, side = (
+                self.embed_dim * 2**stage,
+                self.spec_size // self.patch_stride // 2**stage,
+            )
+            if width % heads or (side > self.window_size and side % self.window_size):
+                raise ValueError(
+                    f"htsat: stage {stage} is {side} x {side} tokens of width {width}, which does "
+                    f"not divide into {heads} heads and windows of {self.window_size}"
+                )
         if self.conv_stem and self.patch_stride != 2 ** len(self.conv_stem):
             raise ValueError(
                 f"htsat.patch_stride must be {2 ** len(self.conv_stem)}, what the convolutions of "

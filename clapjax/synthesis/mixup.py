@@ -9,6 +9,7 @@ from clapjax.data.schema import Example
 from clapjax.data.sources.clip import Recording
 from clapjax.synthesis.captions import event_captions, order_captions, wrong_order
 
+EDGE = 0.005  # s, of the fade at both ends of an event: a hard cut would click
 LOUD_FRAME = 0.05  # s, over which loudness is looked at when a crop is placed
 
 
@@ -40,6 +41,16 @@ class MixupConfig:
             raise ValueError("synthesis: need 0 < min_event_seconds <= max_event_seconds")
         if self.max_crossfade_seconds > self.min_event_seconds / 2:
             raise ValueError("synthesis: max_crossfade_seconds exceeds half of min_event_seconds")
+        for name in (
+            "level_jitter_db",
+            "max_gap_seconds",
+            "max_crossfade_seconds",
+            "crops_per_recording",
+        ):
+            if getattr(self, name) < 0:
+                raise ValueError(f"synthesis.{name} must be >= 0, not {getattr(self, name)}")
+        if self.clip_seconds <= 0:
+            raise ValueError(f"synthesis.clip_seconds must be positive, not {self.clip_seconds}")
         if self.captions < 1 or min(self.train_mixtures, self.test_mixtures) < 1:
             raise ValueError("synthesis: captions, train_mixtures and test_mixtures must be >= 1")
 
@@ -61,9 +72,8 @@ def crop_sounding(
     if samples.size <= length:
         return samples
     frame = max(1, int(LOUD_FRAME * sample_rate))
-    count = samples.size // frame
-    energy = np.square(samples[: count * frame].astype(np.float32)).reshape(count, frame).sum(1)
-    loudest = int(energy.argmax()) * frame
+    padded = np.pad(samples, (0, -samples.size % frame)).astype(np.float32)
+    loudest = int(np.square(padded).reshape(-1, frame).sum(axis=1).argmax()) * frame
     low = max(0, loudest + frame - length)
     high = min(samples.size - length, loudest)
     start = int(generator.integers(min(low, high), high + 1))
@@ -82,15 +92,26 @@ def join(segments: list[np.ndarray], gaps: list[int]) -> np.ndarray:
       (T,) float.
     """
     out = segments[0]
+    shortest = min(segment.size for segment in segments)  # of all: any order gives one length
     for segment, gap in zip(segments[1:], gaps, strict=True):
         if gap >= 0:
             out = np.concatenate([out, np.zeros(gap, out.dtype), segment])
             continue
-        overlap = min(-gap, out.size, segment.size)
+        overlap = min(-gap, shortest)
         ramp = 0.5 - 0.5 * np.cos(np.pi * (np.arange(overlap) + 0.5) / overlap)
         mixed = out[-overlap:] * (1 - ramp) + segment[:overlap] * ramp
         out = np.concatenate([out[:-overlap], mixed, segment[overlap:]])
     return out
+
+
+def _smooth_edges(samples: np.ndarray, length: int) -> np.ndarray:
+    """(T,) float with raised-cosine fades of `length` samples at both ends."""
+    length = min(length, samples.size // 2)
+    ramp = 0.5 - 0.5 * np.cos(np.pi * (np.arange(length) + 0.5) / max(1, length))
+    envelope = np.ones(samples.size, samples.dtype)
+    envelope[:length] = ramp
+    envelope[samples.size - length :] = ramp[::-1]
+    return samples * envelope
 
 
 def _jitter(samples: np.ndarray, decibels: float, generator: np.random.Generator) -> np.ndarray:
@@ -129,7 +150,8 @@ def mixture(
         seconds = generator.uniform(config.min_event_seconds, config.max_event_seconds)
         length = min(int(seconds * sample_rate), budget // count)
         crop = crop_sounding(recording.samples, length, sample_rate, generator)
-        segments.append(_jitter(crop, config.level_jitter_db, generator))
+        segment = _jitter(crop, config.level_jitter_db, generator)
+        segments.append(_smooth_edges(segment, int(EDGE * sample_rate)))
     spare = (budget - sum(segment.size for segment in segments)) // (count - 1)
     low = -int(config.max_crossfade_seconds * sample_rate)
     high = max(low, min(int(config.max_gap_seconds * sample_rate), spare))
@@ -165,6 +187,11 @@ def draw_mixture(
     """Mixture number `index` of a split: a pure function of its arguments."""
     generator = keyed_generator(seed, split, "mixture", index)
     most = min(config.max_events, len(by_label))
+    if most < config.min_events:
+        raise ValueError(
+            f"synthesis: mixtures of {config.min_events} events need as many classes; the {split} "
+            f"recordings have {len(by_label)}"
+        )
     count = int(generator.integers(config.min_events, most, endpoint=True))
     labels = sorted(by_label)
     chosen = [labels[i] for i in generator.permutation(len(labels))[:count]]

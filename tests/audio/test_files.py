@@ -216,3 +216,31 @@ def test_int16_round_trip_loses_at_most_one_step_toward_zero():
     np.testing.assert_allclose(floats, values / 32767.0, rtol=1e-7)
     lost = np.abs(values.astype(int)) - np.abs(float_to_int16(floats).astype(int))
     assert lost.min() >= 0 and lost.max() <= 1
+
+
+def test_flac_of_unknown_length_is_told_so():
+    # encoders that write to a pipe leave the number of samples at 0, "unknown"
+    data = bytearray(_encoded(_sine(440.0), RATE, "FLAC", "PCM_16"))
+    data[21] &= 0xF0
+    data[22:26] = bytes(4)
+    with pytest.raises(AudioError, match="does not say how long"):
+        read_audio(bytes(data), RATE)
+
+
+@pytest.mark.parametrize(
+    "samples, rate, wanted",
+    [
+        (np.full(10, 1e300), 8000, 8000),
+        (np.zeros(10), float("nan"), 16_000),
+        (np.zeros(10), 8000, 0),
+        ([[1.0, 2.0], [1.0]], 8000, 8000),
+    ],
+)
+def test_odd_arrays_are_one_error_that_names_them(samples, rate, wanted):
+    with pytest.raises(AudioError, match="N: "):
+        to_mono_at_rate(samples, rate, wanted, name="N")
+
+
+def test_overlong_path_is_an_audio_error():
+    with pytest.raises(AudioError, match="no such file"):
+        read_audio("x" * 300 + ".wav", 8000)

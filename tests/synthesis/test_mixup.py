@@ -342,3 +342,34 @@ def test_single_event_samples():
 def test_config_errors_name_the_setting(change, reason):
     with pytest.raises(ValueError, match=f"synthesis: .*{reason}"):
         dataclasses.replace(CONFIG, **change)
+
+
+def test_crop_sees_the_last_partial_frame():
+    samples = np.zeros(5 * 16_000 + 700, np.int16)
+    samples[-600:] = 20_000
+    assert crop_sounding(samples, 40_000, 16_000, np.random.default_rng(0)).max() == 20_000
+
+
+def test_too_few_classes_are_named():
+    with pytest.raises(ValueError, match="classes"):
+        draw_mixture(
+            {"tone a": BY_LABEL["tone a"]}, RATE, CONFIG, 0, "train", 0, negative_audio=False
+        )
+
+
+def test_length_does_not_depend_on_order():
+    # the first segment is shorter than the cross-fade asked for
+    parts, gaps = [np.ones(1600), np.ones(48_000), np.ones(48_000)], [-3200, -800]
+    orders = [(0, 1, 2), (1, 2, 0), (2, 1, 0)]
+    assert len({join([parts[i] for i in order], gaps).size for order in orders}) == 1
+
+
+def test_events_do_not_click_at_a_gap():
+    steady = Recording(BY_LABEL["tone a"][0].clip, np.full(5 * RATE, 1000, np.int16))
+    other = Recording(BY_LABEL["tone b"][0].clip, np.full(5 * RATE, 1000, np.int16))
+    apart = dataclasses.replace(CONFIG, max_crossfade_seconds=0.0, max_gap_seconds=0.2)
+    made = mixture(
+        [steady, other], RATE, apart, np.random.default_rng(1), id="x", negative_audio=False
+    )
+    steps = np.abs(np.diff(np.pad(made.audio.astype(int), 1)))
+    assert steps.max() < 0.2 * np.abs(made.audio).max()
