@@ -19,14 +19,14 @@ def get_config(arg: str = ""):
     config = base_config()
     config.steps = 1200
     config.checkpoint_every = 400
-    config.optimizer.learning_rate = 6e-4
+    config.optimizer.learning_rate = 8e-4
     # From scratch the paper's 0.5 is too quiet to be heard (docs/order.md).
     config.loss.temporal_weight = 3.0
-    config.loss.temporal_ramp_steps = 200
+    config.loss.temporal_ramp_steps = 400
     config.loss.mask_same_events = True
     config.source.sounds_per_fold = 12
     config.synthesis.train_mixtures = 3000
-    config.synthesis.crops_per_recording = 2
+    config.synthesis.crops_per_recording = 4
     if arg == "runlocal":
         shrink(config)
     return config

@@ -17,10 +17,10 @@ def get_config(arg: str = ""):
     config.steps = 2400
     config.log_every = 50
     config.checkpoint_every = 300
-    config.optimizer.learning_rate = 6e-4
+    config.optimizer.learning_rate = 8e-4
     # From scratch the paper's 0.5 is too quiet to be heard (docs/order.md).
     config.loss.temporal_weight = 3.0
-    config.loss.temporal_ramp_steps = 200
+    config.loss.temporal_ramp_steps = 400
     config.loss.mask_same_events = True
     config.source.kind = "esc50"
     config.source.path = "data/ESC-10"

@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import weakref
 from collections.abc import Iterator
 
 import jax
@@ -48,15 +49,26 @@ def device_batches(
             put((None, error))
 
     thread = threading.Thread(target=work, daemon=True, name="device-batches")
-    thread.start()
-    try:
-        while True:
-            batch, error = ready.get()
-            if error is not None:
-                raise error
-            if batch is None:
-                return
-            yield batch
-    finally:
+
+    def close() -> None:
         stop.set()
-        thread.join()
+        if thread.is_alive():
+            thread.join()
+
+    def placed_batches():
+        thread.start()
+        try:
+            while True:
+                batch, error = ready.get()
+                if error is not None:
+                    raise error
+                if batch is None:
+                    return
+                yield batch
+        finally:
+            close()
+
+    iterator = placed_batches()
+    # A thread that the interpreter's end finds inside TensorFlow or XLA aborts the process.
+    weakref.finalize(iterator, close)
+    return iterator

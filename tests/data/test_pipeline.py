@@ -242,6 +242,6 @@ def test_an_abandoned_iterator_lets_the_interpreter_exit(data_dir, how):
         [sys.executable, "-c", ABANDON, str(data_dir), how],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert (done.returncode, done.stdout) == (0, "(4, 400)\n"), done.stderr

@@ -194,7 +194,7 @@ def test_one_device_reads_what_eight_have_written(whole, quick_env):
         env=quick_env,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     devices, total = done.stdout.split()
