@@ -16,8 +16,9 @@ def keep_memory() -> None:
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "gnu_get_libc_version"):
         return
-    trim_threshold, top_pad, mmap_max = -1, -2, -4  # M_* of <malloc.h>
+    trim_threshold, top_pad, mmap_max, arena_max = -1, -2, -4, -8  # M_* of <malloc.h>
     libc.mallopt(mmap_max, 0)
+    libc.mallopt(arena_max, 1)  # else threads other than the first keep no memory
     libc.mallopt(trim_threshold, 2**31 - 1)
     libc.mallopt(top_pad, 2**28)
 
