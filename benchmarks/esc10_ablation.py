@@ -1,9 +1,10 @@
 """T-Classify and zero-shot on ESC-10's fold 4 against the temporal weight, over three seeds.
 
-    python -m benchmarks.esc10_ablation --esc10 ESC10 --workdir W
+    python -m benchmarks.esc10_ablation --esc10 ESC10 --workdir W [--steps 1000] [--only 0.5]
 
 ESC10 is a folder with meta.csv and audio/. Nine runs of configs/esc10_mixup.py (records are built
-once; the seed is that of the training); a finished run is not run again.
+once; the seed is that of the training); a finished run is not run again. `--only` makes the runs of
+one weight and prints its row, so that several machines or cores can share the work.
 """
 
 import argparse
@@ -27,12 +28,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--esc10", required=True, help="folder with meta.csv and audio/")
     parser.add_argument("--workdir", required=True, type=Path)
+    parser.add_argument("--steps", type=int, default=2400, help="of each run")
+    parser.add_argument("--only", type=float, choices=WEIGHTS, help="this temporal weight alone")
     args = parser.parse_args()
     records = str(args.workdir / "records")
     source = f"--config.source.path={args.esc10}"
     run(["records", "build", "--config", CONFIG, "--data_dir", records], [source])
     print("lambda  T-Classify text-to-audio  T-Classify audio-to-text  zero-shot")
-    for weight in WEIGHTS:
+    for weight in WEIGHTS if args.only is None else (args.only,):
         scores: list[tuple[float, float, float]] = []
         for seed in SEEDS:
             workdir = args.workdir / f"lambda{weight:g}-seed{seed}"
@@ -40,6 +43,7 @@ def main() -> None:
                 source,
                 f"--config.loss.temporal_weight={weight}",
                 f"--config.seed={seed}",
+                f"--config.steps={args.steps}",
             ]
             if not (workdir / "results.json").is_file():
                 paths = ["--config", CONFIG, "--data_dir", records, "--workdir", str(workdir)]
