@@ -8,10 +8,18 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
+from clapjax.losses.ring import dot
+
+CHOICES = {
+    "kind": ("softmax", "sigmoid"),
+    "implementation": ("auto", "plain", "ring"),
+    "negatives": ("none", "own", "all"),
+}
+
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of the training objective L = L_contrastive + temporal_weight * L_temporal."""
+    """The training objective L = L_contrastive + temporal_weight * L_temporal."""
 
     temporal_weight: float = 0.5  # lambda of T-CLAP, equation 2
     # Steps over which the weight rises linearly from 0: a model trained from scratch must know the
@@ -20,18 +28,53 @@ class LossConfig:
     # Clips in which the same events sound in the same order are not each other's negatives. Not
     # from the papers, whose human captions seldom coincide as template captions do.
     mask_same_events: bool = False
+    kind: str = "softmax"  # contrastive loss: "softmax" (CLIP) or "sigmoid" (SigLIP)
+    # "plain" builds the N x N logits, "ring" never does; "auto" takes "ring" where they are many.
+    implementation: str = "auto"
+    # Captions in a wrong order as further negatives of the audio: "none", each sample its "own"
+    # (of those that have one), or "all" of the batch's.
+    negatives: str = "none"
+    tile: int = 1024  # rows and columns of a tile of the ring, at most
+    # LAION-CLAP's options, see clapjax/losses/laion.py; plain softmax without further negatives.
+    mlp_loss: bool = False  # needs model.mlp_transforms
+    kappa: float = 0.0  # its weight_loss_kappa; 0: all samples count alike
 
     def __post_init__(self):
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(
+                    f"loss.{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}"
+                )
+        if self.tile < 1:
+            raise ValueError(f"loss.tile must be positive, not {self.tile}")
         if self.temporal_ramp_steps < 0:
             raise ValueError(
                 f"loss.temporal_ramp_steps must be >= 0, not {self.temporal_ramp_steps}"
             )
         if not 0 <= self.temporal_weight < float("inf"):
             raise ValueError(f"loss.temporal_weight must be >= 0, not {self.temporal_weight}")
+        if not 0 <= self.kappa < float("inf"):
+            raise ValueError(f"loss.kappa must be >= 0, not {self.kappa}")
+        asked = (self.kind, self.negatives, self.implementation == "ring")
+        if self.laion and asked != ("softmax", "none", False):
+            raise ValueError(
+                "loss.mlp_loss and loss.kappa go with loss.kind=softmax, loss.negatives=none and "
+                "without loss.implementation=ring"
+            )
+
+    @property
+    def laion(self) -> bool:
+        """Whether one of LAION-CLAP's options is on."""
+        return self.mlp_loss or self.kappa > 0
 
 
 def contrastive_loss(
-    audio: jax.Array, text: jax.Array, scale: jax.Array, groups: jax.Array | None = None
+    audio: jax.Array,
+    text: jax.Array,
+    scale: jax.Array,
+    groups: jax.Array | None = None,
+    further: jax.Array | None = None,
+    weights: tuple[jax.Array, jax.Array] | None = None,
 ) -> jax.Array:
     """Symmetric InfoNCE (CLIP, LAION-CLAP): mean of audio-to-text and text-to-audio cross entropy.
 
@@ -39,19 +82,27 @@ def contrastive_loss(
       audio, text: (N, D) float32; row i of one belongs to row i of the other.
       scale: () exp of the logit scale.
       groups: (N,) int32 or None; rows of the same positive group are not each other's negatives.
+      further: (N, K) logits of captions that are wrong for row i, or None; -inf is no caption.
+      weights: ((N,), (N,)) of the rows in the audio-to-text and in the text-to-audio mean, or None.
 
     Returns:
       () float32.
     """
-    logits = scale * jnp.dot(audio, text.T, precision=jax.lax.Precision.HIGHEST)  # (N, N)
+    logits = scale * dot(audio, text, 1, 1)  # (N, N)
     positive = jnp.diagonal(logits)
     if groups is not None:
         same = (groups[:, None] == groups[None, :]) & (groups > 0)[:, None]
         same &= ~jnp.eye(len(groups), dtype=bool)
         logits = jnp.where(same, -jnp.inf, logits)
-    rows = jax.nn.logsumexp(logits, axis=1) - positive
     columns = jax.nn.logsumexp(logits, axis=0) - positive
-    return 0.5 * (rows.mean() + columns.mean())
+    if further is not None:
+        logits = jnp.concatenate([logits, further], axis=1)
+    rows = jax.nn.logsumexp(logits, axis=1) - positive
+    if weights is None:
+        return 0.5 * (rows.mean() + columns.mean())
+    to_text, to_audio = weights
+    rows = jnp.sum(to_text * rows) / to_text.sum()
+    return 0.5 * (rows + jnp.sum(to_audio * columns) / to_audio.sum())
 
 
 def temporal_loss(
