@@ -13,6 +13,7 @@ import numpy as np
 from clapjax.audio.config import AudioConfig
 
 AMIN = 1e-10
+BLOCK = 512  # frames whose spectra are in memory at once where rows have lengths
 
 
 def _hz_to_mel(hz: np.ndarray, scale: str) -> np.ndarray:
@@ -52,12 +53,21 @@ def mel_filters(config: AudioConfig) -> np.ndarray:
     return filters.astype(np.float32)
 
 
-def log_mel(waveform: jax.Array, config: AudioConfig, *, double: bool = True) -> jax.Array:
+def log_mel(
+    waveform: jax.Array,
+    config: AudioConfig,
+    *,
+    lengths: jax.Array | None = None,
+    double: bool = True,
+) -> jax.Array:
     """Log-mel spectrogram of a batch of clips.
 
     Args:
       waveform: (B, T) float in [-1, 1], or int16 (divided by 32767); T > window_length // 2.
       config: front-end settings.
+      lengths: (B,) int32 samples of each row, more than window_length // 2 and at most T; None:
+        all T. A row's frames are what it has alone, its edge reflected where it ends; the frames
+        behind them are silent. Memory does not grow with T as it does without lengths.
       double: FFT in float64, as the feature extractors have it: a float32 FFT is off by up to
         2 dB in bins 100 dB below the loudest. TPUs have no float64 FFT: pass False there.
 
@@ -74,19 +84,53 @@ def log_mel(waveform: jax.Array, config: AudioConfig, *, double: bool = True) ->
     if waveform.dtype == jnp.int16:
         waveform = waveform.astype(jnp.float32) / 32767.0
     waveform = jax.lax.stop_gradient(waveform)
+    half, frames = config.window_length // 2, 1 + waveform.shape[1] // config.hop_length
     with jax.enable_x64(double):
-        dtype = jnp.float64 if double else jnp.float32
-        power = _power_spectrum(waveform.astype(dtype), config).astype(jnp.float32)  # (B, F, K)
-    mel = jnp.dot(power, mel_filters(config), precision=jax.lax.Precision.HIGHEST)  # (B, F, M)
+        waveform = waveform.astype(jnp.float64 if double else jnp.float32)
+        if lengths is None:
+            padded = jnp.pad(waveform, ((0, 0), (half, half)), mode="reflect")
+            mel = _mel_power(padded, frames, config)
+        else:
+            mel = _mel_power_in_blocks(_reflect(waveform, lengths, half), frames, config)
+    if lengths is not None:
+        own = jnp.arange(frames) < (lengths // config.hop_length + 1)[:, None]
+        mel = jnp.where(own[:, :, None], mel, 0.0)
     return 10.0 * jnp.log10(jnp.maximum(mel, AMIN))
 
 
-def _power_spectrum(waveform: jax.Array, config: AudioConfig) -> jax.Array:
-    """(B, T) to (B, T // hop + 1, window // 2 + 1), in the waveform's own precision."""
-    window, hop = config.window_length, config.hop_length
-    padded = jnp.pad(waveform, ((0, 0), (window // 2, window // 2)), mode="reflect")
-    frames = 1 + waveform.shape[1] // hop
-    positions = np.arange(frames)[:, None] * hop + np.arange(window)[None, :]  # (F, W)
-    hann = np.hanning(window + 1)[:-1].astype(waveform.dtype)  # periodic
+def _reflect(waveform: jax.Array, lengths: jax.Array, half: int) -> jax.Array:
+    """(B, T) to (B, T + 2 half), each row reflected at its start and at its own end."""
+    size = waveform.shape[1]
+    position = jnp.arange(-half, size + half, dtype=jnp.int32)
+    last = lengths.astype(jnp.int32)[:, None] - 1
+    position = jnp.abs(position)
+    position = jnp.where(position > last, 2 * last - position, position)
+    return jnp.take_along_axis(waveform, jnp.clip(position, 0, size - 1), axis=1)
+
+
+def _mel_power(padded: jax.Array, frames: int, config: AudioConfig) -> jax.Array:
+    """(B, (frames - 1) * hop + window or more) to (B, frames, mel_bins) float32."""
+    window = config.window_length
+    positions = np.arange(frames)[:, None] * config.hop_length + np.arange(window)  # (F, W)
+    hann = np.hanning(window + 1)[:-1].astype(padded.dtype)  # periodic
     spectrum = jnp.fft.rfft(padded[:, positions] * hann, axis=-1)  # (B, F, K)
-    return jnp.square(spectrum.real) + jnp.square(spectrum.imag)
+    power = (jnp.square(spectrum.real) + jnp.square(spectrum.imag)).astype(jnp.float32)
+    return jnp.dot(power, mel_filters(config), precision=jax.lax.Precision.HIGHEST)
+
+
+def _mel_power_in_blocks(padded: jax.Array, frames: int, config: AudioConfig) -> jax.Array:
+    """`_mel_power`, BLOCK frames after BLOCK frames: windows and spectra are never whole."""
+    block = min(frames, BLOCK)
+    count = -(-frames // block)
+    hop, window = config.hop_length, config.window_length
+    span = (block - 1) * hop + window
+    missing = max(0, (count - 1) * block * hop + span - padded.shape[1])
+    padded = jnp.pad(padded, ((0, 0), (0, missing)))
+
+    def one(start):
+        return _mel_power(jax.lax.dynamic_slice_in_dim(padded, start, span, 1), block, config)
+
+    starts = jnp.arange(count, dtype=jnp.int32) * block * hop
+    blocks = jax.lax.map(one, starts)  # (count, B, block, M)
+    mel = jnp.moveaxis(blocks, 0, 1).reshape(padded.shape[0], count * block, -1)
+    return mel[:, :frames]

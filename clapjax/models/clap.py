@@ -4,10 +4,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from clapjax.audio.fusion import fusion_mels
 from clapjax.audio.mel import log_mel
 from clapjax.models.config import ClapConfig
 from clapjax.models.htsat import HTSAT
 from clapjax.models.layers import Projection
+from clapjax.models.pann import PANN
 from clapjax.models.text import TextEncoder
 
 MAX_LOG_SCALE = 4.605170185988092  # ln 100: the clamp of CLIP and LAION-CLAP
@@ -20,9 +22,11 @@ def compute_dtype(config: ClapConfig, platform: str) -> jnp.dtype:
     return jnp.dtype(config.compute_dtype)
 
 
-def normalize(x: jax.Array) -> jax.Array:
-    """(..., D) to unit length, float32."""
+def normalize(x: jax.Array, eps: float = 0.0) -> jax.Array:
+    """(..., D) to unit length, float32: x / |x|, or with BLAT's `eps` x / (|x| + eps)."""
     x = x.astype(jnp.float32)
+    if eps > 0:
+        return x / (jnp.linalg.norm(x, axis=-1, keepdims=True) + eps)
     return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(jnp.square(x), axis=-1, keepdims=True), 1e-24))
 
 
@@ -30,42 +34,121 @@ class Clap(nn.Module):
     """Audio and text towers with projections and the two logit scales.
 
     Parameters are float32; `dtype` is what matrix products run in. Apply with `method="audio"`,
-    `"text"`, or neither (both towers).
+    `"text"` or another method's name, or without one (both towers).
     """
 
     config: ClapConfig
     dtype: jnp.dtype = jnp.float32
+    remat: str = "none"  # what of an encoder's layers the backward pass computes again
 
     def setup(self):
-        size = self.config.projection_size
-        self.audio_encoder = HTSAT(self.config.htsat, self.config.audio.mel_bins, self.dtype)
-        self.text_encoder = TextEncoder(self.config.text, self.dtype)
-        self.audio_projection = Projection(size, self.dtype)
-        self.text_projection = Projection(size, self.dtype)
-        scale = nn.initializers.constant(self.config.logit_scale_init)
+        config, dtype = self.config, self.dtype
+        if config.audio_encoder == "htsat":
+            self.audio_encoder = HTSAT(
+                config.htsat, config.audio.mel_bins, dtype, config.fusion, self.remat
+            )
+        else:
+            self.audio_encoder = PANN(
+                config.pann, config.audio_encoder, config.fusion, dtype, self.remat
+            )
+        self.text_encoder = TextEncoder(config.text, dtype, self.remat)
+        head = (config.projection_size, dtype, config.projection, config.projection_act)
+        self.audio_projection = Projection(*head)
+        self.text_projection = Projection(*head)
+        if config.mlp_transforms:
+            self.audio_transform = Projection(config.projection_size, dtype, dropout=0.1)
+            self.text_transform = Projection(config.projection_size, dtype, dropout=0.1)
+        scale = nn.initializers.constant(config.logit_scale_init)
         self.logit_scale_a = self.param("logit_scale_a", scale, ())
         self.logit_scale_t = self.param("logit_scale_t", scale, ())
 
-    def audio(self, mel: jax.Array, train: bool = False) -> jax.Array:
-        """(B, F, M) log-mels in dB to (B, projection_size) unit-length float32 embeddings."""
-        pooled, _ = self.audio_encoder(mel, train)
-        return normalize(self.audio_projection(pooled))
+    def audio(
+        self,
+        mel: jax.Array,
+        train: bool = False,
+        longer: jax.Array | None = None,
+        lengths: jax.Array | None = None,
+    ) -> jax.Array:
+        """Log-mels to unit-length embeddings.
+
+        Args:
+          mel: (B, F, M) dB; with fusion also (B, 4, F, M) as `clapjax.audio.fusion` makes them.
+          train: as the encoder has it.
+          longer: (B,) bool, with four mels: which rows are longer than a clip.
+          lengths: (B,) int32 frames of each row, for a PANN with pooling "length".
+
+        Returns:
+          (B, projection_size) float32.
+        """
+        return self._normalize(self.project_audio(mel, train, longer, lengths))
+
+    def project_audio(
+        self,
+        mel: jax.Array,
+        train: bool = False,
+        longer: jax.Array | None = None,
+        lengths: jax.Array | None = None,
+    ) -> jax.Array:
+        """As `audio`, not normalised."""
+        pooled, _ = self.audio_encoder(mel, train, **self._rows(longer, lengths))
+        return self.audio_projection(pooled).astype(jnp.float32)
+
+    def frames(
+        self, mel: jax.Array, longer: jax.Array | None = None, lengths: jax.Array | None = None
+    ) -> jax.Array:
+        """As `audio`, one embedding for each step of time: (B, T, projection_size).
+
+        T steps divide the mel's time evenly: HTSAT has spec_size**2 / mel_bins / (patch_stride *
+        2 ** (stages - 1)) of them for a clip, a PANN one for each 16 (Cnn6) or 32 frames.
+        """
+        _, hidden = self.audio_encoder(mel, False, **self._rows(longer, lengths))
+        return self._normalize(self.audio_projection(self.audio_encoder.frames(hidden)))
 
     def text(self, input_ids: jax.Array, mask: jax.Array, train: bool = False) -> jax.Array:
         """(B, L) token ids and mask to (B, projection_size) unit-length float32 embeddings."""
-        pooled, _ = self.text_encoder(input_ids, mask, train)
-        return normalize(self.text_projection(pooled))
+        return self._normalize(self.project_text(input_ids, mask, train))
 
-    def __call__(self, mel: jax.Array, input_ids: jax.Array, mask: jax.Array, train: bool = False):
+    def project_text(self, input_ids: jax.Array, mask: jax.Array, train: bool = False) -> jax.Array:
+        """As `text`, not normalised."""
+        pooled, _ = self.text_encoder(input_ids, mask, train)
+        return self.text_projection(pooled).astype(jnp.float32)
+
+    def __call__(
+        self,
+        mel: jax.Array,
+        input_ids: jax.Array,
+        mask: jax.Array,
+        train: bool = False,
+        longer: jax.Array | None = None,
+        lengths: jax.Array | None = None,
+    ) -> tuple[jax.Array, ...]:
         """Both towers and the clamped scales: (audio, text, exp(logit_scale_a), exp(..._t)).
 
-        The rows of `input_ids` need not be as many as those of `mel` (negatives may follow).
+        With mlp_transforms, the transformed audio and text embeddings follow: not normalised, as
+        LAION-CLAP has them. The rows of `input_ids` need not be as many as those of `mel`
+        (negatives may follow).
         """
         scales = [
             jnp.exp(jnp.clip(s, 0.0, MAX_LOG_SCALE))
             for s in (self.logit_scale_a, self.logit_scale_t)
         ]
-        return self.audio(mel, train), self.text(input_ids, mask, train), *scales
+        audio = self.audio(mel, train, longer, lengths)
+        text = self.text(input_ids, mask, train)
+        if not self.config.mlp_transforms:
+            return audio, text, *scales
+        transformed = (self.audio_transform(audio, not train), self.text_transform(text, not train))
+        return audio, text, *scales, *(x.astype(jnp.float32) for x in transformed)
+
+    def _rows(self, longer, lengths) -> dict:
+        """What an encoder is told about its rows; only a PANN knows lengths."""
+        if self.config.audio_encoder != "htsat":
+            return {"longer": longer, "lengths": lengths}
+        if lengths is not None:
+            raise ValueError("HTSAT hears whole clips; lengths are for a PANN")
+        return {"longer": longer}
+
+    def _normalize(self, x: jax.Array) -> jax.Array:
+        return normalize(x, self.config.normalize_eps)
 
 
 def init_variables(config: ClapConfig, key: jax.Array) -> dict:
@@ -76,8 +159,30 @@ def init_variables(config: ClapConfig, key: jax.Array) -> dict:
 
 
 def embed_waveform(
-    model: Clap, variables: dict, waveform: jax.Array, *, double: bool = True
+    model: Clap,
+    variables: dict,
+    waveform: jax.Array,
+    *,
+    lengths: jax.Array | None = None,
+    double: bool = True,
 ) -> jax.Array:
-    """(B, clip_samples) int16 or float waveforms to (B, projection_size) embeddings, no dropout."""
-    mel = log_mel(waveform, model.config.audio, double=double)
-    return model.apply(variables, mel, method="audio")
+    """Waveforms to embeddings; nothing is random.
+
+    Args:
+      model, variables: the model.
+      waveform: (B, T) int16 or float. Clips have T = clip_samples; a model with fusion hears any
+        T from there on, a PANN with pooling "length" any T at all.
+      lengths: (B,) int32 samples of each row, where rows end before T.
+      double: float64 FFT; False on TPUs.
+
+    Returns:
+      (B, projection_size) float32, unit length.
+    """
+    audio = model.config.audio
+    if model.config.fusion.type != "none":
+        antialias = model.config.fusion.antialias
+        mels, longer = fusion_mels(waveform, lengths, audio, antialias=antialias, double=double)
+        return model.apply(variables, mels, longer=longer, method="audio")
+    mel = log_mel(waveform, audio, lengths=lengths, double=double)
+    frames = None if lengths is None else lengths // audio.hop_length + 1
+    return model.apply(variables, mel, lengths=frames, method="audio")

@@ -1,10 +1,25 @@
 """Frozen configurations of the encoders, and presets for the published sizes."""
 
-import dataclasses
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from clapjax.audio.config import AudioConfig
+
+PANN_BLOCKS = {"cnn6": 4, "cnn10": 5, "cnn14": 6}  # convolutional blocks of each PANN
+PANN_HALVINGS = {"cnn6": 4, "cnn10": 5, "cnn14": 5}  # how many of them halve the mel
+_ATTENTION = ("daf", "aff", "iaff")
+FUSION_TYPES = ("none", *(f"{a}_{d}" for d in ("1d", "2d") for a in _ATTENTION), "channel_map")
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}, not {value!r}")
+
+
+def _positive(group: str, config, *names: str) -> None:
+    for name in names:
+        if not getattr(config, name) > 0:
+            raise ValueError(f"{group}.{name} must be positive, not {getattr(config, name)}")
 
 
 @dataclass(frozen=True)
@@ -41,10 +56,14 @@ class HTSATConfig:
     time_segments: int = 1
 
     def __post_init__(self):
+        sizes = ("spec_size", "patch_size", "patch_stride", "embed_dim", "window_size", "mlp_ratio")
+        _positive("htsat", self, *sizes, "time_segments")
         if len(self.depths) != len(self.heads):
             raise ValueError(f"htsat: depths {self.depths} and heads {self.heads} differ in length")
-        if any(depth % 2 for depth in self.depths):
+        if not self.depths or any(depth < 1 or depth % 2 for depth in self.depths):
             raise ValueError(f"htsat.depths must be even, not {self.depths}")
+        if min(self.heads) < 1:
+            raise ValueError(f"htsat.heads must be positive, not {self.heads}")
         if not 0 <= self.drop_path < 1:
             raise ValueError(f"htsat.drop_path must be in 0 .. 1, not {self.drop_path}")
         last = self.spec_size // self.patch_stride // 2 ** (len(self.depths) - 1)
@@ -73,15 +92,65 @@ class HTSATConfig:
 
 
 @dataclass(frozen=True)
-class TextConfig:
-    """RoBERTa-type text encoder; the defaults are roberta-base as LAION-CLAP uses it."""
+class PANNConfig:
+    """PANN audio encoder (Kong et al., 2020), which one of them: ClapConfig.audio_encoder.
 
+    The defaults are LAION-CLAP's; each block is twice as wide as the one before.
+    """
+
+    base_width: int = 64  # channels of the first block
+    dropout: float = 0.2  # between blocks
+    head_dropout: float = 0.5  # around the dense layer behind the pooling
+    # Max + mean over "all" frames, or over each row's own "length", as BLAT has it.
+    pooling: str = "all"
+    # SpecAugment stripes of LAION-CLAP's PANNs.
+    time_stripes: int = 2
+    time_width: int = 64
+    freq_stripes: int = 2
+    freq_width: int = 8
+
+    def __post_init__(self):
+        if self.base_width < 1:
+            raise ValueError(f"pann.base_width must be positive, not {self.base_width}")
+        for name in ("dropout", "head_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"pann.{name} must be in 0 .. 1, not {getattr(self, name)}")
+        _one_of("pann.pooling", self.pooling, ("all", "length"))
+
+
+@dataclass(frozen=True)
+class FusionConfig:
+    """Feature fusion of LAION-CLAP: how an encoder hears audio that is longer than a clip.
+
+    The input is then four log-mels (the whole shrunk to a clip, and a chunk from each third). On
+    the mel ("1d") or behind the first layer ("2d"), the chunks join the whole by addition (daf) or
+    by attention (aff; iaff: twice, Dai et al., 2021); "channel_map" makes them four channels.
+    """
+
+    type: str = "none"
+    antialias: bool = False  # of the shrunk mel: torchvision >= 0.17 has it on, transformers off
+
+    def __post_init__(self):
+        _one_of("fusion.type", self.type, FUSION_TYPES)
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """Text encoder: BERT, RoBERTa or CLIP; the defaults are roberta-base as LAION-CLAP uses it."""
+
+    # "bert" (which RoBERTa is too): post-norm, all tokens see all; "clip": pre-norm, causal.
+    arch: str = "bert"
+    positions: str = "roberta"  # counted from pad_id + 1 over the real tokens; "absolute": from 0
+    # "pooler" (tanh of a dense layer on the first token), the first token ("cls"), the "mean" of
+    # the real tokens, or the last real one ("eos").
+    pooling: str = "pooler"
+    activation: str = "gelu"  # or "quick_gelu"
     vocab_size: int = 50_265
     hidden_size: int = 768
     layers: int = 12
     heads: int = 12
     intermediate_size: int = 3072
-    max_positions: int = 514  # RoBERTa counts positions from pad_id + 1
+    max_positions: int = 514
     type_vocab_size: int = 1
     pad_id: int = 1
     layer_norm_eps: float = 1e-5
@@ -94,12 +163,19 @@ class TextConfig:
     position_init_std: float = 0.02
 
     def __post_init__(self):
+        _one_of("text.arch", self.arch, ("bert", "clip"))
+        _one_of("text.positions", self.positions, ("roberta", "absolute"))
+        _one_of("text.pooling", self.pooling, ("pooler", "cls", "mean", "eos"))
+        _one_of("text.activation", self.activation, ("gelu", "quick_gelu"))
+        sizes = ("vocab_size", "hidden_size", "layers", "heads", "intermediate_size")
+        _positive("text", self, *sizes, "max_positions", "type_vocab_size", "max_length")
         if self.hidden_size % self.heads:
             raise ValueError(f"text: {self.hidden_size} does not divide into {self.heads} heads")
-        if self.max_length + self.pad_id + 1 > self.max_positions:
+        needed = self.max_length + (self.pad_id + 1 if self.positions == "roberta" else 0)
+        if needed > self.max_positions:
             raise ValueError(
-                f"text.max_length {self.max_length} needs {self.max_length + self.pad_id + 1} "
-                f"positions, there are {self.max_positions}"
+                f"text.max_length {self.max_length} needs {needed} positions, there are "
+                f"{self.max_positions}"
             )
 
 
@@ -113,8 +189,35 @@ class ClapConfig:
     projection_size: int = 512
     logit_scale_init: float = math.log(1 / 0.07)
     compute_dtype: str = "auto"  # "float32", "bfloat16", or "auto": bfloat16 on TPU and GPU
+    audio_encoder: str = "htsat"  # or "cnn6", "cnn10", "cnn14"
+    pann: PANNConfig = field(default_factory=PANNConfig)
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+    projection: str = "mlp"  # two dense layers (LAION-CLAP), or "linear": one (BLAT)
+    projection_act: str = "relu"  # between the two; or "gelu"
+    mlp_transforms: bool = False  # LAION-CLAP's second heads, for loss.mlp_loss
+    # 0: x / |x|; else x / (|x| + eps) as BLAT has it.
+    normalize_eps: float = 0.0
 
     def __post_init__(self):
+        _one_of("audio_encoder", self.audio_encoder, ("htsat", *PANN_BLOCKS))
+        _one_of("projection", self.projection, ("mlp", "linear"))
+        _one_of("projection_act", self.projection_act, ("relu", "gelu"))
+        _positive("model", self, "projection_size")
+        if self.normalize_eps < 0:
+            raise ValueError(f"normalize_eps must be >= 0, not {self.normalize_eps}")
+        if self.audio_encoder == "htsat":
+            self._check_htsat()
+        else:
+            self._check_pann()
+
+    @property
+    def audio_width(self) -> int:
+        """Size of the audio encoder's pooled embedding."""
+        if self.audio_encoder == "htsat":
+            return self.htsat.width
+        return self.pann.base_width * 2 ** (PANN_BLOCKS[self.audio_encoder] - 1)
+
+    def _check_htsat(self):
         if self.htsat.spec_size % self.audio.mel_bins:
             raise ValueError(
                 f"htsat.spec_size {self.htsat.spec_size} is no multiple of "
@@ -131,6 +234,23 @@ class ClapConfig:
             raise ValueError(
                 f"audio: {self.audio.frames} frames do not fit HTSAT's {width}; raise hop_length "
                 "or shorten clip_samples"
+            )
+        if self.htsat.conv_stem and self.fusion.type.endswith("_2d"):
+            raise ValueError(
+                f"fusion.type {self.fusion.type} joins patches, which htsat.conv_stem replaces; "
+                "use a 1d fusion"
+            )
+
+    def _check_pann(self):
+        halvings = PANN_HALVINGS[self.audio_encoder]
+        if self.audio.mel_bins < 2**halvings or self.audio.frames < 2**halvings:
+            raise ValueError(
+                f"{self.audio_encoder} halves the mel {halvings} times; {self.audio.frames} "
+                f"frames of {self.audio.mel_bins} mels are too few"
+            )
+        if self.pann.pooling == "length" and self.fusion.type != "none":
+            raise ValueError(
+                "pann.pooling 'length' hears audio of any length as it is; set fusion.type to none"
             )
 
 
@@ -160,9 +280,43 @@ def htsat_preset(name: str) -> HTSATConfig:
 
 
 def text_preset(name: str) -> TextConfig:
-    """ "roberta-base", or "small" for training on a CPU."""
+    """ "roberta-base", "bert-base" and "clip" as in LAION-CLAP, "bert-medium" as in BLAT, or
+    "small" for training on a CPU.
+    """
+    bert = TextConfig(
+        positions="absolute",
+        vocab_size=30_522,
+        max_positions=512,
+        type_vocab_size=2,
+        pad_id=0,
+        layer_norm_eps=1e-12,
+    )
     presets = {
         "roberta-base": TextConfig(),
+        "bert-base": bert,
+        "bert-medium": replace(
+            bert,
+            pooling="cls",
+            hidden_size=512,
+            layers=8,
+            heads=8,
+            intermediate_size=2048,
+            max_length=30,
+        ),
+        "clip": TextConfig(
+            arch="clip",
+            positions="absolute",
+            pooling="eos",
+            vocab_size=49_408,
+            hidden_size=512,
+            heads=8,
+            intermediate_size=2048,
+            max_positions=77,
+            pad_id=0,
+            dropout=0.0,
+            attention_dropout=0.0,
+            position_init_std=0.01,
+        ),
         "small": TextConfig(
             vocab_size=1000,
             hidden_size=128,
@@ -192,5 +346,5 @@ def small_clap() -> ClapConfig:
 
 def with_vocabulary(config: ClapConfig, vocab_size: int, pad_id: int) -> ClapConfig:
     """The same model for a tokenizer of another size."""
-    text = dataclasses.replace(config.text, vocab_size=vocab_size, pad_id=pad_id)
-    return dataclasses.replace(config, text=text)
+    text = replace(config.text, vocab_size=vocab_size, pad_id=pad_id)
+    return replace(config, text=text)

@@ -10,9 +10,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from clapjax.audio.spec_augment import spec_augment
-from clapjax.models.config import HTSATConfig
-from clapjax.models.layers import Mlp, attend, dense, layer_norm
+from clapjax.models.config import FusionConfig, HTSATConfig
+from clapjax.models.feature_fusion import ImageFusion, MelFusion, fusion_input, split_type
+from clapjax.models.layers import (
+    Mlp,
+    attend,
+    augment,
+    batch_axes,
+    dense,
+    layer_norm,
+    rematerialised,
+)
 
 
 def bicubic_matrix(size_in: int, size_out: int) -> np.ndarray:
@@ -47,7 +55,7 @@ def fold_mel(log_mel: jax.Array, spec_size: int) -> jax.Array:
     return image.transpose(0, 1, 3, 2).reshape(batch, spec_size, spec_size)
 
 
-def _relative_index(window: int) -> np.ndarray:
+def relative_index(window: int) -> np.ndarray:
     """(N, N) row of the bias table for each pair of the N = window**2 tokens."""
     coords = np.stack(np.meshgrid(np.arange(window), np.arange(window), indexing="ij"))
     coords = coords.reshape(2, -1)
@@ -114,7 +122,7 @@ class WindowAttention(nn.Module):
             nn.initializers.truncated_normal(0.02),
             ((2 * self.window - 1) ** 2, self.heads),
         )
-        bias = table[_relative_index(self.window)].transpose(2, 0, 1)  # (heads, N, N)
+        bias = table[relative_index(self.window)].transpose(2, 0, 1)  # (heads, N, N)
         drop = nn.Dropout(self.attention_dropout, deterministic=deterministic)
         x = attend(qkv[..., 0, :, :], qkv[..., 1, :, :], qkv[..., 2, :, :], bias + mask, drop)
         x = dense(channels, "output", self.dtype, self.init_std)(x)
@@ -191,40 +199,68 @@ class PatchMerging(nn.Module):
         return merged.astype(x.dtype)
 
 
+def conv_by_patches(x: jax.Array, kernel: jax.Array, *_, **__) -> jax.Array:
+    """3 x 3 convolution with stride 2 and "SAME" padding of an even image, as one matrix product.
+
+    Half the time of XLA:CPU's own convolution and its gradient where channels are few.
+
+    Args:
+      x: (B, S, S, C).
+      kernel: (3, 3, C, K).
+
+    Returns:
+      (B, S / 2, S / 2, K).
+    """
+    batch, side, _, channels = x.shape
+    x = jnp.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)))
+    patches = [
+        x[:, row : row + side - 1 : 2, column : column + side - 1 : 2]
+        for row in range(3)
+        for column in range(3)
+    ]
+    patches = jnp.concatenate(patches, axis=-1).reshape(-1, 9 * channels)
+    return (patches @ kernel.reshape(9 * channels, -1)).reshape(batch, side // 2, side // 2, -1)
+
+
 class HTSAT(nn.Module):
     """Log-mel spectrograms to pooled embeddings."""
 
     config: HTSATConfig
     mel_bins: int
     dtype: jnp.dtype = jnp.float32
+    fusion: FusionConfig = FusionConfig()
+    remat: str = "none"  # of each pair of blocks
 
     @nn.compact
-    def __call__(self, log_mel: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
+    def __call__(
+        self, log_mel: jax.Array, train: bool, longer: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
         """Encodes log-mels.
 
         Args:
-          log_mel: (B, F, M) float32 dB.
+          log_mel: (B, F, M) float32 dB, or (B, 4, F, M) as `clapjax.audio.fusion` makes them.
           train: batch statistics, SpecAugment, dropout and drop path on; needs the rng streams
             "augment" and "dropout" and a mutable "batch_stats".
+          longer: (B,) bool, with four mels: which rows are longer than a clip.
 
         Returns:
           ((B, width) mean over tokens, (B, H, W, width) tokens), both float32.
         """
-        config = self.config
-        x = nn.BatchNorm(
-            use_running_average=not train, momentum=0.9, epsilon=1e-5, name="batch_norm"
-        )(log_mel)  # over each mel bin, as torch's BatchNorm2d with momentum 0.1
+        config, (kind, place) = self.config, split_type(self.fusion.type)
+        mel, longer = fusion_input(log_mel, longer, self.fusion.type)
+        x = self._batch_norm("batch_norm", train)(mel)  # over each mel bin
+        if place == "1d":
+            x = MelFusion(kind, self.dtype, name="fusion")(x, longer, train)
         if train:
-            x = spec_augment(
-                self.make_rng("augment"),
-                x,
-                time_stripes=config.time_stripes,
-                time_width=config.time_width,
-                freq_stripes=config.freq_stripes,
-                freq_width=config.freq_width,
-            )
-        image = fold_mel(x, config.spec_size)[..., None]  # (B, S, S, 1)
-        x = self._patches(image.astype(self.dtype), train)  # (B, H, W, C)
+            x = augment(self.make_rng("augment"), x, config)
+        image = fold_mel(x.reshape(-1, *x.shape[-2:]), config.spec_size)  # (B or 4 B, S, S)
+        image = image.reshape(*x.shape[:-2], *image.shape[1:]).astype(self.dtype)
+        if place == "2d":
+            x = self._patches(image[:, 0, :, :, None], train)  # (B, H, W, C)
+            x = self._fuse(kind, x, image[:, 1:], longer, train).astype(self.dtype)
+        else:  # channels: the four mels of channel_map, or one
+            image = image[..., None] if image.ndim == 3 else jnp.moveaxis(image, 1, -1)
+            x = self._patches(image, train)
         x = layer_norm(config.layer_norm_eps, "patch_norm")(x)
         if config.position_init_std > 0:
             init = nn.initializers.normal(config.position_init_std)
@@ -233,7 +269,7 @@ class HTSAT(nn.Module):
         for stage, (depth, heads) in enumerate(zip(config.depths, config.heads, strict=True)):
             first = sum(config.depths[:stage])
             pairs = nn.scan(
-                SwinPair,
+                rematerialised(SwinPair, self.remat, prevent_cse=False),
                 variable_axes={"params": 0},
                 split_rngs={"params": True, "dropout": True},
                 length=depth // 2,
@@ -244,24 +280,61 @@ class HTSAT(nn.Module):
         tokens = layer_norm(config.layer_norm_eps, "norm")(x)
         return self._pool(tokens), tokens
 
-    def _pool(self, tokens: jax.Array) -> jax.Array:
-        """(B, H, W, C) to (B, width): the mean of each time segment, first one first."""
+    def frames(self, tokens: jax.Array) -> jax.Array:
+        """(B, H, W, C) tokens to (B, T, width): the mean over frequency, in order of time.
+
+        With several time segments a frame stands in all of them, as if it lasted throughout.
+        """
+        return jnp.tile(self._time(tokens), (1, 1, self.config.time_segments))
+
+    def _time(self, tokens: jax.Array) -> jax.Array:
+        """(B, H, W, C) to (B, chunks * W, C): rows are (chunk of time, frequency)."""
         batch, height, width, channels = tokens.shape
         chunks = self.config.spec_size // self.mel_bins
         time = tokens.reshape(batch, chunks, height // chunks, width, channels).mean(axis=2)
-        return (
-            time.reshape(batch, self.config.time_segments, -1, channels)
-            .mean(axis=2)
-            .reshape(batch, -1)
+        return time.reshape(batch, chunks * width, channels)
+
+    def _pool(self, tokens: jax.Array) -> jax.Array:
+        """(B, H, W, C) to (B, width): the mean of each time segment, first one first."""
+        batch, channels = tokens.shape[0], tokens.shape[-1]
+        segments = self._time(tokens).reshape(batch, self.config.time_segments, -1, channels)
+        return segments.mean(axis=2).reshape(batch, -1)
+
+    def _fuse(self, kind, x, chunks, longer, train):
+        """Joins the patches (B, H, W, C) of the whole with those of the chunks (B, 3, S, S)."""
+        size, stride = self.config.patch_size, self.config.patch_stride
+        pad = (size - stride) // 2
+        kernel, strides = (size, 3 * size), (stride, 3 * stride)
+        fuse = ImageFusion(
+            kind, kernel, strides, (pad, pad), 2, norm=False, dtype=self.dtype, name="fusion"
+        )
+        return fuse(x, chunks, longer, train)
+
+    def _batch_norm(self, name: str, train: bool) -> nn.BatchNorm:
+        """torch's BatchNorm2d with momentum 0.1, over the global batch."""
+        return nn.BatchNorm(
+            use_running_average=not train,
+            momentum=0.9,
+            epsilon=1e-5,
+            axis_name=batch_axes(),
+            name=name,
         )
 
     def _patches(self, image: jax.Array, train: bool) -> jax.Array:
-        """(B, S, S, 1) to (B, H, W, C): one projection a patch, or the convolutional stem."""
+        """(B, S, S, 1 or 4) to (B, H, W, C): one projection a patch, or the convolutional stem."""
         config = self.config
         for index, width in enumerate(config.conv_stem):
             name = f"stem{index}"
-            conv = nn.Conv(width, (3, 3), (2, 2), use_bias=False, dtype=self.dtype, name=name)
-            norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, name=f"{name}_norm")
+            conv = nn.Conv(
+                width,
+                (3, 3),
+                (2, 2),
+                use_bias=False,
+                dtype=self.dtype,
+                name=name,
+                conv_general_dilated=conv_by_patches,
+            )
+            norm = self._batch_norm(f"{name}_norm", train)
             image = nn.relu(norm(conv(image))).astype(self.dtype)
         size, stride, pad = config.patch_size, config.patch_stride, 0
         if config.conv_stem:

@@ -1,8 +1,14 @@
-"""Pieces that both encoders are built from."""
+"""Pieces that the encoders are built from."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+from clapjax.audio.spec_augment import spec_augment
+
+# What the backward pass finds of a layer: everything, the results of its dense products, or only
+# its input, from which it then computes the rest again.
+REMAT = ("none", "dots", "full")
 
 
 def initializer(std: float):
@@ -25,6 +31,40 @@ def dense(features: int, name: str, dtype, init_std: float, use_bias: bool = Tru
         return layer(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], features)
 
     return apply
+
+
+def augment(key: jax.Array, mel: jax.Array, config) -> jax.Array:
+    """SpecAugment of (B, F, M), or (B, 4, F, M) with the same stripes in a row's four mels.
+
+    `config` is an HTSATConfig or a PANNConfig.
+    """
+    settings = {
+        name: getattr(config, name)
+        for name in ("time_stripes", "time_width", "freq_stripes", "freq_width")
+    }
+    if mel.ndim == 3:
+        return spec_augment(key, mel, **settings)
+    return mel * spec_augment(key, jnp.ones_like(mel[:, 0]), **settings)[:, None]
+
+
+def rematerialised(layer: type[nn.Module], remat: str, **options):
+    """The layer class with `remat` of REMAT; `options` of nn.remat.
+
+    A layer that is scanned over takes prevent_cse=False: the loop keeps its two passes apart.
+    """
+    if remat == "none":
+        return layer
+    policies = jax.checkpoint_policies
+    policy = policies.dots_with_no_batch_dims_saveable if remat == "dots" else None
+    return nn.remat(layer, policy=policy, **options)
+
+
+def batch_axes() -> tuple[str, ...] | None:
+    """The mesh axes that this code's batch is split over: those of the `jax.shard_map` around it.
+
+    None under plain jit, where arrays are whole. Batch statistics are taken over these axes too.
+    """
+    return jax.sharding.get_abstract_mesh().manual_axes or None
 
 
 def layer_norm(epsilon: float, name: str):
@@ -54,32 +94,93 @@ def attend(
     return mixed.reshape(*mixed.shape[:-2], -1)
 
 
+def activate(x: jax.Array, name: str) -> jax.Array:
+    """ "relu", "gelu" (exact) or "quick_gelu" (OpenAI's CLIP)."""
+    if name == "quick_gelu":
+        return x * nn.sigmoid(1.702 * x)
+    return nn.relu(x) if name == "relu" else nn.gelu(x, approximate=False)
+
+
 class Mlp(nn.Module):
-    """Dense, exact GELU, Dense, dropout."""
+    """Dense, activation, Dense, dropout."""
 
     hidden: int
     dropout: float
     dtype: jnp.dtype
     init_std: float
+    activation: str = "gelu"
 
     @nn.compact
     def __call__(self, x: jax.Array, deterministic: bool) -> jax.Array:
         """(..., D) to (..., D)."""
         width = x.shape[-1]
         x = dense(self.hidden, "up", self.dtype, self.init_std)(x.astype(self.dtype))
-        x = nn.gelu(x, approximate=False)
+        x = activate(x, self.activation)
         x = dense(width, "down", self.dtype, self.init_std)(x)
         return nn.Dropout(self.dropout)(x, deterministic=deterministic)
 
 
 class Projection(nn.Module):
-    """LAION-CLAP's projection head: Linear, ReLU, Linear."""
+    """A head: Linear, activation, dropout, Linear (LAION-CLAP), or one Linear alone (BLAT)."""
 
     features: int
     dtype: jnp.dtype
+    kind: str = "mlp"  # or "linear"
+    activation: str = "relu"
+    dropout: float = 0.0
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, D) to (B, features)."""
+    def __call__(self, x: jax.Array, deterministic: bool = True) -> jax.Array:
+        """(..., D) to (..., features)."""
         x = nn.Dense(self.features, dtype=self.dtype, name="linear1")(x.astype(self.dtype))
-        return nn.Dense(self.features, dtype=self.dtype, name="linear2")(nn.relu(x))
+        if self.kind == "linear":
+            return x
+        x = activate(x, self.activation)
+        x = nn.Dropout(self.dropout)(x, deterministic=deterministic)
+        return nn.Dense(self.features, dtype=self.dtype, name="linear2")(x)
+
+
+class MaskedBatchNorm(nn.Module):
+    """BatchNorm over all axes but the last, in float32, that counts only the places under a mask.
+
+    In training the statistics are those of the unmasked places of the global batch; where there are
+    none (no clip of the batch is longer than a clip, say) the running ones serve and stay as they
+    are. momentum and epsilon are torch's defaults.
+    """
+
+    epsilon: float = 1e-5
+    momentum: float = 0.9  # torch's 0.1
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool, mask: jax.Array | None = None) -> jax.Array:
+        """(..., C), and a bool mask that broadcasts to it or None, to (..., C) float32."""
+        channels = x.shape[-1:]
+        x = x.astype(jnp.float32)
+        scale = self.param("scale", nn.initializers.ones, channels)
+        bias = self.param("bias", nn.initializers.zeros, channels)
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels)
+        running_var = self.variable("batch_stats", "var", jnp.ones, channels)
+        mean, var = running_mean.value, running_var.value
+        if train:
+            mean, var = _masked_moments(x, mask, mean, var)
+        if train and not self.is_initializing():
+            for running, batch in ((running_mean, mean), (running_var, var)):
+                running.value = self.momentum * running.value + (1 - self.momentum) * batch
+        return (x - mean) * (jax.lax.rsqrt(var + self.epsilon) * scale) + bias
+
+
+def _masked_moments(x, mask, empty_mean, empty_var):
+    """Mean and (biased) variance (C,) of (..., C) under the mask; the given ones under none."""
+    axes, devices = tuple(range(x.ndim - 1)), batch_axes()
+
+    def total(values: jax.Array) -> jax.Array:
+        values = values.sum(axes)
+        return values if devices is None else jax.lax.psum(values, devices)
+
+    if mask is None and devices is None:
+        return x.mean(axes), x.var(axes)
+    weight = jnp.broadcast_to(True if mask is None else mask, x.shape).astype(jnp.float32)
+    count = total(weight)
+    mean = total(x * weight) / jnp.maximum(count, 1)
+    var = total(jnp.square(x - mean) * weight) / jnp.maximum(count, 1)
+    return jnp.where(count > 0, mean, empty_mean), jnp.where(count > 0, var, empty_var)

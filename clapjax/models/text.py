@@ -1,15 +1,20 @@
-"""RoBERTa-type text encoder (Liu et al., 2019) as LAION-CLAP uses it: post-norm, tanh pooler."""
+"""Text encoders: BERT (Devlin et al., 2019), RoBERTa (Liu et al., 2019), CLIP (Radford et al.,
+2021).
+
+They differ in where the layer norms stand, what a token sees, how positions are counted, and how
+the tokens become one vector; the rest is shared.
+"""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from clapjax.models.config import TextConfig
-from clapjax.models.layers import Mlp, attend, dense, layer_norm
+from clapjax.models.layers import Mlp, attend, dense, layer_norm, rematerialised
 
 
 class TextLayer(nn.Module):
-    """One post-norm transformer layer: the unit that is scanned over."""
+    """One transformer layer, post-norm or (CLIP) pre-norm: the unit that is scanned over."""
 
     config: TextConfig
     deterministic: bool
@@ -17,18 +22,31 @@ class TextLayer(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, bias: jax.Array):
-        """(B, L, D) and an additive (B, 1, 1, L) bias to ((B, L, D), None)."""
+        """(B, L, D) and an additive bias (B, 1, 1 or L, L) to ((B, L, D), None)."""
         config = self.config
-        width = config.hidden_size
-        qkv = dense(3 * width, "qkv", self.dtype, config.init_std)(x.astype(self.dtype))
+        width, pre_norm = config.hidden_size, config.arch == "clip"
+        norm1 = layer_norm(config.layer_norm_eps, "norm1")
+        norm2 = layer_norm(config.layer_norm_eps, "norm2")
+
+        y = (norm1(x) if pre_norm else x).astype(self.dtype)
+        qkv = dense(3 * width, "qkv", self.dtype, config.init_std)(y)
         qkv = qkv.reshape(*x.shape[:-1], 3, config.heads, width // config.heads)
         drop = nn.Dropout(config.attention_dropout, deterministic=self.deterministic)
         y = attend(qkv[..., 0, :, :], qkv[..., 1, :, :], qkv[..., 2, :, :], bias, drop)
         y = dense(width, "output", self.dtype, config.init_std)(y)
         y = nn.Dropout(config.dropout)(y, deterministic=self.deterministic)
-        x = layer_norm(config.layer_norm_eps, "norm1")(x + y)
-        mlp = Mlp(config.intermediate_size, config.dropout, self.dtype, config.init_std, name="mlp")
-        return layer_norm(config.layer_norm_eps, "norm2")(x + mlp(x, self.deterministic)), None
+        x = x + y if pre_norm else norm1(x + y)
+
+        mlp = Mlp(
+            config.intermediate_size,
+            config.dropout,
+            self.dtype,
+            config.init_std,
+            config.activation,
+            name="mlp",
+        )
+        y = mlp(norm2(x) if pre_norm else x, self.deterministic)
+        return (x + y if pre_norm else norm2(x + y)), None
 
 
 class TextEncoder(nn.Module):
@@ -36,6 +54,7 @@ class TextEncoder(nn.Module):
 
     config: TextConfig
     dtype: jnp.dtype = jnp.float32
+    remat: str = "none"  # of each layer
 
     @nn.compact
     def __call__(
@@ -52,30 +71,56 @@ class TextEncoder(nn.Module):
           ((B, D) pooled, (B, L, D) last hidden states), both float32.
         """
         config = self.config
-        init = nn.initializers.normal
         mask = mask.astype(jnp.int32)
-        positions = jnp.cumsum(mask, axis=1) * mask + config.pad_id  # RoBERTa's numbering
-
-        def embed(count, std, name):
-            return nn.Embed(count, config.hidden_size, embedding_init=init(std), name=name)
-
-        x = embed(config.vocab_size, config.embedding_std, "word")(input_ids)
-        x = x + embed(config.max_positions, config.position_init_std, "position")(positions)
-        x = x + embed(config.type_vocab_size, config.embedding_std, "token_type")(
-            jnp.zeros_like(input_ids)
-        )
-        x = layer_norm(config.layer_norm_eps, "embedding_norm")(x)
-        x = nn.Dropout(config.dropout)(x, deterministic=not train)
+        x = self._embed(input_ids, mask, train)
         bias = jnp.where(mask == 1, 0.0, jnp.finfo(jnp.float32).min)[:, None, None, :]
+        if config.arch == "clip":
+            past = jnp.tril(jnp.ones((mask.shape[1], mask.shape[1]), bool))
+            bias = jnp.where(past, bias, jnp.finfo(jnp.float32).min)  # (B, 1, L, L)
         layers = nn.scan(
-            TextLayer,
+            rematerialised(TextLayer, self.remat, prevent_cse=False),
             variable_axes={"params": 0},
             split_rngs={"params": True, "dropout": True},
             in_axes=nn.broadcast,
             length=config.layers,
         )(config, not train, self.dtype, name="layers")
         x, _ = layers(x, bias)
-        pooled = dense(config.hidden_size, "pooler", self.dtype, config.init_std)(
-            x[:, 0].astype(self.dtype)
+        if config.arch == "clip":
+            x = layer_norm(config.layer_norm_eps, "final_norm")(x)
+        return self._pool(x, mask).astype(jnp.float32), x
+
+    def _embed(self, input_ids: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+        """(B, L) ids and 0/1 mask to (B, L, D): words, positions and (BERT) token type 0."""
+        config = self.config
+
+        def embed(count, std, name):
+            init = nn.initializers.normal(std)
+            return nn.Embed(count, config.hidden_size, embedding_init=init, name=name)
+
+        x = embed(config.vocab_size, config.embedding_std, "word")(input_ids)
+        if config.positions == "roberta":
+            positions = jnp.cumsum(mask, axis=1) * mask + config.pad_id
+        else:
+            positions = jnp.arange(mask.shape[1])[None]
+        x = x + embed(config.max_positions, config.position_init_std, "position")(positions)
+        if config.arch == "clip":
+            return x
+        x = x + embed(config.type_vocab_size, config.embedding_std, "token_type")(
+            jnp.zeros_like(input_ids)
         )
-        return jnp.tanh(pooled).astype(jnp.float32), x
+        x = layer_norm(config.layer_norm_eps, "embedding_norm")(x)
+        return nn.Dropout(config.dropout)(x, deterministic=not train)
+
+    def _pool(self, x: jax.Array, mask: jax.Array) -> jax.Array:
+        """(B, L, D) last hidden states to (B, D)."""
+        config = self.config
+        if config.pooling == "mean":
+            total = jnp.sum(x * mask[:, :, None], axis=1)
+            return total / jnp.maximum(mask.sum(axis=1, keepdims=True), 1)
+        if config.pooling == "eos":
+            last = jnp.maximum(mask.sum(1) - 1, 0)
+            return jnp.take_along_axis(x, last[:, None, None], axis=1)[:, 0]
+        if config.pooling == "cls":
+            return x[:, 0]
+        pooler = dense(config.hidden_size, "pooler", self.dtype, config.init_std)
+        return jnp.tanh(pooler(x[:, 0].astype(self.dtype)))

@@ -5,6 +5,8 @@ Written in the tests so that the towers are checked against code that is not our
 
 import numpy as np
 
+from tests.models.torch_models import flax_variables
+
 
 def _array(state, name):
     return state[name].detach().numpy().astype(np.float32)
@@ -72,12 +74,12 @@ def _audio(state, depths):
     return tree
 
 
-def _text(state, layers):
-    root = "text_model"
-    embeddings = f"{root}.embeddings"
+def bert_params(state, layers, root="", pooler=True) -> dict:
+    """Our text encoder's params from a transformers BertModel or RobertaModel under `root`."""
+    embeddings = f"{root}embeddings"
 
     def layer(index):
-        name = f"{root}.encoder.layer.{index}"
+        name = f"{root}encoder.layer.{index}"
         return {
             "qkv": _qkv(state, f"{name}.attention.self"),
             "output": _linear(state, f"{name}.attention.output.dense"),
@@ -97,14 +99,85 @@ def _text(state, layers):
         },
         "embedding_norm": _norm(state, f"{embeddings}.LayerNorm"),
         "layers": _stack([layer(i) for i in range(layers)]),
-        "pooler": _linear(state, f"{root}.pooler.dense"),
+        **({"pooler": _linear(state, f"{root}pooler.dense")} if pooler else {}),
+    }
+
+
+def clip_params(state, layers) -> dict:
+    """Our text encoder's params from a transformers CLIPTextModel."""
+    root = "text_model." if "text_model.final_layer_norm.weight" in state else ""
+
+    def layer(index):
+        name = f"{root}encoder.layers.{index}"
+        parts = [_linear(state, f"{name}.self_attn.{part}_proj") for part in "qkv"]
+        return {
+            "norm1": _norm(state, f"{name}.layer_norm1"),
+            "qkv": {k: np.concatenate([p[k] for p in parts], axis=-1) for k in parts[0]},
+            "output": _linear(state, f"{name}.self_attn.out_proj"),
+            "norm2": _norm(state, f"{name}.layer_norm2"),
+            "mlp": {
+                "up": _linear(state, f"{name}.mlp.fc1"),
+                "down": _linear(state, f"{name}.mlp.fc2"),
+            },
+        }
+
+    return {
+        "word": {"embedding": _array(state, f"{root}embeddings.token_embedding.weight")},
+        "position": {"embedding": _array(state, f"{root}embeddings.position_embedding.weight")},
+        "layers": _stack([layer(i) for i in range(layers)]),
+        "final_norm": _norm(state, f"{root}final_layer_norm"),
+    }
+
+
+def _fusion(encoder, mel_fusion) -> dict:
+    """{"params", "batch_stats"} of the fusion in a transformers encoder (2d), or of a torch one."""
+    if mel_fusion is not None:
+        return flax_variables(mel_fusion)
+    patches = encoder.patch_embed
+    if not hasattr(patches, "mel_conv2d"):
+        return {"params": {}, "batch_stats": {}}
+    kernel = patches.mel_conv2d.weight.detach().numpy().transpose(2, 3, 1, 0)
+    conv = {"kernel": kernel, "bias": patches.mel_conv2d.bias.detach().numpy()}
+    joined = {}
+    for name in ("local_att", "global_att", "local_att2"):
+        branch = getattr(patches.fusion_model, name, None)
+        if branch is None:
+            continue
+        parts = [part for part in branch if any(True for _ in part.parameters())]
+        for ours, part in zip(("conv1", "norm1", "conv2", "norm2"), parts, strict=True):
+            tree = flax_variables(part)
+            for group in ("params", "batch_stats"):
+                if tree[group]:
+                    joined.setdefault(group, {}).setdefault(name, {})[ours] = tree[group]
+    return {
+        "params": {"mel_conv2d": conv, "fusion_model": joined["params"]},
+        "batch_stats": {"fusion_model": joined["batch_stats"]},
+    }
+
+
+def audio_variables_from_transformers(model, mel_fusion=None) -> dict:
+    """{"params", "batch_stats"} of our HTSAT from a `transformers.ClapModel`, fused or not.
+
+    `mel_fusion` is a torch_models.MelFusion that stands before it.
+    """
+    state, encoder = model.state_dict(), model.audio_model.audio_encoder
+    norm = "audio_model.audio_encoder.batch_norm"
+    stats = {
+        "mean": _array(state, f"{norm}.running_mean"),
+        "var": _array(state, f"{norm}.running_var"),
+    }
+    fusion = _fusion(encoder, mel_fusion)
+    extra = {group: {"fusion": tree} if tree else {} for group, tree in fusion.items()}
+    return {
+        "params": _audio(state, model.config.audio_config.depths) | extra["params"],
+        "batch_stats": {"batch_norm": stats} | extra["batch_stats"],
     }
 
 
 def variables_from_transformers(model) -> dict:
-    """{"params", "batch_stats"} of clapjax from a `transformers.ClapModel` without fusion."""
+    """{"params", "batch_stats"} of clapjax from a `transformers.ClapModel`, fused or not."""
     state = model.state_dict()
-    norm = "audio_model.audio_encoder.batch_norm"
+    audio = audio_variables_from_transformers(model)
     projections = {
         f"{tower}_projection": {
             part: _linear(state, f"{tower}_projection.{part}") for part in ("linear1", "linear2")
@@ -112,14 +185,12 @@ def variables_from_transformers(model) -> dict:
         for tower in ("audio", "text")
     }
     params = {
-        "audio_encoder": _audio(state, model.config.audio_config.depths),
-        "text_encoder": _text(state, model.config.text_config.num_hidden_layers),
+        "audio_encoder": audio["params"],
+        "text_encoder": bert_params(
+            state, model.config.text_config.num_hidden_layers, "text_model."
+        ),
         **projections,
         "logit_scale_a": _array(state, "logit_scale_a"),
         "logit_scale_t": _array(state, "logit_scale_t"),
     }
-    stats = {
-        "mean": _array(state, f"{norm}.running_mean"),
-        "var": _array(state, f"{norm}.running_var"),
-    }
-    return {"params": params, "batch_stats": {"audio_encoder": {"batch_norm": stats}}}
+    return {"params": params, "batch_stats": {"audio_encoder": audio["batch_stats"]}}

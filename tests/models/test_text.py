@@ -15,6 +15,8 @@ from transformers.models.clap.modeling_clap import ClapTextModel
 
 from clapjax.models.config import TextConfig, text_preset
 from clapjax.models.text import TextEncoder
+from tests.interop.torch_models import randomize
+from tests.models.hf_layout import bert_params, clip_params
 
 SMALL = dataclasses.replace(text_preset("small"), vocab_size=60)
 CAPTIONS = np.array([[0, 10, 5, 6, 20, 2], [0, 11, 5, 2, 1, 1], [0, 2, 1, 1, 1, 1]])
@@ -98,6 +100,131 @@ def test_positions_count_from_pad_id_plus_one(variables):
         assert (moved > 1e-3) == read, row
 
 
+# --- Published architectures ----------------------------------------------------------------
+
+SIZES = dict(
+    vocab_size=60, hidden_size=16, layers=2, heads=2, intermediate_size=24, max_positions=20
+)
+ARCHITECTURES = {
+    "roberta": TextConfig(**SIZES, max_length=12),
+    "bert": TextConfig(
+        **SIZES, max_length=12, positions="absolute", type_vocab_size=2, layer_norm_eps=1e-12
+    ),
+    "clip": TextConfig(
+        **SIZES, max_length=12, arch="clip", positions="absolute", pooling="eos", pad_id=0
+    ),
+}
+
+
+@functools.cache
+def _transformers(name: str, activation: str = "gelu"):
+    """(transformers' model with random weights, our parameters with its values)."""
+    config = ARCHITECTURES[name]
+    common = dict(
+        vocab_size=60,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=24,
+        max_position_embeddings=20,
+        layer_norm_eps=config.layer_norm_eps,
+        hidden_act=activation,
+    )
+    torch.manual_seed(0)
+    if name == "clip":
+        settings = transformers.CLIPTextConfig(**common, eos_token_id=59, bos_token_id=58)
+        model = randomize(transformers.CLIPTextModel(settings))
+        return model, clip_params(model.state_dict(), 2)
+    if name == "bert":
+        model = transformers.BertModel(transformers.BertConfig(**common, type_vocab_size=2))
+    else:
+        settings = transformers.RobertaConfig(**common, type_vocab_size=1, pad_token_id=1)
+        model = transformers.RobertaModel(settings)
+    model = randomize(model)
+    return model, bert_params(model.state_dict(), 2)
+
+
+def _batch(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Captions of 12, 7, 3 and 2 tokens; CLIP's end in their end-of-text token."""
+    config = ARCHITECTURES[name]
+    ids = np.random.default_rng(0).integers(3, 58, (4, 12))
+    mask = np.arange(12)[None] < np.array([12, 7, 3, 2])[:, None]
+    if name == "clip":
+        ids[np.arange(4), mask.sum(1) - 1] = 59
+    return np.where(mask, ids, config.pad_id), mask.astype(np.int64)
+
+
+@pytest.mark.parametrize(
+    ("name", "activation"),
+    [("roberta", "gelu"), ("bert", "gelu"), ("clip", "gelu"), ("clip", "quick_gelu")],
+)
+def test_architectures_equal_transformers(name, activation):
+    """Hidden states of all real tokens, and the pooled vector that each publishes."""
+    theirs, params = _transformers(name, activation)
+    config = dataclasses.replace(ARCHITECTURES[name], activation=activation)
+    shapes = jax.eval_shape(lambda: _variables(config))["params"]
+    assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, shapes)
+    ids, mask = _batch(name)
+    with torch.no_grad():
+        expected = theirs(input_ids=torch.tensor(ids), attention_mask=torch.tensor(mask))
+    apply = jax.jit(functools.partial(TextEncoder(config).apply, train=False))
+    pooled, hidden = apply({"params": params}, ids, mask)
+    np.testing.assert_allclose(pooled, expected.pooler_output, rtol=0, atol=1e-5)
+    real = mask == 1
+    last = expected.last_hidden_state.numpy()
+    np.testing.assert_allclose(hidden[real], last[real], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean", "eos"])
+def test_other_poolings_of_bert(pooling):
+    theirs, params = _transformers("bert")
+    config = dataclasses.replace(ARCHITECTURES["bert"], pooling=pooling)
+    ids, mask = _batch("bert")
+    with torch.no_grad():
+        hidden = theirs(input_ids=torch.tensor(ids), attention_mask=torch.tensor(mask))
+    hidden = hidden.last_hidden_state.numpy()
+    expected = {
+        "cls": hidden[:, 0],
+        "mean": np.stack([row[m == 1].mean(0) for row, m in zip(hidden, mask, strict=True)]),
+        "eos": np.stack([row[m == 1][-1] for row, m in zip(hidden, mask, strict=True)]),
+    }[pooling]
+    params = {name: part for name, part in params.items() if name != "pooler"}
+    np.testing.assert_allclose(_embed(config, {"params": params}, ids, mask), expected, atol=1e-5)
+
+
+def test_clip_does_not_see_what_follows():
+    _, params = _transformers("clip")
+    ids, mask = _batch("clip")
+    apply = jax.jit(functools.partial(TextEncoder(ARCHITECTURES["clip"]).apply, train=False))
+    _, hidden = apply({"params": params}, ids, mask)
+    other = ids.copy()
+    other[0, 6:] = 5
+    _, changed = apply({"params": params}, other, mask)
+    np.testing.assert_allclose(changed[0, :6], hidden[0, :6], atol=1e-6)
+    assert np.abs(changed[0, 6:] - hidden[0, 6:]).max() > 0.01
+
+
+def _published(name: str):
+    """The published model in torch, nothing allocated, and what of it we leave out."""
+    bert = dict(vocab_size=30_522, hidden_size=512, num_attention_heads=8, intermediate_size=2048)
+    with torch.device("meta"):
+        if name == "clip":
+            settings = transformers.CLIPTextConfig(num_hidden_layers=12, hidden_size=512)
+            return transformers.CLIPTextModel(settings), 0
+        if name == "bert-medium":
+            config = transformers.BertConfig(num_hidden_layers=8, **bert)
+            return transformers.BertModel(config), 512 * 512 + 512
+        return transformers.BertModel(transformers.BertConfig()), 0
+
+
+@pytest.mark.parametrize("name", ["bert-base", "bert-medium", "clip"])
+def test_presets_have_the_published_number_of_parameters(name):
+    theirs, without = _published(name)
+    shapes = jax.eval_shape(lambda: _variables(text_preset(name)))
+    ours = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes["params"]))
+    assert ours == sum(p.numel() for p in theirs.parameters()) - without
+
+
 def test_parameter_count_equals_transformers():
     """roberta-base as LAION-CLAP has it; nothing is allocated on either side."""
     config = text_preset("roberta-base")
@@ -166,6 +293,11 @@ def test_the_small_preset_hears_order_before_training():
         ({"heads": 5}, "128 does not divide into 5 heads"),
         ({"max_length": 65}, "max_length 65 needs 67 positions, there are 66"),
         ({"max_length": 32, "pad_id": 34}, "max_length 32 needs 67 positions"),
+        ({"positions": "absolute", "max_length": 67}, "max_length 67 needs 67 positions, there"),
+        ({"arch": "t5"}, "text.arch must be one of bert, clip, not 't5'"),
+        ({"pooling": "max"}, "text.pooling must be one of pooler, cls, mean, eos"),
+        ({"positions": "rotary"}, "text.positions must be one of roberta, absolute"),
+        ({"activation": "silu"}, "text.activation must be one of gelu, quick_gelu"),
     ],
 )
 def test_config_errors_name_the_setting(change, reason):
@@ -178,5 +310,7 @@ def test_longest_caption_fits_and_unknown_preset_lists_the_known_ones():
     ids = np.full((1, config.max_length), 9)
     pooled = _embed(config, _variables(config), ids, np.ones_like(ids))
     assert np.isfinite(pooled).all()
-    with pytest.raises(ValueError, match="'bert'.*roberta-base, small"):
+    with pytest.raises(
+        ValueError, match="'bert'.*roberta-base, bert-base, bert-medium, clip, small"
+    ):
         text_preset("bert")
