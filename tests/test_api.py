@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 import soundfile
@@ -14,6 +15,8 @@ from clapjax.audio.files import AudioError
 from clapjax.data.records import RecordsError
 from clapjax.evaluation.tasks import EvaluationConfig, evaluate
 from clapjax.inference import Clap
+from clapjax.interop.export import write_model
+from clapjax.interop.load import Pretrained
 from clapjax.synthesis.sounds import render
 
 RATE = 16_000
@@ -46,8 +49,8 @@ def test_alone_as_among_others(clap, count):
     texts = [f"sound number {i}" for i in range(count)]
     audio, text = clap.embed_audio(sounds), clap.embed_text(texts)
     assert len(audio) == len(text) == count
-    _close(clap.embed_audio(sounds[-1]), audio[-1:])
-    _close(clap.embed_text(texts[-1]), text[-1:])
+    np.testing.assert_array_equal(clap.embed_audio(sounds[-1]), audio[-1:])  # bit for bit
+    np.testing.assert_array_equal(clap.embed_text(texts[-1]), text[-1:])
 
 
 def test_every_kind_of_input_gives_the_same(clap, bark, tmp_path):
@@ -129,6 +132,7 @@ def test_classify_refuses(clap, bark, labels, template, message):
         (np.array([0.1, np.nan]), "audio 0: holds NaN or Inf"),
         ([np.ones(99), np.array([np.inf] * 9)], "audio 1: holds NaN or Inf"),
         (np.ones(9, np.int32), "audio 0: expected float or int16 samples, not int32"),
+        (np.full(99, 20_000.0), "audio 0: has samples up to 2e.04; float audio is in -1 .. 1"),
         (np.float32(1.0), "audio 0: expected"),
         (None, "audio 0: expected a path or an array, not <class 'NoneType'>"),
         ([[0.1, 0.2]], "audio 0: expected a path or an array, not <class 'list'>"),
@@ -156,11 +160,53 @@ def test_bad_text(clap):
 
 
 def test_load_refuses(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no config.json here; not a clapjax workdir"):
-        clapjax.load(tmp_path)
-    with pytest.raises(FileNotFoundError, match="not a clapjax workdir"):
-        clapjax.load(tmp_path / "nowhere")
+    for model, message in (
+        (tmp_path, "no model here; expected clapjax.json or config.json"),
+        (tmp_path / "nowhere", "nowhere: no such file or folder"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            clapjax.load(model)
+    with pytest.raises(ValueError, match="towers must be one of both, audio, text, not 'Text'"):
+        clapjax.load(tmp_path, towers="Text")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_load_one_tower(clap, demo_workdir, bark):
+    """Nothing of the other one is read; what there is gives the same."""
+    audio = clapjax.load(demo_workdir, batch_size=4, towers="audio")
+    text = clapjax.load(demo_workdir, batch_size=4, towers="text")
+    scales = {"logit_scale_a", "logit_scale_t"}
+    assert set(audio.params) - scales == {"audio_encoder", "audio_projection"}
+    assert set(text.params) - scales == {"text_encoder", "text_projection"}
+    np.testing.assert_array_equal(audio.embed_audio(bark), clap.embed_audio(bark))
+    np.testing.assert_array_equal(text.embed_text("a dog"), clap.embed_text("a dog"))
+    for part, tower, call in (
+        (audio, "text", lambda: audio.embed_text("a dog")),
+        (text, "audio", lambda: text.embed_audio(bark)),
+        (text, "audio", lambda: text.embed_windows(bark)),
+        (text, "audio", lambda: text.embed_frames(bark)),
+    ):
+        message = f"loaded without its {tower} tower; load it with towers='both'"
+        with pytest.raises(ValueError, match=message):
+            call()
+        assert part.config == clap.config
+
+
+def test_load_an_export(clap, demo_workdir, bark, tmp_path):
+    model = Pretrained(clap.config, jax.device_get(clap.variables), clap.tokenizer)
+    write_model(tmp_path / "export", model, "clapjax")
+    for towers in ("both", "audio", "text"):
+        found = clapjax.load(tmp_path / "export", batch_size=4, towers=towers)
+        if towers != "text":
+            np.testing.assert_array_equal(found.embed_audio(bark), clap.embed_audio(bark))
+        if towers != "audio":
+            np.testing.assert_array_equal(found.embed_text("a dog"), clap.embed_text("a dog"))
+
+
+def test_load_with_another_tokenizer(clap, demo_workdir, tmp_path):
+    clap.tokenizer.save_pretrained(tmp_path / "tokenizer")
+    found = clapjax.load(demo_workdir, batch_size=4, tokenizer=tmp_path / "tokenizer")
+    np.testing.assert_array_equal(found.embed_text("a dog"), clap.embed_text("a dog"))
 
 
 def test_load_before_the_first_checkpoint(demo_workdir, tmp_path):

@@ -10,6 +10,11 @@ VERBS = {
     "records": ("clapjax.cli.records", "build, describe or verify a data set of records"),
     "train": ("clapjax.cli.train", "train or resume; the same command again continues"),
     "eval": ("clapjax.cli.evaluate", "run the tasks of a config; results.json and report.html"),
+    "embed": ("clapjax.cli.embed", "embeddings of files, folders and texts, into one file"),
+    "classify": ("clapjax.cli.classify", "zero-shot labels for audio files"),
+    "search": ("clapjax.cli.search", "what an embedded collection holds that fits a text"),
+    "import": ("clapjax.cli.importing", "a checkpoint of LAION-CLAP, BLAT or Hugging Face in"),
+    "export": ("clapjax.cli.exporting", "a trained model out, for transformers or as one folder"),
 }
 
 

@@ -1,17 +1,47 @@
 """Progress on a terminal, plain lines elsewhere."""
 
+import contextlib
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Iterator
+
+LOG_SECONDS = 30.0  # between the lines of a log
 
 
 def progress(items: Iterable, total: int, what: str) -> Iterator:
-    """Passes items on; shows a bar with a rate and an ETA, or one line when done."""
+    """Passes items on; a bar with a rate and an ETA, or lines with both now and then."""
     import tqdm
 
-    start = time.perf_counter()
-    yield from tqdm.tqdm(items, total=total, desc=what, disable=not sys.stderr.isatty())
+    if sys.stderr.isatty():
+        yield from tqdm.tqdm(items, total=total, desc=what)
+        return
+    start = shown = time.perf_counter()
+    for count, item in enumerate(items, 1):
+        yield item
+        now = time.perf_counter()
+        if now - shown > LOG_SECONDS:
+            shown, left = now, (total - count) * (now - start) / count
+            _log(f"{what}: {count}/{total}, {left // 60:.0f} min {left % 60:.0f} s left")
     seconds = time.perf_counter() - start
-    if not sys.stderr.isatty():
-        rate = total / max(seconds, 1e-9)
-        print(f"{what}: {total} in {seconds:.1f} s ({rate:.0f}/s)", file=sys.stderr, flush=True)
+    _log(f"{what}: {total} in {seconds:.1f} s ({total / max(seconds, 1e-9):.1f}/s)")
+
+
+def complain(verb: str, message: object) -> None:
+    """One line on stderr about an input, above a progress bar if there is one."""
+    import tqdm
+
+    tqdm.tqdm.write(f"clapjax {verb}: {message}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def plain_warnings(verb: str) -> Iterator[None]:
+    """Warnings inside come as plain lines on stderr."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = lambda message, *_: complain(verb, message)
+        yield
+
+
+def _log(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

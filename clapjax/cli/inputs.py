@@ -1,0 +1,86 @@
+"""What the verbs that use a model take: audio files, folders and patterns, and lines of text."""
+
+import argparse
+import glob
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au")
+SUFFIXES += (".caf", ".w64", ".rf64")
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """--model M, --tokenizer NAME, --batch_size N."""
+    parser.add_argument(
+        "--model",
+        required=True,
+        help="workdir, export, Hugging Face folder or hub id, LAION .pt file or BLAT folder",
+    )
+    parser.add_argument(
+        "--tokenizer", metavar="NAME", help="hub id or folder; default: the model's own"
+    )
+    parser.add_argument("--batch_size", type=int, default=16, help="clips at once (default: 16)")
+
+
+def add_long_arguments(parser: argparse.ArgumentParser) -> None:
+    """--long MODE, --hop SECONDS."""
+    parser.add_argument(
+        "--long",
+        choices=("truncate", "windows", "fusion", "whole"),
+        help="audio longer than a clip: its middle, the mean of windows, feature fusion or, for "
+        "BLAT, as it is (default: what the model was made for)",
+    )
+    parser.add_argument("--hop", type=float, help="seconds between windows of --long windows")
+
+
+def find_audio(inputs: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Files, folders and patterns to files.
+
+    Args:
+      inputs: a file counts whatever it is called; of a folder, all files in it and below with a
+        suffix of audio, by name; a pattern may have *, ?, [] and ** (any folders).
+
+    Returns:
+      (files, each once; one line about each input that gives none).
+    """
+    files, problems = [], []
+    for item in inputs:
+        if os.path.isdir(item):
+            found = sorted(
+                os.path.join(folder, name)
+                for folder, _, names in os.walk(item)
+                for name in names
+                if name.lower().endswith(SUFFIXES)
+            )
+            if not found:
+                problems.append(f"{item}: no audio files in this folder ({' '.join(SUFFIXES)})")
+        elif os.path.exists(item) or not glob.has_magic(item):
+            found = [item]  # where it is missing, the decoder says so
+        else:
+            found = sorted(path for path in glob.glob(item, recursive=True) if os.path.isfile(path))
+            if not found:
+                problems.append(f"{item}: no file matches")
+        files += found
+    return list(dict.fromkeys(files)), problems
+
+
+def printable(path: str) -> str:
+    """A path as text that every file and terminal takes: bytes that are not UTF-8 become U+FFFD."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def read_lines(file: str) -> list[str]:
+    """The lines of a UTF-8 text file that are not blank, stripped.
+
+    Raises:
+      ValueError: no such file, not UTF-8, or nothing in it.
+    """
+    try:
+        lines = [line.strip() for line in Path(file).read_text("utf-8-sig").split("\n")]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file}: cannot be read as UTF-8 text ({error})") from error
+    lines = [line for line in lines if line]
+    if not lines:
+        raise ValueError(f"{file}: no lines of text in it")
+    return lines

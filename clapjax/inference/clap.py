@@ -1,0 +1,390 @@
+"""A model ready to use: embeddings of audio and text, similarity, zero-shot classification."""
+
+import dataclasses
+import functools
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+
+import jax
+import numpy as np
+
+from clapjax.audio.files import MAX_SECONDS, AudioError
+from clapjax.data.tokenizer import tokenize
+from clapjax.inference.batches import in_batches
+from clapjax.inference.forward import any_length, embed, embed_frames, frame_samples
+from clapjax.inference.pieces import Cutter, Failure, static_length, stream
+from clapjax.models.clap import Clap as ClapModule
+from clapjax.models.clap import compute_dtype
+from clapjax.models.config import ClapConfig
+
+MAX_CHANNELS = 32  # columns of a (T, channels) array, as in clapjax.audio.files
+SHORTEST_TEXT = 16  # tokens; longer texts are padded to a power of two of these
+TEXTS_AT_ONCE = 256  # through the tokenizer
+WHOLE_SECONDS = 600.0  # heard as they are: some 3 GiB in a Cnn14
+TEMPLATE = "This is a sound of {}."
+LONG = ("truncate", "windows", "fusion", "whole")
+
+Audio = str | os.PathLike | bytes | np.ndarray
+Parts = tuple[np.ndarray, np.ndarray]  # times (N, 2) in s, embeddings (N, D)
+
+
+class Clap:
+    """A model ready to embed: configuration, variables and tokenizer.
+
+    The same input gives the same embedding, bit for bit, alone or among others: nothing is random,
+    and what an input is padded to depends on its own length alone. Memory is bounded whatever the
+    number of inputs, which may come from an iterator.
+
+    Audio that is longer than a clip (`long=`):
+      "truncate": its middle. The default of models that hear one clip.
+      "windows": all of it, a clip every `hop` seconds; the mean of the unit vectors, renormalised.
+      "fusion": all of it, shrunk to a clip, and a chunk from the front, the middle and the back.
+        Only of models with feature fusion, whose default it is.
+      "whole": all of it as it is. Only of models that hear any length (BLAT), whose default it is.
+    """
+
+    def __init__(self, config: ClapConfig, variables: dict, tokenizer, batch_size: int = 16):
+        """Of a model with one tower only, `variables` hold that and the logit scales."""
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be positive, not {batch_size}")
+        self.config = config
+        self.tokenizer = tokenizer
+        self.batch_size = batch_size
+        device = jax.local_devices()[0]
+        self._variables = jax.device_put(variables, device)
+        model = ClapModule(config, compute_dtype(config, device.platform))
+        double = device.platform != "tpu"
+        self._audio = jax.jit(functools.partial(embed, model, double))
+        self._frames = jax.jit(functools.partial(embed_frames, model, double))
+        self._text = jax.jit(functools.partial(model.apply, method="text"))
+
+    @property
+    def params(self) -> dict:
+        """The parameters, as a nested dict of arrays."""
+        return self._variables["params"]
+
+    @property
+    def variables(self) -> dict:
+        """{"params", "batch_stats"}."""
+        return self._variables
+
+    @property
+    def clip_seconds(self) -> float:
+        """What the model hears at once: the length of a window."""
+        return self.config.audio.clip_samples / self.config.audio.sample_rate
+
+    @property
+    def default_long(self) -> str:
+        """What `long=None` stands for."""
+        if self.config.fusion.type != "none":
+            return "fusion"
+        return "whole" if any_length(self.config) else "truncate"
+
+    # --- audio ------------------------------------------------------------------------------
+
+    def embed_audio(
+        self,
+        audio: Iterable[Audio] | Audio,
+        sampling_rate: int | None = None,
+        long: str | None = None,
+        hop: float | None = None,
+    ) -> np.ndarray:
+        """Embeds clips.
+
+        Args:
+          audio: a path, the bytes of a file, or an array (T,) or (T, channels) of float in [-1, 1]
+            or int16; or any iterable of these. A single array with more than 32 columns is a batch
+            (N, T).
+          sampling_rate: Hz of the arrays; the model's own rate where it is not given.
+          long: see the class; None is the model's `default_long`.
+          hop: seconds, for long="windows"; a clip (no overlap) where it is not given.
+
+        Returns:
+          (N, D) float32, unit length.
+
+        Raises:
+          AudioError: an input that is missing, broken, empty or of the wrong kind.
+          ValueError: no such `long`, or one that this model has not; or no audio tower.
+        """
+        rows: dict[int, np.ndarray] = {}
+        for index, found in self.each_audio(audio, sampling_rate, long, hop):
+            if isinstance(found, AudioError):
+                raise found
+            rows[index] = found
+        return self._stack(rows)
+
+    def each_audio(
+        self,
+        audio: Iterable[Audio] | Audio,
+        sampling_rate: int | None = None,
+        long: str | None = None,
+        hop: float | None = None,
+    ) -> Iterator[tuple[int, np.ndarray | AudioError]]:
+        """`embed_audio` one by one: (number of the input, its (D,) embedding or its error).
+
+        A broken input does not stop the others. Inputs of another length may come first.
+        """
+        cutter = self._cutter(sampling_rate, long, hop)
+        return (
+            (index, found if isinstance(found, AudioError) else _mean(found[1]))
+            for index, found in self._each(self._audio, cutter, self._inputs(audio))
+        )
+
+    def embed_windows(
+        self, audio: Audio, hop: float | None = None, sampling_rate: int | None = None
+    ) -> Parts:
+        """Embeds the stretches of a recording of any length.
+
+        Args:
+          audio: one path, file or array, as for `embed_audio`.
+          hop: seconds from the start of a window to that of the next one, at most a clip (no
+            overlap), which is the default.
+          sampling_rate: Hz of an array.
+
+        Returns:
+          (times (N, 2) float64: start and end in seconds, embeddings (N, D) float32, unit length).
+          Every window is a clip long; the last one ends with the recording. What is shorter than a
+          clip is one window.
+
+        Raises:
+          AudioError, ValueError: as `embed_audio`.
+        """
+        return _only(self.each_windows([audio], hop, sampling_rate))
+
+    def each_windows(
+        self, audio: Iterable[Audio], hop: float | None = None, sampling_rate: int | None = None
+    ) -> Iterator[tuple[int, Parts | AudioError]]:
+        """`embed_windows` of many: (number of the input, its windows or its error)."""
+        cutter = self._cutter(sampling_rate, "windows", hop)
+        return self._each(self._audio, cutter, self._inputs(audio))
+
+    def embed_frames(self, audio: Audio, sampling_rate: int | None = None) -> Parts:
+        """Embeds each step of time that the encoder tells apart, of a recording of any length.
+
+        A frame is a place, not a cut: it has heard the clip in which it lies.
+
+        Args:
+          audio: one path, file or array, as for `embed_audio`.
+          sampling_rate: Hz of an array.
+
+        Returns:
+          (times (N, 2) float64: start and end in seconds, evenly spaced, embeddings (N, D) float32,
+          unit length).
+
+        Raises:
+          AudioError, ValueError: as `embed_audio`.
+        """
+        cutter = self._cutter(sampling_rate, "windows", None)
+        clip = np.zeros((1, self.config.audio.clip_samples), np.float32), np.zeros(1, np.int32)
+        per_clip = jax.eval_shape(self._frames, self._variables, *clip).shape[1]
+        step = frame_samples(self.config, per_clip)
+        cutter = dataclasses.replace(cutter, hop=round(per_clip * step), grid=step)
+        times, windows = _only(self._each(self._frames, cutter, self._inputs([audio])))
+        return _stitch(times, windows, step / self.config.audio.sample_rate)
+
+    def _inputs(self, audio) -> Iterable:
+        """What the caller gave as one iterable of inputs."""
+        if hasattr(audio, "__array__"):
+            audio = np.asarray(audio)
+            single = audio.ndim < 2 or (audio.ndim == 2 and audio.shape[1] <= MAX_CHANNELS)
+            return [audio] if single else audio
+        if isinstance(audio, str | os.PathLike | bytes) or not isinstance(audio, Iterable):
+            return [audio]
+        if isinstance(audio, Sequence):
+            return audio
+        # An iterator may use its array again for the next input, while this one waits.
+        return (item.copy() if isinstance(item, np.ndarray) else item for item in audio)
+
+    def _cutter(self, sampling_rate: int | None, long: str | None, hop: float | None) -> Cutter:
+        """How inputs are cut, checked."""
+        self._require("audio")
+        audio, unfilled = self.config.audio, any_length(self.config)
+        long = self.default_long if long is None else long
+        if long not in LONG:
+            raise ValueError(f"long must be one of {', '.join(LONG)}, not {long!r}")
+        if long == "fusion" and self.config.fusion.type == "none":
+            raise ValueError("long='fusion': this model has no feature fusion; try 'windows'")
+        if long == "whole" and not unfilled:
+            raise ValueError("long='whole': this model hears clips only; try 'windows'")
+        if hop is not None and long != "windows":
+            raise ValueError(f"hop is for long='windows', not for {long!r}")
+        if hop is not None and not 0 < hop <= self.clip_seconds:
+            raise ValueError(f"hop must be in 0 .. {self.clip_seconds:g} s (a clip), not {hop}")
+        return Cutter(
+            audio,
+            long if long in ("truncate", "windows") else "whole",
+            audio.sample_rate if sampling_rate is None else sampling_rate,
+            hop=audio.clip_samples if hop is None else max(1, round(hop * audio.sample_rate)),
+            filled=not unfilled,
+            max_seconds=WHOLE_SECONDS if long == "whole" else MAX_SECONDS,
+        )
+
+    def _each(self, function, cutter: Cutter, inputs: Iterable) -> Iterator:
+        """(index, (times (N, 2), results (N, ...)) or the error) of each input."""
+        clip = self.config.audio.clip_samples
+        rows = (
+            (part, None if isinstance(part, Failure) else (part.samples, np.int32(part.length)))
+            for part in stream(cutter, inputs)
+        )
+        parts: dict[int, list] = {}  # of inputs that are not complete; without their samples
+        failed = set()
+        for part, result in in_batches(
+            rows,
+            functools.partial(function, self._variables),
+            lambda length: max(1, self.batch_size * clip // length),
+        ):
+            if isinstance(part, Failure):
+                failed.add(part.index)
+                parts.pop(part.index, None)
+                yield part.index, part.error
+            elif part.index not in failed:
+                parts.setdefault(part.index, []).append(((part.start, part.end), result))
+                if part.last:
+                    times, results = zip(*parts.pop(part.index), strict=True)
+                    yield part.index, (np.array(times), np.stack(results))
+
+    # --- text -------------------------------------------------------------------------------
+
+    def embed_text(self, texts: Iterable[str] | str) -> np.ndarray:
+        """Embeds captions; one warning says how many were longer than the model's limit, and cut.
+
+        Args:
+          texts: one caption or several.
+
+        Returns:
+          (N, D) float32, unit length.
+
+        Raises:
+          TypeError: something that is not text.
+          ValueError: no text tower.
+        """
+        self._require("text")
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        for index, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise TypeError(f"text {index}: expected a string, not {type(text)}")
+        cut: list[int] = []
+        rows = dict(
+            in_batches(
+                self._tokens(texts, cut),
+                functools.partial(self._text, self._variables),
+                lambda length: self.batch_size,
+            )
+        )
+        if cut:
+            warnings.warn(
+                f"{len(cut)} of {len(texts)} texts are longer than the model's "
+                f"{self.config.text.max_length} tokens and were cut; the first is text {cut[0]}",
+                stacklevel=2,
+            )
+        return self._stack(rows)
+
+    def _tokens(self, texts: list[str], cut: list[int]) -> Iterator:
+        """(index, (ids (L,), mask (L,))) of each text; the indices of texts cut go to `cut`."""
+        limit = self.config.text.max_length
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            part = texts[start : start + TEXTS_AT_ONCE]
+            ids, mask = tokenize(self.tokenizer, part, limit)
+            counts = mask.sum(axis=1)
+            full = np.flatnonzero(counts == limit)
+            if full.size:
+                whole = self.tokenizer([part[i] for i in full], verbose=False)["input_ids"]
+                longer = np.array([len(tokens) > limit for tokens in whole])
+                cut += (start + full[longer]).tolist()
+            for row, count in enumerate(counts):
+                length = min(limit, static_length(count, SHORTEST_TEXT))
+                yield start + row, (ids[row, :length], mask[row, :length])
+
+    # --- both -------------------------------------------------------------------------------
+
+    def similarity(self, audio: np.ndarray, text: np.ndarray) -> np.ndarray:
+        """Cosine of (N, D) audio and (M, D) text embeddings: (N, M) float32."""
+        return np.asarray(audio, np.float32) @ np.asarray(text, np.float32).T
+
+    def classify(
+        self,
+        audio,
+        labels: Sequence[str],
+        template: str = TEMPLATE,
+        sampling_rate: int | None = None,
+        long: str | None = None,
+        hop: float | None = None,
+    ) -> list[dict[str, float]]:
+        """Zero-shot classification.
+
+        Args:
+          audio, sampling_rate, long, hop: as for `embed_audio`.
+          labels: class names, put into the template.
+          template: a caption with one {}.
+
+        Returns:
+          For each clip, {label: probability}, most probable first: softmax of the scaled cosines.
+
+        Raises:
+          ValueError: no labels, one of them twice, or a template without a place for the label.
+        """
+        text = self.embed_labels(labels, template)
+        return self.rank(self.embed_audio(audio, sampling_rate, long, hop), text, labels)
+
+    def embed_labels(self, labels: Sequence[str], template: str = TEMPLATE) -> np.ndarray:
+        """(C, D) embeddings of class names in a template; errors as `classify`."""
+        if isinstance(labels, str) or not labels or len(set(labels)) != len(labels):
+            raise ValueError("classify: labels must be a list of different class names")
+        if "{}" not in template:
+            raise ValueError(f"classify: template {template!r} has no {{}}")
+        return self.embed_text([template.replace("{}", label) for label in labels])
+
+    def rank(
+        self, audio: np.ndarray, text: np.ndarray, labels: Sequence[str]
+    ) -> list[dict[str, float]]:
+        """{label: probability} of (N, D) audio, most probable first; `text` from `embed_labels`."""
+        scale = float(np.exp(np.asarray(self.params["logit_scale_a"])))
+        logits = scale * self.similarity(audio, text)
+        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probabilities = weights / weights.sum(axis=1, keepdims=True)
+        return [
+            {labels[i]: float(row[i]) for i in np.argsort(-row, kind="stable")}
+            for row in probabilities
+        ]
+
+    def _require(self, tower: str) -> None:
+        if f"{tower}_projection" not in self.params:
+            raise ValueError(
+                f"this model was loaded without its {tower} tower; load it with towers='both'"
+            )
+
+    def _stack(self, rows: dict[int, np.ndarray]) -> np.ndarray:
+        if not rows:
+            return np.zeros((0, self.config.projection_size), np.float32)
+        return np.stack([rows[index] for index in range(len(rows))])
+
+
+def _stitch(times: np.ndarray, windows: np.ndarray, seconds: float) -> Parts:
+    """(W, 2) times of windows and their (W, T, D) frames, of so many seconds each, in one row.
+
+    Where two windows have the same frame, the first one's is taken.
+    """
+    count, size = windows.shape[1:]
+    number = np.rint(times[:, :1] / seconds).astype(int) + np.arange(count)  # (W, T)
+    number, first = np.unique(number, return_index=True)
+    start, end = number * seconds, times[-1, 1]
+    sounding = start < end - 1e-6  # behind the end of the recording there is only padding
+    times = np.stack([start, np.minimum(start + seconds, end)], axis=1)
+    return times[sounding], windows.reshape(-1, size)[first][sounding]
+
+
+def _mean(rows: np.ndarray) -> np.ndarray:
+    """(N, D) unit vectors to the (D,) direction of their mean; one alone stays as it is."""
+    if len(rows) == 1:
+        return rows[0]
+    mean = rows.mean(axis=0, dtype=np.float64)
+    return (mean / max(np.linalg.norm(mean), 1e-12)).astype(np.float32)
+
+
+def _only(results: Iterator):
+    """The result of a single input; raises its error."""
+    ((_, found),) = results
+    if isinstance(found, AudioError):
+        raise found
+    return found

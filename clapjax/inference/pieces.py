@@ -1,0 +1,198 @@
+"""From audio of any length to pieces of a few static lengths, decoded a little ahead."""
+
+import io
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain, pairwise
+
+import numpy as np
+
+from clapjax.audio.config import AudioConfig
+from clapjax.audio.files import MAX_SECONDS, AudioError, read_blocks, to_mono_at_rate
+from clapjax.audio.fill import fill
+
+THREADS = 4  # that decode
+INPUTS_AHEAD = 8  # taken from the caller's iterator before their turn
+LONG_SECONDS = 120.0  # a file longer than this is decoded at its turn, not ahead
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of one input, at a static length."""
+
+    index: int  # of the input
+    samples: np.ndarray  # (S,) float32
+    length: int  # samples that count; zeros behind them
+    start: float  # s into the input
+    end: float
+    last: bool  # of its input
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An input without an embedding."""
+
+    index: int
+    error: AudioError
+
+
+@dataclass(frozen=True)
+class Cutter:
+    """How inputs become pieces.
+
+    `mode` is "truncate" (the middle), "windows" (all of it, a clip every `hop` samples) or "whole"
+    (one piece, as long as the smallest power of two of clips that holds it).
+    """
+
+    audio: AudioConfig
+    mode: str
+    rate: int  # Hz of arrays
+    hop: int = 0
+    grid: float = 1.0  # the last window starts at a multiple of so many samples
+    filled: bool = True  # short audio is filled up as in training; else its length is what counts
+    max_seconds: float = MAX_SECONDS  # but for windows, which may be many
+
+    def __call__(self, index: int, item) -> Iterator[Piece]:
+        """The pieces of input number `index`.
+
+        Raises:
+          AudioError: the input cannot be used.
+        """
+        clip, rate = self.audio.clip_samples, self.audio.sample_rate
+        blocks = self._blocks(index, item)
+        if self.mode == "windows":
+            parts = windows(blocks, clip, self.hop, self.grid)
+        elif self.mode == "truncate":
+            parts = iter([middle(blocks, clip)])
+        else:
+            parts = iter([(0, self._whole(index, blocks))])
+        for (start, samples), following in pairwise(chain(parts, [None])):
+            end = (start + samples.size) / rate
+            if self.filled:
+                samples = fill(samples, clip, self.audio.fill)
+                length = samples.size
+            else:  # the front end reflects half a window at the end
+                length = max(samples.size, self.audio.window_length // 2 + 1)
+            if missing := static_length(length, clip) - samples.size:  # else it stays a view
+                samples = np.pad(samples, (0, missing))
+            yield Piece(index, samples, length, start / rate, end, last=following is None)
+
+    def _whole(self, index: int, blocks: Iterable[np.ndarray]) -> np.ndarray:
+        samples = np.concatenate(list(blocks))
+        if samples.size > self.max_seconds * self.audio.sample_rate:
+            seconds = samples.size / self.audio.sample_rate
+            raise AudioError(
+                f"audio {index}: {seconds:.0f} s is longer than {self.max_seconds:.0f} s; cut it, "
+                "or use long='windows'"
+            )
+        return samples
+
+    def _blocks(self, index: int, item) -> Iterator[np.ndarray]:
+        """One input as consecutive (T,) float32 blocks at the model's rate."""
+        if isinstance(item, str | os.PathLike | bytes):
+            limit = math.inf if self.mode == "windows" else self.max_seconds
+            yield from read_blocks(item, self.audio.sample_rate, limit)
+        elif hasattr(item, "__array__"):
+            name, array = f"audio {index}", np.asarray(item)
+            yield to_mono_at_rate(array, self.rate, self.audio.sample_rate, name=name)
+        else:
+            raise AudioError(f"audio {index}: expected a path or an array, not {type(item)}")
+
+
+def windows(
+    blocks: Iterable[np.ndarray], size: int, hop: int, grid: float = 1.0
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Overlapping windows of a stream, of which little more than one is held.
+
+    Args:
+      blocks: consecutive (T,) blocks.
+      size: samples of a window.
+      hop: samples from the start of a window to that of the next one, at most `size`.
+      grid: the last window starts at a multiple of so many samples.
+
+    Yields:
+      (start, samples): a window every `hop` samples while there are `size` of them; then, if some
+      samples were in none of these, one more that ends with the stream (up to `grid` samples short
+      of `size`). A stream shorter than `size` is one short window.
+    """
+    held, first, start = np.zeros(0, np.float32), 0, 0  # held[0] is sample number `first`
+    for block in blocks:
+        held = np.concatenate([held, block]) if held.size else block
+        total = first + held.size
+        while start + size <= total:
+            yield start, held[start - first :][:size]
+            start += hop
+        keep = max(first, min(start, total - size))  # the last window may reach back furthest
+        held, first = held[keep - first :], keep
+    total = first + held.size
+    if start == 0:
+        yield 0, held
+    elif start - hop + size < total:
+        start = round(math.ceil((total - size) / grid) * grid)
+        yield start, held[start - first :]
+
+
+def middle(blocks: Iterable[np.ndarray], size: int) -> tuple[int, np.ndarray]:
+    """(start, samples) of the centre `size` samples of a stream; half of the stream is held."""
+    held, first, total = deque(), 0, 0
+    for block in blocks:
+        held.append(block)
+        total += block.size
+        while first + held[0].size <= (total - size) // 2:
+            first += held.popleft().size
+    start = max(0, total - size) // 2
+    return start, np.concatenate(held)[start - first :][:size]
+
+
+def static_length(samples: int, clip: int) -> int:
+    """The clip times the smallest power of two that holds so many samples."""
+    size = clip
+    while size < samples:
+        size *= 2
+    return size
+
+
+def stream(cut: Callable, items: Iterable) -> Iterator[Piece | Failure]:
+    """The pieces of all inputs in order; threads decode a few inputs ahead.
+
+    Little is held at any time: `INPUTS_AHEAD` inputs of at most `LONG_SECONDS` each.
+    """
+    pool, waiting = ThreadPoolExecutor(THREADS, "clapjax-decode"), deque()
+
+    def ready() -> Iterator[Piece | Failure]:
+        index, pieces = waiting.popleft()
+        try:
+            yield from pieces.result()
+        except AudioError as error:
+            yield Failure(index, error)
+
+    try:
+        for index, item in enumerate(items):
+            waiting.append((index, pool.submit(_cut_unless_long, cut, index, item)))
+            if len(waiting) > INPUTS_AHEAD:
+                yield from ready()
+        while waiting:
+            yield from ready()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _cut_unless_long(cut: Callable, index: int, item) -> Iterable[Piece]:
+    """All pieces of a short input; those of a long file come when they are asked for."""
+    return cut(index, item) if _is_long(item) else list(cut(index, item))
+
+
+def _is_long(item) -> bool:
+    if not isinstance(item, str | os.PathLike | bytes):
+        return False  # an array is in memory already
+    import soundfile
+
+    try:
+        info = soundfile.info(io.BytesIO(item) if isinstance(item, bytes) else os.fspath(item))
+    except (soundfile.LibsndfileError, RuntimeError):
+        return False  # decoding it will say what is wrong
+    return info.duration > LONG_SECONDS

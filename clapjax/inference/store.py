@@ -1,0 +1,188 @@
+"""Files of embeddings (.npz or Parquet) that know which model made them, and search in them."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from clapjax.models.config import ClapConfig
+from clapjax.plain import to_dict
+
+FORMAT = 1
+SUFFIXES = (".npz", ".parquet")
+TRAINING_ONLY = re.compile(
+    r"dropout|drop_path|_std$|_stripes$|(time|freq)_width$|_init$|mlp_transforms|compute_dtype"
+)
+MAX_NAME_BYTES = 2**31  # of all names in an .npz, where each takes as much as the longest one
+
+
+@dataclass(frozen=True)
+class Table:
+    """Embeddings, and what each of them is of."""
+
+    vectors: np.ndarray  # (N, D) float32, unit length
+    names: Sequence[str]  # path, or text
+    kinds: Sequence[str]  # "audio" or "text"
+    model: str  # what it was loaded from, for the reader
+    fingerprints: dict[str, str]  # of the towers that made the rows; see `fingerprint`
+    times: np.ndarray | None = None  # (N, 2) s of windows; NaN for text
+
+
+def fingerprint(config: ClapConfig, variables: dict, tower: str) -> str:
+    """32 hex digits that tell models apart: of a tower's variables, and of the configuration.
+
+    The same on every machine, in every layout that the model is exported to, and with the other
+    tower loaded or not. Fields at their default do not count, so that a file stays readable when a
+    later clapjax has more of them; nor do those that only training heeds.
+    """
+    default = dict(_flat(to_dict(ClapConfig())))
+    fields = {
+        name: value
+        for name, value in _flat(to_dict(config))
+        if value != default[name] and not TRAINING_ONLY.search(name)
+    }
+    digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode())
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        if path[1].key in (f"{tower}_encoder", f"{tower}_projection"):  # path[0]: the collection
+            array = np.ascontiguousarray(leaf, np.float32)
+            digest.update(f"{jax.tree_util.keystr(path)} {array.shape}".encode())
+            digest.update(array)
+    return digest.hexdigest()[:32]
+
+
+def _flat(tree: dict, prefix: str = ""):
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def nearest(table: Table, query: np.ndarray, top: int) -> list[tuple[int, float]]:
+    """(row, cosine) of the `top` rows closest to a (D,) embedding, best first."""
+    scores = table.vectors @ query
+    return [(int(row), float(scores[row])) for row in np.argsort(-scores, kind="stable")[:top]]
+
+
+def check_output(path: str | os.PathLike, names: Sequence[str] = ()) -> None:
+    """Finds out before hours of work whether a table can be written.
+
+    Raises:
+      ValueError: a suffix other than .npz or .parquet, no such folder, or names too long for .npz.
+    """
+    path = Path(path)
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"{path}: the name must end in {' or '.join(SUFFIXES)}")
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise ValueError(f"{path}: cannot be written there; no such folder, or it is one itself")
+    size = 4 * len(names) * max(map(len, names), default=0)
+    if path.suffix == ".npz" and size > MAX_NAME_BYTES:
+        raise ValueError(f"{path}: its names would take {size / 2**30:.0f} GiB; write .parquet")
+
+
+def write_table(path: str | os.PathLike, table: Table) -> None:
+    """Writes .npz or Parquet, whole or not at all; an older file of that name is replaced.
+
+    .npz: arrays vectors, names, kinds, times (of windows), and metadata (JSON). Parquet: columns
+    embedding (list of D floats), name, kind, start and end (of windows); metadata under "clapjax".
+
+    Raises:
+      ValueError: as `check_output`.
+      OSError: the file cannot be written.
+    """
+    check_output(path, table.names)
+    path = Path(path)
+    metadata = {"format": FORMAT, "model": table.model, "fingerprints": table.fingerprints}
+    partial = path.with_name(path.name + ".partial")
+    try:
+        if path.suffix == ".npz":
+            _write_npz(partial, table, json.dumps(metadata))
+        else:
+            _write_parquet(partial, table, json.dumps(metadata))
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _write_npz(path: Path, table: Table, metadata: str) -> None:
+    arrays = {
+        "vectors": table.vectors,
+        "names": np.array(table.names, dtype=str),
+        "kinds": np.array(table.kinds, dtype=str),
+        "metadata": np.array(metadata),
+    }
+    if table.times is not None:
+        arrays["times"] = table.times
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def _write_parquet(path: Path, table: Table, metadata: str) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    vectors = pyarrow.array(table.vectors.reshape(-1))
+    columns = {
+        "name": pyarrow.array(table.names, pyarrow.string()),
+        "kind": pyarrow.array(table.kinds, pyarrow.string()),
+        "embedding": pyarrow.FixedSizeListArray.from_arrays(vectors, table.vectors.shape[1]),
+    }
+    if table.times is not None:
+        columns |= {"start": table.times[:, 0], "end": table.times[:, 1]}
+    rows = pyarrow.table(columns).replace_schema_metadata({"clapjax": metadata})
+    pyarrow.parquet.write_table(rows, path)
+
+
+def read_table(path: str | os.PathLike) -> Table:
+    """Reads what `write_table` wrote.
+
+    Raises:
+      ValueError: missing, damaged, or no file of embeddings.
+    """
+    path = Path(path)
+    if path.suffix not in SUFFIXES or not path.is_file():
+        raise ValueError(f"{path}: no such file of embeddings; make one with `clapjax embed`")
+    try:
+        table, format_ = (_read_npz if path.suffix == ".npz" else _read_parquet)(path)
+        rows, width = table.vectors.shape
+        lengths = {rows, len(table.names), len(table.kinds)}
+        if table.times is not None:
+            lengths.add(len(table.times))
+        if len(lengths) > 1 or not width or format_ != FORMAT:
+            raise ValueError(f"format {format_}, columns of {sorted(lengths)} rows")
+        if not np.isfinite(table.vectors).all():
+            raise ValueError("holds NaN or Inf")
+    except Exception as error:  # zipfile, numpy, json and pyarrow each have errors of their own
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path}: damaged, or no file of embeddings ({reason})") from error
+    return table
+
+
+def _read_npz(path: Path) -> tuple[Table, int]:
+    with np.load(path, allow_pickle=False) as file:
+        metadata = json.loads(str(file["metadata"]))
+        times = file.get("times")
+        names, kinds, vectors = file["names"].tolist(), file["kinds"].tolist(), file["vectors"]
+    table = Table(vectors, names, kinds, metadata["model"], metadata["fingerprints"], times)
+    return table, metadata["format"]
+
+
+def _read_parquet(path: Path) -> tuple[Table, int]:
+    import pyarrow.parquet
+
+    rows = pyarrow.parquet.read_table(path)
+    metadata = json.loads(rows.schema.metadata[b"clapjax"])
+    embedding = rows["embedding"].combine_chunks()
+    vectors = embedding.flatten().to_numpy().reshape(len(rows), embedding.type.list_size)
+    times = None
+    if "start" in rows.column_names:
+        times = np.stack([rows["start"].to_numpy(), rows["end"].to_numpy()], axis=1)
+    names, kinds = rows["name"].to_pylist(), rows["kind"].to_pylist()
+    table = Table(vectors, names, kinds, metadata["model"], metadata["fingerprints"], times)
+    return table, metadata["format"]

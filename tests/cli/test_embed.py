@@ -1,0 +1,307 @@
+"""`clapjax embed`, `classify` and `search`, with a tiny model of random weights."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+import soundfile
+
+import clapjax
+from clapjax.cli import show
+from clapjax.cli.inputs import find_audio, printable, read_lines
+from clapjax.cli.main import main
+from clapjax.inference.store import read_table
+from tests.inference.tiny import RATE, make_workdir, noise
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_once(tmp_path_factory):
+    settings = {  # name: (here, JAX's default)
+        "jax_disable_most_optimizations": (True, False),
+        "jax_compilation_cache_dir": (str(tmp_path_factory.mktemp("compiled")), None),
+        "jax_persistent_cache_min_compile_time_secs": (0.1, 1.0),
+    }
+    for name, (here, _) in settings.items():
+        jax.config.update(name, here)
+    yield
+    for name, (_, default) in settings.items():
+        jax.config.update(name, default)
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    return make_workdir(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def clap(workdir):
+    return clapjax.load(workdir)
+
+
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory):
+    """Four sounds in two folders, a broken one and what is no sound."""
+    folder = tmp_path_factory.mktemp("sounds")
+    (folder / "deep" / "er").mkdir(parents=True)
+    for name, seconds in (("b.wav", 0.5), ("a.WAV", 1), ("deep/c.flac", 2.5), ("deep/er/d.ogg", 1)):
+        soundfile.write(folder / name, noise(int(seconds * RATE), len(name)), RATE)
+    (folder / "deep" / "broken.flac").write_text("no sound")
+    (folder / "notes.txt").write_text("not audio")
+    return folder
+
+
+GOOD = ["a.WAV", "b.wav", "deep/c.flac", "deep/er/d.ogg"]
+
+
+def _main(*arguments) -> int:
+    try:
+        return main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        return stop.code
+
+
+def _errors(capsys) -> list[str]:
+    """What a verb complained of, without the lines of progress."""
+    return [line for line in capsys.readouterr().err.splitlines() if line.startswith("clapjax ")]
+
+
+# --- embed ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", ["npz", "parquet"])
+def test_embed_folders_and_texts(workdir, clap, sounds, tmp_path, capsys, suffix):
+    """The broken file is named, and is the only one that is not in the file."""
+    out, texts = tmp_path / f"index.{suffix}", tmp_path / "texts.txt"
+    texts.write_text("a dog barks\n\n  rain falls \r\n", "utf-8")
+    where = ("--model", workdir, "--out", out, "--texts", texts, "--text", "a siren")
+    assert _main("embed", sounds, *where) == 1
+    captured = capsys.readouterr()
+    assert captured.out == f"{out}: 7 embeddings of 4 files and 3 texts\n"
+    lines = [line for line in captured.err.splitlines() if line.startswith("clapjax ")]
+    broken = sounds / "deep" / "broken.flac"
+    assert len(lines) == 2 and lines[1] == "clapjax embed: 1 inputs left out"
+    assert lines[0].startswith(f"clapjax embed: {broken}: cannot be decoded")
+    table = read_table(out)
+    assert table.names == [str(sounds / n) for n in GOOD] + ["a siren", "a dog barks", "rain falls"]
+    assert table.kinds == ["audio"] * 4 + ["text"] * 3 and table.times is None
+    expected = clap.embed_audio([sounds / name for name in GOOD])
+    np.testing.assert_allclose(table.vectors[:4], expected, atol=1e-6)
+    np.testing.assert_allclose(table.vectors[4:], clap.embed_text(table.names[4:]), atol=1e-6)
+    assert [file.name for file in tmp_path.iterdir() if "partial" in file.name] == []
+
+
+def test_embed_windows_with_times(workdir, clap, sounds, tmp_path, capsys):
+    out = tmp_path / "index.npz"
+    embed = ("embed", "--model", workdir, "--windows", "0.6", "--out", out, "--text", "a dog")
+    assert _main(*embed, sounds / "deep" / "c.flac", sounds / "b.wav") == 0
+    assert capsys.readouterr().out == f"{out}: 6 embeddings of 2 files and 1 texts\n"
+    table = read_table(out)
+    assert table.names == [str(sounds / "deep" / "c.flac")] * 4 + [str(sounds / "b.wav"), "a dog"]
+    expected = [[0, 1], [0.6, 1.6], [1.2, 2.2], [1.5, 2.5], [0, 0.5], [np.nan, np.nan]]
+    np.testing.assert_allclose(table.times, expected, atol=1e-9)
+    times, vectors = clap.embed_windows(sounds / "deep" / "c.flac", 0.6)
+    np.testing.assert_allclose(table.vectors[:4], vectors, atol=1e-6)
+    np.testing.assert_allclose(table.times[:4], times)
+
+
+def test_embed_long_audio_and_texts(workdir, clap, sounds, tmp_path, capsys):
+    out = tmp_path / "index.npz"
+    embed = ("embed", "--model", workdir, "--out", out, sounds / "deep" / "c.flac")
+    assert _main(*embed, "--long", "windows", "--hop", "0.5") == 0
+    found = read_table(out).vectors
+    expected = clap.embed_audio(sounds / "deep" / "c.flac", long="windows", hop=0.5)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert _main("embed", "--model", workdir, "--out", out, "--text", "rain " * 99) == 0
+    (line,) = _errors(capsys)
+    assert line == (
+        "clapjax embed: 1 of 1 texts are longer than the model's 24 tokens and were cut; the first "
+        "is text 0"
+    )
+
+
+def test_nothing_good_writes_nothing(workdir, sounds, tmp_path, capsys):
+    out = tmp_path / "index.npz"
+    inputs = (sounds / "deep" / "broken.flac", tmp_path / "missing.wav")
+    assert _main("embed", "--model", workdir, "--out", out, *inputs) == 2
+    lines = _errors(capsys)
+    assert len(lines) == 3 and lines[1] == f"clapjax embed: {inputs[1]}: no such file"
+    assert lines[2] == f"clapjax embed: none of the inputs could be embedded; {out} is not written"
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- classify -------------------------------------------------------------------------------
+
+
+def test_classify(workdir, clap, sounds, tmp_path, capsys):
+    labels = ["dog", "rain on a roof", "siren"]
+    where = ("classify", "--model", workdir, "--labels", "dog, rain on a roof,siren", sounds)
+    assert _main(*where, "--json") == 1
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["file"] for row in rows] == [str(sounds / name) for name in GOOD]
+    expected = clap.classify([sounds / name for name in GOOD], labels)
+    for row, probabilities in zip(rows, expected, strict=True):
+        assert list(row["probabilities"]) == list(probabilities)
+        assert row["probabilities"] == pytest.approx(probabilities, abs=1e-5)
+
+    (tmp_path / "labels.txt").write_text("\n".join(labels))
+    where = ("classify", "--model", workdir, "--labels_file", tmp_path / "labels.txt")
+    assert _main(*where, "--template", "{}", "--top", "1", sounds / "b.wav") == 0
+    (probabilities,) = clap.classify(sounds / "b.wav", labels, template="{}")
+    best, most = next(iter(probabilities.items()))
+    assert capsys.readouterr().out == f"{sounds / 'b.wav'}  {best} {100 * most:.1f} %\n"
+
+
+# --- search ---------------------------------------------------------------------------------
+
+
+def test_search(workdir, clap, sounds, tmp_path, capsys):
+    index = tmp_path / "index.parquet"
+    embed = ("embed", "--model", workdir, "--windows", "1", "--out", index, "--text", "a dog")
+    assert _main(*embed, *(sounds / name for name in GOOD)) == 0
+    capsys.readouterr()
+    search = ("search", "--model", workdir, "--index", index)
+    assert _main(*search, "rain falls", "--top", "3", "--json") == 0
+    hits = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    table = read_table(index)
+    scores = clap.similarity(table.vectors, clap.embed_text("rain falls"))[:, 0]
+    order = np.argsort(-scores)[:3]
+    assert [hit["name"] for hit in hits] == [table.names[row] for row in order]
+    np.testing.assert_allclose([hit["score"] for hit in hits], scores[order], atol=1e-6)
+    for hit, row in zip(hits, order, strict=True):
+        if hit["kind"] == "audio":
+            assert [hit["start"], hit["end"]] == table.times[row].tolist()
+        else:
+            assert "start" not in hit
+
+    assert _main(*search, "a dog", "--top", "9") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 7 and lines[0] == "1.0000  a dog"
+    assert sum(line.endswith(f"{sounds / 'deep' / 'c.flac'}  1.5-2.5 s") for line in lines) == 1
+
+
+def test_search_refuses_the_index_of_another_model(workdir, sounds, tmp_path, capsys):
+    other = make_workdir(tmp_path / "other", seed=1)
+    for name, what in (("audio.npz", sounds / "b.wav"), ("text.npz", "--text=a dog")):
+        index = tmp_path / name
+        assert _main("embed", "--model", other, "--out", index, what) == 0
+        assert _main("search", "--model", other, "--index", index, "a dog") == 0
+        capsys.readouterr()
+        assert _main("search", "--model", workdir, "--index", index, "a dog") == 2
+        captured = capsys.readouterr()
+        assert captured.out == "" and captured.err == (
+            f"clapjax search: {index}: was made with another model ({other}); make it anew with "
+            f"`clapjax embed --model {workdir}`\n"
+        )
+
+
+# --- bad input ------------------------------------------------------------------------------
+
+EMBED = ("embed", "--model", "nowhere/at/all", "a.wav", "--out")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((*EMBED, "x.npz"), "nowhere/at/all"),
+        ((*EMBED, "x.csv"), "x.csv: the name must end in .npz or .parquet"),
+        ((*EMBED, "no/x.npz"), "no/x.npz: cannot be written there"),
+        ((*EMBED, "x.npz", "--windows", "1", "--hop", "1"), "--windows is instead of --long"),
+        ((*EMBED, "x.npz", "--texts", "no.txt"), "no.txt: cannot be read as UTF-8 text"),
+        ((*EMBED, "x.npz", "--texts", "latin.txt"), "latin.txt: cannot be read as UTF-8 text"),
+        ((*EMBED, "x.npz", "--texts", "empty.txt"), "empty.txt: no lines of text in it"),
+        (("embed", "--model", "m", "--out", "x.npz"), "nothing to embed; name files"),
+        (("search", "--model", "m", "--index", "no.npz", "q"), "no.npz: no such file of embedd"),
+        (("search", "--model", "m", "--index", "bad.npz", "q"), "bad.npz: damaged, or no file"),
+        (("search", "--model", "m", "--index", "no.npz", "q", "--top", "0"), "--top must be posi"),
+        (("classify", "--model", "m", "--labels", "a", "x.wav", "--top", "0"), "--top must be pos"),
+        (("classify", "--model", "nowhere/at/all", "--labels", "a", "x.wav"), "nowhere/at/all"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "latin.txt").write_bytes("Größe".encode("latin-1"))
+    (tmp_path / "empty.txt").write_text("\n \n")
+    (tmp_path / "bad.npz").write_text("no")
+    assert _main(*arguments) == 2
+    captured = capsys.readouterr()
+    lines = captured.err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith(f"clapjax {arguments[0]}: ")
+    assert message in lines[0] and captured.out == ""
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["bad.npz", "empty.txt", "latin.txt"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (("--batch_size", "0"), "batch_size must be positive, not 0"),
+        (("--long", "fusion"), "this model has no feature fusion"),
+        (("--windows", "0"), "hop must be in 0 .. 1 s"),
+    ],
+)
+def test_settings_that_do_not_fit_the_model(workdir, sounds, tmp_path, capsys, settings, message):
+    out = tmp_path / "x.npz"
+    assert _main("embed", "--model", workdir, "--out", out, sounds / "b.wav", *settings) == 2
+    (line,) = _errors(capsys)
+    assert message in line and not out.exists()
+
+
+def test_labels_are_checked(workdir, sounds, capsys):
+    for labels in (",", "a,a"):
+        where = ("classify", "--model", workdir, "--labels", labels, sounds / "b.wav")
+        assert _main(*where) == 2
+        (line,) = _errors(capsys)
+        assert "labels must be a list of different class names" in line
+
+
+def test_in_a_process(command, workdir, sounds, tmp_path):
+    """As a user runs it: no stack trace, no word from another library."""
+    done = command("classify", "--model", workdir, "--labels", "dog,rain", sounds)
+    assert done.returncode == 1 and len(done.stdout.splitlines()) == 4
+    first, *rest = done.stderr.splitlines()
+    assert first.startswith(f"clapjax classify: {sounds / 'deep' / 'broken.flac'}: cannot be dec")
+    assert len(rest) == 1 and rest[0].startswith("classifying: 5 in ")
+
+
+# --- files, lines, progress -----------------------------------------------------------------
+
+
+def test_find_audio(sounds, monkeypatch):
+    monkeypatch.chdir(sounds)
+    (sounds / "empty").mkdir(exist_ok=True)
+    everything = sorted([*GOOD, "deep/broken.flac"])
+    assert find_audio(["."]) == ([f"./{name}" for name in everything], [])
+    assert find_audio(["deep", "b.wav", "deep/c.flac"])[0] == [
+        "deep/broken.flac",
+        "deep/c.flac",
+        "deep/er/d.ogg",
+        "b.wav",
+    ]
+    assert find_audio(["**/*.ogg", "[ab].*"])[0] == ["deep/er/d.ogg", "a.WAV", "b.wav"]
+    assert find_audio(["notes.txt", "gone.wav"]) == (["notes.txt", "gone.wav"], [])
+    files, problems = find_audio(["empty", "*.xyz"])
+    assert files == [] and problems[1] == "*.xyz: no file matches"
+    assert problems[0].startswith("empty: no audio files in this folder (.wav .flac")
+    (sounds / "[x].wav").write_bytes((sounds / "b.wav").read_bytes())
+    assert find_audio(["[x].wav"]) == (["[x].wav"], [])
+    (sounds / "[x].wav").unlink()
+
+
+def test_names_that_are_not_utf8():
+    assert printable("a\udce9.wav") == "a�.wav" and printable("é犬.wav") == "é犬.wav"
+
+
+def test_read_lines(tmp_path):
+    (tmp_path / "a.txt").write_bytes("\ufeffone\r\n\n two\u2028half \n".encode())
+    assert read_lines(tmp_path / "a.txt") == ["one", "two\u2028half"]
+
+
+def test_progress_in_a_log(monkeypatch, capsys):
+    clock = iter(range(0, 1000, 20))
+    monkeypatch.setattr(show.time, "perf_counter", lambda: float(next(clock)))
+    assert list(show.progress(range(4), 4, "embedding")) == [0, 1, 2, 3]
+    assert capsys.readouterr().err.splitlines() == [
+        "embedding: 2/4, 0 min 40 s left",
+        "embedding: 4/4, 0 min 0 s left",
+        "embedding: 4 in 100.0 s (0.0/s)",
+    ]

@@ -1,0 +1,106 @@
+"""Models of a fraction of a second: random weights, clips of one second at 8 kHz."""
+
+import dataclasses
+import functools
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from clapjax.audio.config import AudioConfig
+from clapjax.data.tokenizer import load_tokenizer, train_tokenizer
+from clapjax.experiment import Experiment, save_experiment
+from clapjax.inference import Clap
+from clapjax.models.clap import init_variables
+from clapjax.models.config import (
+    ClapConfig,
+    FusionConfig,
+    HTSATConfig,
+    PANNConfig,
+    TextConfig,
+    with_vocabulary,
+)
+from clapjax.training import checkpoint
+from clapjax.training.loop import adapt_to_tokenizer
+from clapjax.training.state import TrainState
+
+RATE = CLIP = 8000
+SMALL = ClapConfig(
+    audio=AudioConfig(
+        sample_rate=RATE,
+        clip_samples=CLIP,
+        window_length=256,
+        hop_length=160,
+        mel_bins=16,
+        fmax=3900.0,
+    ),
+    htsat=HTSATConfig(
+        spec_size=32, embed_dim=16, depths=(2,), heads=(2,), window_size=4, init_std=0.0
+    ),
+    text=TextConfig(
+        hidden_size=32,
+        layers=1,
+        heads=2,
+        intermediate_size=32,
+        max_positions=26,
+        max_length=24,
+        init_std=0.0,
+    ),
+    projection_size=8,
+)
+CONFIGS = {
+    "plain": SMALL,
+    "fused": dataclasses.replace(SMALL, fusion=FusionConfig("aff_2d")),
+    "any_length": dataclasses.replace(
+        SMALL, audio_encoder="cnn6", pann=PANNConfig(base_width=4, pooling="length")
+    ),
+}
+CAPTIONS = ["a dog barks and then a man speaks", "rain falls on a tin roof", "sound of a siren"]
+
+
+def make_tokenizer(folder: Path):
+    """A small tokenizer, saved and read back."""
+    train_tokenizer(CAPTIONS, folder, 280)
+    return load_tokenizer(folder)
+
+
+def make_variables(config: ClapConfig, seed: int) -> dict:
+    """Random weights and statistics; drawn with numpy, as compiling Flax's `init` takes seconds."""
+    generator = np.random.default_rng(seed)
+
+    def draw(path, leaf) -> np.ndarray:
+        name = path[-1].key
+        if name.startswith("logit_scale"):
+            return np.float32(2.66)
+        if name in ("scale", "var"):
+            return generator.uniform(0.5, 1.5, leaf.shape).astype(np.float32)
+        fan_in = np.prod(leaf.shape[:-1]) if name == "kernel" else 4.0
+        return generator.normal(0, fan_in**-0.5, leaf.shape).astype(np.float32)
+
+    shapes = jax.eval_shape(functools.partial(init_variables, config), jax.random.key(0))
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def make_clap(kind: str, tokenizer, seed: int = 0, batch_size: int = 4) -> Clap:
+    """One of CONFIGS with random weights."""
+    config = with_vocabulary(CONFIGS[kind], len(tokenizer), tokenizer.pad_token_id)
+    return Clap(config, make_variables(config, seed), tokenizer, batch_size)
+
+
+def make_workdir(folder: Path, seed: int = 0) -> Path:
+    """What `clapjax train` with CONFIGS["plain"] leaves, as far as `clapjax.load` reads it."""
+    experiment = Experiment(model=SMALL, seed=seed)
+    save_experiment(experiment, folder)
+    config = adapt_to_tokenizer(experiment, make_tokenizer(folder / "tokenizer")).model
+    state = TrainState(step=np.int32(1), opt_state=(), **make_variables(config, seed))
+    with checkpoint.open_manager(folder) as manager:
+        checkpoint.save(manager, 1, state)
+    return folder
+
+
+def noise(samples: int, seed: int = 0) -> np.ndarray:
+    """(T,) float32 whose loudness wanders, so that no two stretches sound the same."""
+    generator = np.random.default_rng(seed)
+    knots = np.arange(0, samples + 2000, 2000)
+    loudness = np.interp(np.arange(samples), knots, generator.uniform(0.01, 0.4, knots.size))
+    return (generator.normal(0, 1, samples) * loudness).astype(np.float32)
