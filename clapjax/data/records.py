@@ -64,9 +64,7 @@ def write_split(
             example = next(iterator, None)
             if example is None:
                 raise RecordsError(f"split {split}: fewer than the {count} examples announced")
-            if problems := example.problems():
-                raise RecordsError(f"split {split}, {example.id}: {'; '.join(problems)}")
-            data = serializer.serialize_example(example.to_record())
+            data = _serialize(serializer, split, example)
             size += len(data)
             writer.write(data)
         writer.close()
@@ -74,6 +72,45 @@ def write_split(
     if next(iterator, None) is not None:
         raise RecordsError(f"split {split}: more than the {count} examples announced")
     return split, lengths, size
+
+
+def write_stream(
+    folder: Path, split: str, examples: Iterable[Example], file_format: str, shard_bytes: int
+) -> tuple[str, list[int], int]:
+    """Writes examples whose number is not known before, in shards of about `shard_bytes`.
+
+    Returns and raises as `write_split`; without an example there is no shard.
+    """
+    serializer = features()
+    lengths, size, room, writer = [], 0, 0, None
+    for example in examples:
+        data = _serialize(serializer, split, example)
+        if writer is None or room < len(data):
+            if writer is not None:
+                writer.close()
+            writer = _open_writer(folder / f"{split}-{len(lengths)}.partial", file_format)
+            lengths.append(0)
+            room = shard_bytes
+        writer.write(data)
+        lengths[-1] += 1
+        size += len(data)
+        room -= len(data)
+    if writer is not None:
+        writer.close()
+    for shard in range(len(lengths)):
+        name = _filename(split, shard, len(lengths), file_format)
+        os.replace(folder / f"{split}-{shard}.partial", folder / name)
+    return split, lengths, size
+
+
+def _serialize(serializer, split: str, example: Example) -> bytes:
+    if problems := example.problems():
+        raise RecordsError(f"split {split}, {example.id}: {'; '.join(problems)}")
+    import tensorflow as tf
+
+    data = serializer.serialize_example(example.to_record())
+    # TFDS leaves the order of the features to chance: it differs from process to process.
+    return tf.train.Example.FromString(data).SerializeToString(deterministic=True)
 
 
 def write_metadata(folder: Path, splits: list[tuple[str, list[int], int]], file_format: str):

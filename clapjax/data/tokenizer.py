@@ -58,7 +58,7 @@ def load_tokenizer(name: str | os.PathLike):
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(os.fspath(name))
+        tokenizer = AutoTokenizer.from_pretrained(os.fspath(name), trust_remote_code=False)
     except (OSError, ValueError) as error:
         where = "folder" if Path(name).is_dir() else "local folder or reachable hub id"
         raise ValueError(f"tokenizer {name!r} is no {where} with a tokenizer: {error}") from error

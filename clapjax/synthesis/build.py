@@ -1,31 +1,47 @@
-"""From recordings to a finished data set: mix-up, single events, captions, tokenizer."""
+"""From recordings to a finished data set: mix-up and single events, or clips as published."""
 
+import functools
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from clapjax.data import records
 from clapjax.data.config import DataConfig
+from clapjax.data.fingerprint import Fingerprint, fingerprint
+from clapjax.data.overlap import (
+    find_duplicates,
+    fingerprint_records,
+    hold_out,
+    named_in,
+    read_ids,
+    split_of,
+)
 from clapjax.data.schema import Example
+from clapjax.data.sources import find_source, list_clips
 from clapjax.data.sources.clip import Clip, Recording, Rejected, decode_clips
-from clapjax.data.sources.esc50 import list_esc50
 from clapjax.data.tokenizer import train_tokenizer
+from clapjax.synthesis.direct import SELECTIONS, SHARD_BYTES, clip_example, write_direct
 from clapjax.synthesis.embedded import list_sounds
 from clapjax.synthesis.mixup import MixupConfig, draw_mixture, single_event
 
-SHARD_BYTES = 128 * 2**20
 TRAIN, TEST, TEST_CLIPS = "train", "test", "test_clips"
 REJECTED_FILE = "rejected.jsonl"
+MIXED_UP = ("sounds", "esc50", "esc10")  # where source.mode is "auto"
 
 
 @dataclass(frozen=True)
 class SourceConfig:
-    """Where labelled recordings come from and how they are divided."""
+    """Where recordings come from, how they are divided, and what is kept apart."""
 
-    kind: str = "sounds"  # "sounds" (embedded, synthesised) or "esc50" (ESC-50 and ESC-10 folders)
-    path: str = ""  # folder of an "esc50" source
+    kind: str = "sounds"  # "sounds" (embedded, synthesised), or a source of docs/sources.md
+    path: str = ""  # folder of the data set; "sounds" needs none
+    mode: str = "auto"  # "mixup"; "direct": clips as published; "auto": mixup for sounds and ESC
+    splits: tuple[str, ...] = ()  # those that a direct build makes; none named: all
+    whole: str = "train"  # the split of what is published without splits or folds
+    text_augment_selection: str = "none"  # LAION's: "none", "all", "augment_only"
     train_folds: tuple[int, ...] = (1, 2, 3)
     test_folds: tuple[int, ...] = (4,)
     min_seconds: float = 0.1  # shorter recordings are rejected
@@ -33,11 +49,24 @@ class SourceConfig:
     on_rejected: str = "skip"  # "skip": list them and go on; "error": the build fails
     sounds_per_fold: int = 16  # embedded set: recordings of each class in a fold
     sounds_seconds: float = 5.0
+    exclude: tuple[str, ...] = ()  # files that name recordings to keep out of train (`read_ids`)
+    exclude_audio: tuple[str, ...] = ()  # records "DIR" or "DIR:SPLIT", to keep out by ear
+    drop_duplicates: bool = False  # training clips with the audio of a test clip are left out
 
     def __post_init__(self):
-        if self.kind not in ("sounds", "esc50"):
-            raise ValueError(f"source.kind must be 'sounds' or 'esc50', not {self.kind!r}")
-        if self.kind == "esc50" and not self.path:
+        if self.kind != "sounds":
+            try:
+                find_source(self.kind)
+            except ValueError as error:
+                raise ValueError(f"source.kind: {error}, sounds") from None
+        if self.mode not in ("auto", "mixup", "direct"):
+            raise ValueError(f"source.mode must be auto, mixup or direct, not {self.mode!r}")
+        if self.text_augment_selection not in SELECTIONS:
+            raise ValueError(
+                f"source.text_augment_selection must be one of {', '.join(SELECTIONS)}, not "
+                f"{self.text_augment_selection!r}"
+            )
+        if self.kind != "sounds" and not self.path:
             raise ValueError("source.path is empty; point it at the folder (--config.source.path=)")
         if self.on_rejected not in ("skip", "error"):
             raise ValueError(
@@ -45,6 +74,18 @@ class SourceConfig:
             )
         if set(self.train_folds) & set(self.test_folds):
             raise ValueError("source: a fold is in both train_folds and test_folds")
+
+    def mixes_up(self) -> bool:
+        """Whether clips are joined to mixtures, or become records as they are."""
+        return self.mode == "mixup" or (self.mode == "auto" and self.kind in MIXED_UP)
+
+    def split_of(self, clip: Clip) -> str:
+        """The split that a clip belongs to; "" where its fold is in none."""
+        if clip.fold is None:
+            return clip.split or self.whole
+        if clip.fold in self.train_folds:
+            return TRAIN
+        return TEST if clip.fold in self.test_folds else ""
 
 
 @dataclass(frozen=True)
@@ -70,10 +111,11 @@ def build_records(
     data_dir: str | os.PathLike,
     progress: Callable[[Iterable, int, str], Iterable] = lambda items, total, what: items,
 ) -> BuildResult:
-    """Builds `data_dir`: splits train (mixtures, single events), test (mixtures), test_clips.
+    """Builds `data_dir`.
 
-    The same arguments give the same bytes. The data set appears under its name only when whole; a
-    finished one made from the same settings is reused.
+    A mix-up has the splits train (mixtures, single events), test (mixtures) and test_clips; a
+    direct build those of its source. The same arguments give the same bytes. The data set appears
+    under its name only when whole; a finished one made from the same settings is reused.
 
     Args:
       source: recordings.
@@ -105,30 +147,47 @@ def build_records(
         return _reuse(data_dir, build)
 
     clips, rejected = _list_clips(source, seed)
-    recordings, bad = decode_clips(
-        progress(clips, len(clips), "decoding"),
-        sample_rate,
-        min_seconds=source.min_seconds,
-        silence_db=source.silence_db,
-    )
-    train, test, straddling = _divide(recordings, source)
-    rejected = rejected + bad + straddling
-    if rejected and source.on_rejected == "error":
-        raise RejectedError(_list_rejected(rejected))
-
-    plan = _plan(train, test, synthesis, sample_rate, seed)
-    folder = records.start_build(data_dir)
-    captions: list[str] = []
-    splits = []
-    for split, (count, examples, size) in plan.items():
-        shards = max(1, min(count, -(-size // SHARD_BYTES)))
-        stream = progress(_collect(examples, captions, split), count, f"writing {split}")
-        splits.append(records.write_split(folder, split, stream, count, data.format, shards))
+    kept_apart = [
+        pair for name in source.exclude_audio for pair in fingerprint_records(*split_of(name, TEST))
+    ]
+    levels = {"min_seconds": source.min_seconds, "silence_db": source.silence_db}
+    if source.mixes_up():
+        clips = progress(clips, len(clips), "decoding")
+        recordings, bad = decode_clips(clips, sample_rate, **levels)
+        train, test, straddling = _divide(recordings, source)
+        train, twins = _drop_twins(train, test, source, kept_apart, sample_rate)
+        rejected = rejected + bad + straddling + twins
+        _refuse(rejected, source)
+        plan = _plan(train, test, synthesis, sample_rate, seed)
+        folder = records.start_build(data_dir)
+        splits, captions = _write_plan(folder, plan, data.format, progress)
+    else:
+        parts, straddling = _parts(clips, source)
+        selection = source.text_augment_selection
+        make = functools.partial(
+            clip_example, sample_rate=sample_rate, selection=selection, **levels
+        )
+        folder = records.start_build(data_dir)
+        try:
+            splits, captions, bad = write_direct(
+                folder,
+                parts,
+                make,
+                file_format=data.format,
+                kept_apart=kept_apart,
+                drop_duplicates=source.drop_duplicates,
+                progress=progress,
+            )
+            rejected = rejected + straddling + bad
+            _refuse(rejected, source)
+        except ValueError:
+            shutil.rmtree(folder)
+            raise
     records.write_metadata(folder, splits, data.format)
     train_tokenizer(captions, folder / records.TOKENIZER_FOLDER, data.vocab_size)
     with (folder / REJECTED_FILE).open("w") as file:
         file.writelines(json.dumps(asdict(item)) + "\n" for item in rejected)
-    counts = {split: count for split, (count, _, _) in plan.items()}
+    counts = {split: sum(lengths) for split, lengths, _ in splits}
     if data_dir.exists():
         data_dir.rmdir()  # empty: checked above
     records.finish_build(folder, data_dir, {**build, "counts": counts})
@@ -142,6 +201,8 @@ def _reuse(data_dir: Path, build: dict) -> BuildResult:
         )
     there = records.read_build(data_dir)
     counts = there.pop("counts")
+    defaults = json.loads(json.dumps(asdict(SourceConfig())))
+    there["source"] = defaults | there["source"]  # made before a setting existed: its default
     if there != build:
         changed = [key for key in build if there.get(key) != build[key]]
         raise records.RecordsError(
@@ -152,28 +213,50 @@ def _reuse(data_dir: Path, build: dict) -> BuildResult:
     return BuildResult(counts, [Rejected(**json.loads(line)) for line in lines], reused=True)
 
 
+def _refuse(rejected: list[Rejected], source: SourceConfig) -> None:
+    """Ends the build where the config says that a rejection is an error."""
+    if rejected and source.on_rejected == "error":
+        lines = [f"  {item.source}: {item.reason}" for item in rejected]
+        raise RejectedError(f"{len(rejected)} recordings rejected:\n" + "\n".join(lines))
+
+
 def _list_clips(source: SourceConfig, seed: int) -> tuple[list[Clip], list[Rejected]]:
-    folds = source.train_folds + source.test_folds
+    """The clips that the config asks for, and what was left out by the source or by an id list."""
     if source.kind == "sounds":
-        return list_sounds(seed, folds, source.sounds_per_fold, source.sounds_seconds), []
-    clips, rejected = list_esc50(source.path)
-    return [clip for clip in clips if clip.fold in folds], rejected
+        folds = source.train_folds + source.test_folds
+        clips = list_sounds(seed, folds, source.sounds_per_fold, source.sounds_seconds)
+        rejected = []
+    else:
+        clips, rejected = list_clips(source.kind, source.path)
+    lists = {file: read_ids(file) for file in source.exclude}
+    kept = []
+    for clip in clips:
+        split = source.split_of(clip)
+        if not split:
+            continue
+        if split == TRAIN and (file := named_in(clip, lists)):
+            rejected.append(Rejected(clip.source, f"{clip.group} is listed in {file}"))
+        elif source.mixes_up() and not clip.label:
+            rejected.append(Rejected(clip.source, "a mixture needs clips with exactly one label"))
+        else:
+            kept.append(clip)
+    return kept, rejected
+
+
+def _straddling(clip: Clip) -> Rejected:
+    return Rejected(clip.source, "cut from the same original recording as a test clip")
 
 
 def _divide(
     recordings: list[Recording], source: SourceConfig
 ) -> tuple[list[Recording], list[Recording], list[Rejected]]:
-    """Train and test by fold; a training recording that shares its origin with a test one goes."""
-    test = [r for r in recordings if r.clip.fold in source.test_folds]
+    """Train and test; a training recording that shares its origin with a test one goes."""
+    test = [r for r in recordings if source.split_of(r.clip) == TEST]
     groups = {r.clip.group for r in test}
-    train = [r for r in recordings if r.clip.fold in source.train_folds]
-    straddling = [
-        Rejected(r.clip.source, "cut from the same original recording as a test clip")
-        for r in train
-        if r.clip.group in groups
-    ]
+    train = [r for r in recordings if source.split_of(r.clip) == TRAIN]
+    straddling = [_straddling(r.clip) for r in train if r.clip.group in groups]
     train = [r for r in train if r.clip.group not in groups]
-    for name, part in (("train", train), ("test", test)):
+    for name, part in ((TRAIN, train), (TEST, test)):
         labels = {r.clip.label for r in part}
         if len(labels) < 2:
             raise ValueError(
@@ -181,6 +264,58 @@ def _divide(
                 "classes; two classes are needed"
             )
     return train, test, straddling
+
+
+def _drop_twins(
+    train: list[Recording],
+    test: list[Recording],
+    source: SourceConfig,
+    kept_apart: list[tuple[str, Fingerprint]],
+    sample_rate: int,
+) -> tuple[list[Recording], list[Rejected]]:
+    """Train without what sounds the same as what is kept apart, if the config asks for it."""
+    if source.drop_duplicates:
+        kept_apart = [*kept_apart, *_prints(test, sample_rate)]
+    if not kept_apart:
+        return train, []
+    reasons = {}
+    for twin in find_duplicates(_prints(train, sample_rate), hold_out(kept_apart)):
+        reasons.setdefault(twin.train, twin.reason())
+    twins = [Rejected(name, reason) for name, reason in reasons.items()]
+    return [r for r in train if r.clip.source not in reasons], twins
+
+
+def _prints(recordings: list[Recording], sample_rate: int) -> Iterator[tuple[str, Fingerprint]]:
+    return ((r.clip.source, fingerprint(r.samples, sample_rate)) for r in recordings)
+
+
+def _parts(clips: list[Clip], source: SourceConfig) -> tuple[dict[str, list[Clip]], list[Rejected]]:
+    """Split to its clips for a direct build, and the training clips that share a test origin."""
+    parts: dict[str, list[Clip]] = {}
+    for clip in clips:
+        parts.setdefault(source.split_of(clip), []).append(clip)
+    if unknown := sorted(set(source.splits) - parts.keys()):
+        there = ", ".join(parts) or "none"
+        raise ValueError(f"source.splits: no clips of a split {unknown[0]!r}; there are {there}")
+    groups = {clip.group for clip in parts.get(TEST, ())}
+    straddling = [clip for clip in parts.get(TRAIN, ()) if clip.group in groups]
+    if straddling:
+        parts[TRAIN] = [clip for clip in parts[TRAIN] if clip.group not in groups]
+    parts = {name: parts[name] for name in source.splits or parts}
+    return parts, [_straddling(clip) for clip in straddling if TRAIN in parts]
+
+
+def _write_plan(
+    folder: Path, plan: dict[str, tuple[int, Iterator[Example], int]], file_format: str, progress
+) -> tuple[list[tuple[str, list[int], int]], list[str]]:
+    """Writes the splits of `_plan`; (splits, training captions for the tokenizer)."""
+    captions: list[str] = []
+    splits = []
+    for split, (count, examples, size) in plan.items():
+        shards = max(1, min(count, -(-size // SHARD_BYTES)))
+        stream = progress(_collect(examples, captions, split), count, f"writing {split}")
+        splits.append(records.write_split(folder, split, stream, count, file_format, shards))
+    return splits, captions
 
 
 def _plan(
@@ -236,8 +371,3 @@ def _collect(examples: Iterator[Example], captions: list[str], split: str) -> It
         if split == TRAIN:
             captions.extend(example.captions + example.negative_captions)
         yield example
-
-
-def _list_rejected(rejected: list[Rejected]) -> str:
-    lines = [f"  {item.source}: {item.reason}" for item in rejected]
-    return f"{len(rejected)} recordings rejected:\n" + "\n".join(lines)

@@ -25,6 +25,7 @@ def list_sounds(seed: int, folds: tuple[int, ...], per_fold: int, seconds: float
             group=f"{name}-{fold}-{index}",
             source=f"sounds:{name}-{fold}-{index}",
             read=functools.partial(_render, name, (seed, fold, index), seconds),
+            labels=(name,),
         )
         for name in SOUND_CLASSES
         for fold in folds

@@ -295,7 +295,7 @@ def test_a_folder_of_another_layout(tmp_path, fault):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"kind": "esc51"}, "must be 'sounds' or 'esc50'"),
+        ({"kind": "esc51"}, "source.kind: no source 'esc51'; there are audiocaps, "),
         ({"kind": "esc50"}, "source.path is empty"),
         ({"on_rejected": "cry"}, "must be 'skip' or 'error'"),
         ({"train_folds": (1, 4)}, "a fold is in both"),

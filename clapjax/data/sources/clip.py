@@ -1,4 +1,4 @@
-"""One labelled recording of a source, and the check that it can be used."""
+"""One recording of a source with what is published about it, and the check that it can be used."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -9,15 +9,30 @@ from clapjax.audio.files import AudioError, float_to_int16
 
 
 @dataclass(frozen=True)
+class TimedEvent:
+    """A labelled stretch of a recording."""
+
+    start: float  # s
+    end: float  # s
+    label: str
+
+
+@dataclass(frozen=True)
 class Clip:
     """A recording that has not been decoded yet."""
 
     id: str
-    label: str  # class name in plain words
-    fold: int
+    label: str  # class name in plain words; "" where there is none, or more than one
+    fold: int | None  # None where the data set is not published in folds
     group: str  # recordings cut from one original share it and never straddle train and test
     source: str  # data set and file
     read: Callable[[int], np.ndarray]  # sample rate in Hz -> (T,) float32; raises AudioError
+    split: str = ""  # "train", "validation" or "test"; "" where the data set is published whole
+    labels: tuple[str, ...] = ()  # class and tag names in plain words
+    captions: tuple[str, ...] = ()
+    augmented: tuple[str, ...] = ()  # captions that a model wrote from the tags (LAION's T5)
+    events: tuple[TimedEvent, ...] = ()  # by onset; empty where times are not published
+    provenance: str = "human"  # of `captions`, as in docs/records.md
 
 
 @dataclass(frozen=True)
@@ -36,33 +51,35 @@ class Rejected:
     reason: str
 
 
+def decode_clip(
+    clip: Clip, sample_rate: int, *, min_seconds: float, silence_db: float
+) -> Recording | Rejected:
+    """Decodes a clip, or says why it cannot serve as training audio.
+
+    Args:
+      clip: what to decode.
+      sample_rate: Hz.
+      min_seconds: a shorter clip is rejected.
+      silence_db: a clip whose peak is below this many dB of full scale is rejected.
+    """
+    try:
+        samples = clip.read(sample_rate)  # (T,)
+    except AudioError as error:
+        return Rejected(clip.source, str(error))
+    if samples.size < min_seconds * sample_rate:
+        reason = f"only {samples.size} samples ({samples.size / sample_rate:.4f} s)"
+        return Rejected(clip.source, f"{reason}; at least {min_seconds} s are needed")
+    if float(np.abs(samples).max()) < 10 ** (silence_db / 20):
+        return Rejected(clip.source, f"silent (peak below {silence_db} dB)")
+    return Recording(clip, float_to_int16(samples))
+
+
 def decode_clips(
     clips: Iterable[Clip], sample_rate: int, *, min_seconds: float, silence_db: float
 ) -> tuple[list[Recording], list[Rejected]]:
-    """Decodes every clip and sets aside those that cannot serve as training audio.
-
-    Args:
-      clips: what to decode.
-      sample_rate: Hz.
-      min_seconds: shorter clips are rejected.
-      silence_db: clips whose peak is below this many dB of full scale are rejected.
-
-    Returns:
-      (usable recordings in order, rejected ones with a reason each).
-    """
+    """(Usable recordings in order, rejected clips with a reason each); see `decode_clip`."""
     good, bad = [], []
     for clip in clips:
-        try:
-            samples = clip.read(sample_rate)  # (T,)
-        except AudioError as error:
-            bad.append(Rejected(clip.source, str(error)))
-            continue
-        peak = float(np.abs(samples).max())
-        if samples.size < min_seconds * sample_rate:
-            reason = f"only {samples.size} samples ({samples.size / sample_rate:.4f} s)"
-            bad.append(Rejected(clip.source, f"{reason}; at least {min_seconds} s are needed"))
-        elif peak < 10 ** (silence_db / 20):
-            bad.append(Rejected(clip.source, f"silent (peak below {silence_db} dB)"))
-        else:
-            good.append(Recording(clip, float_to_int16(samples)))
+        found = decode_clip(clip, sample_rate, min_seconds=min_seconds, silence_db=silence_db)
+        (good if isinstance(found, Recording) else bad).append(found)
     return good, bad

@@ -1,0 +1,149 @@
+"""Keeps what is evaluated on out of what is trained on: by id lists, and by ear (fingerprints)."""
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from clapjax.data.fingerprint import Fingerprint, Index, build_index, find_matches, fingerprint
+from clapjax.data.records import read_examples
+from clapjax.data.sources.clip import Clip
+from clapjax.data.sources.common import VIDEO_FILE, SourceError, read_json, read_rows
+
+# Columns of published tables, and the collection whose ids they hold.
+ID_COLUMNS = {
+    "youtube_id": "youtube",  # AudioCaps, Auto-ACD
+    "fsID": "freesound",  # UrbanSound8K
+    "src_file": "freesound",  # ESC-50
+    "sound_id": "freesound",  # Clotho's metadata
+    "freesound_id": "freesound",  # LAION-Audio-630K
+    "mids": "freesound",  # FSD50K, whose ids are in the column fname
+}
+COLLECTIONS = {"AudioSet": "youtube", "FreeSound": "freesound"}  # of WavCaps' blacklists
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """A recording that is in both of two sets."""
+
+    train: str  # id
+    test: str  # id
+    offset: float  # s; where the first begins on the time axis of the second
+    errors: float  # share of differing bits, 0.5 by chance
+
+    def reason(self) -> str:
+        """Why the training clip is left out."""
+        return f"the same audio as {self.test} (fingerprints differ in {self.errors:.1%})"
+
+
+def read_ids(file: str | os.PathLike) -> frozenset[str]:
+    """The recordings that a list names, as `Clip.group` writes them, e.g. "youtube:dQw4w9WgXcQ".
+
+    Understands: text with one id a line ("youtube:..." or "freesound:..."; # begins a comment);
+    WavCaps' blacklists (.json); the tables of AudioCaps, AudioSet, Auto-ACD, UrbanSound8K, ESC-50,
+    Clotho (metadata), FSD50K and LAION-Audio-630K (.csv, all rows), and VGGSound's, of which the
+    rows of the test set count.
+
+    Raises:
+      ValueError: the file is missing, empty, or of no such kind.
+    """
+    file = Path(file)
+    if file.suffix == ".json":
+        ids = _from_blacklist(file)
+    elif file.suffix == ".csv":
+        ids = _from_table(file)
+    else:
+        ids = _from_lines(file)
+    if not ids:
+        raise SourceError(f"{file}: names no recordings")
+    return frozenset(ids)
+
+
+def _from_blacklist(file: Path) -> set[str]:
+    content = read_json(file)
+    if not isinstance(content, dict) or not content.keys() <= COLLECTIONS.keys():
+        raise SourceError(f"{file}: expected lists under the names {', '.join(COLLECTIONS)}")
+    return {_group(COLLECTIONS[name], str(entry)) for name, ids in content.items() for entry in ids}
+
+
+def _from_table(file: Path) -> set[str]:
+    try:
+        rows = list(read_rows(file, ()))
+    except SourceError:  # Clotho's metadata is Latin-1
+        rows = list(read_rows(file, (), encoding="latin-1"))
+    first = list(rows[0])
+    for column, collection in ID_COLUMNS.items():
+        if column in first:
+            names = (row["fname" if column == "mids" else column] for row in rows)
+            return {_group(collection, name) for name in names if name}
+    if first[0].startswith("# Segments csv"):  # AudioSet's
+        rows = read_rows(file, ("id", "start", "end", "labels"), header=False, comment="#")
+        return {_group("youtube", row["id"]) for row in rows}
+    if len(first) == 4 and first[3] in ("train", "test"):  # VGGSound's has no header
+        rows = read_rows(file, ("id", "start", "label", "split"), header=False)
+        return {_group("youtube", row["id"]) for row in rows if row["split"] == "test"}
+    raise SourceError(
+        f"{file}: no column of ids; known are {', '.join(ID_COLUMNS)}. A text file with one "
+        "youtube:ID or freesound:ID a line will do"
+    )
+
+
+def _from_lines(file: Path) -> set[str]:
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"{file}: cannot be read ({error})") from error
+    ids = {line.partition("#")[0].strip() for line in lines} - {""}
+    if bare := sorted(name for name in ids if not re.fullmatch(r"[a-z0-9_]+:.+", name)):
+        raise SourceError(f"{file}: {bare[0]!r} is not COLLECTION:ID, e.g. freesound:{bare[0]}")
+    return ids
+
+
+def _group(collection: str, name: str) -> str:
+    """An id as published, e.g. "Y3Gc8iEAZgwk.wav" or "3Gc8iEAZgwk_000030", as a group."""
+    name = re.sub(r"\.(wav|flac|mp3|ogg)$", "", name.strip())
+    video = VIDEO_FILE.fullmatch(name) if collection == "youtube" else None
+    return f"{collection}:{video[1] if video else name}"
+
+
+def named_in(clip: Clip, lists: dict[str, frozenset[str]]) -> str | None:
+    """The name of the first list that has a clip's recording; None where none has."""
+    return next((name for name, ids in lists.items() if clip.group in ids), None)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Recordings of which none may be trained on."""
+
+    ids: tuple[str, ...]
+    index: Index
+
+
+def hold_out(prints: Iterable[tuple[str, Fingerprint]]) -> HeldOut:
+    """Indexes (id, fingerprint) pairs."""
+    pairs = list(prints)
+    return HeldOut(tuple(name for name, _ in pairs), build_index(one for _, one in pairs))
+
+
+def find_duplicates(train: Iterable[tuple[str, Fingerprint]], test: HeldOut) -> Iterator[Duplicate]:
+    """Yields what is in both, in the order of `train`; a recording's surest match first."""
+    for name, one in train:
+        for match in find_matches(test.index, one):
+            yield Duplicate(name, test.ids[match.clip], match.offset, match.errors)
+
+
+def fingerprint_records(folder: str, split: str) -> Iterator[tuple[str, Fingerprint]]:
+    """Yields (DIR/ID, fingerprint) of each example of a data set.
+
+    Raises:
+      RecordsError: no such data set or split.
+    """
+    for example in read_examples(folder, split):
+        yield f"{folder}/{example.id}", fingerprint(example.audio, example.sample_rate)
+
+
+def split_of(name: str, default: str) -> tuple[str, str]:
+    """("DIR", "SPLIT") of "DIR:SPLIT", or of "DIR" with the default."""
+    folder, colon, split = name.rpartition(":")
+    return (folder, split) if colon and "/" not in split else (name, default)

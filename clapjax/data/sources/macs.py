@@ -1,0 +1,52 @@
+"""MACS (Martin-Morato and Mesaros, DCASE 2021): captions of 10-s urban scenes by several people.
+
+Get it: zenodo.org/records/5114771 (MACS.yaml), and its audio, which is part of TAU Urban Acoustic
+Scenes 2019, development (zenodo.org/records/2589280, scenes airport, park, public_square). Layout:
+`MACS.yaml` = {files: [{filename, annotations: [{sentence, tags: [...]}, ...]}, ...]}, and the audio
+anywhere below (`audio/airport-barcelona-0-0-a.wav`). No splits. Labels are everyone's tags.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from clapjax.data.sources.clip import Clip, Rejected
+from clapjax.data.sources.common import SourceError, index_by_stem, make_clip
+
+
+def clips(root: Path) -> Iterator[Clip | Rejected]:
+    """Clips in the order of the table."""
+    entries = _read(root / "MACS.yaml")
+    files = index_by_stem(root)
+    for number, entry in enumerate(entries):
+        try:
+            stem = Path(entry["filename"]).stem
+            captions = [str(one["sentence"] or "") for one in entry["annotations"]]
+            tags = [str(tag) for one in entry["annotations"] for tag in one.get("tags") or ()]
+        except (TypeError, KeyError, AttributeError) as error:
+            raise SourceError(
+                f"{root / 'MACS.yaml'}: file {number} has not the fields filename and annotations "
+                f"with sentence and tags ({error!r})"
+            ) from error
+        place = "-".join(stem.split("-")[:3])  # scene, city and location: one recording session
+        yield make_clip(
+            "macs",
+            stem,
+            files.get(stem),
+            group=f"tau:{place}",
+            labels=[tag.replace("_", " ") for tag in tags],
+            captions=captions,
+        )
+
+
+def _read(file: Path) -> list:
+    import yaml
+
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SourceError(f"{file}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SourceError(f"{file}: is not YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(content, dict) or not isinstance(content.get("files"), list):
+        raise SourceError(f"{file}: no list `files` in it")
+    return content["files"]
