@@ -1,62 +1,187 @@
 """Orbax checkpoints of a training run, and reading a model back from its workdir."""
 
 import os
+import shutil
+import warnings
 from pathlib import Path
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
 
+from clapjax.training import distributed
 from clapjax.training.state import TrainState
 
 FOLDER = "checkpoints"
+DAMAGED = "damaged_checkpoints"  # where those go that could not be read
+ITEM = "default"  # Orbax's name of the state within a checkpoint
 
 
-def open_manager(workdir: str | os.PathLike, keep: int = 2) -> ocp.CheckpointManager:
-    """The manager of `workdir`'s checkpoints; saves are atomic and asynchronous."""
-    options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
+class DamagedError(ValueError):
+    """No checkpoint of a run can be read."""
+
+
+class _Keep(ocp.checkpoint_managers.PreservationPolicy):
+    """The last `last` checkpoints, and the one with the best score."""
+
+    def __init__(self, last: int, best: str, scores: dict[int, float]):
+        self._last, self._scores = last, scores
+        self._sign = -1 if best.startswith("-") else 1
+
+    def should_preserve(self, checkpoints, *, context):
+        steps = [info.step for info in checkpoints]
+        kept = set(steps[-self._last :])
+        scored = [step for step in steps if step in self._scores]
+        if scored:
+            kept.add(max(scored, key=lambda step: (self._sign * self._scores[step], step)))
+        return [step in kept for step in steps]
+
+
+def open_manager(
+    workdir: str | os.PathLike,
+    keep: int = 2,
+    best: str = "",
+    scores: dict[int, float] | None = None,
+) -> ocp.CheckpointManager:
+    """The manager of `workdir`'s checkpoints; saves are atomic and asynchronous.
+
+    Args:
+      workdir: of the run.
+      keep: how many of the last checkpoints stay.
+      best: TrainConfig.keep_best, of which the sign counts here.
+      scores: by step; may grow while the manager lives.
+    """
+    options = ocp.CheckpointManagerOptions(
+        create=True,
+        cleanup_tmp_directories=True,  # what a killed process was writing
+        preservation_policy=_Keep(keep, best, {} if scores is None else scores),
+    )
     return ocp.CheckpointManager(Path(workdir).absolute() / FOLDER, options=options)
 
 
 def save(manager: ocp.CheckpointManager, step: int, state: TrainState) -> None:
     """Saves `state` as checkpoint `step`; returns while the write goes on."""
-    manager.save(step, args=ocp.args.StandardSave(state))
+    manager.save(step, args=ocp.args.StandardSave(_to_tree(state)), force=True)
 
 
-def restore(manager: ocp.CheckpointManager, template: TrainState) -> TrainState:
-    """The newest checkpoint, placed as `template` is; `template` itself where there is none."""
-    step = manager.latest_step()
-    if step is None:
-        return template
+def restore(manager: ocp.CheckpointManager, template: TrainState) -> TrainState | None:
+    """The newest checkpoint that can be read, placed on the devices as `template` is.
+
+    Newer ones that cannot be read are moved out of the way, with a warning.
+
+    Args:
+      manager: of `open_manager`.
+      template: arrays, or their shapes and shardings; any mesh and number of processes.
+
+    Returns:
+      The state; None where there is no checkpoint.
+
+    Raises:
+      DamagedError: there are checkpoints, but none can be read.
+    """
+    folder = Path(manager.directory)
+    steps, damaged, problem = sorted(manager.all_steps(), reverse=True), [], None
+    for step in steps:
+        state = None
+        try:
+            state = _read(folder / str(step), template)
+        except Exception as error:  # whatever Orbax and TensorStore find in a broken file
+            problem = problem or error
+        if distributed.all_agree(state is not None):
+            _set_aside(folder, damaged)
+            if damaged:
+                manager.reload()
+            return state
+        warnings.warn(f"{folder / str(step)}: cannot be read; going back further", stacklevel=2)
+        damaged.append(step)
+    if steps:
+        raise DamagedError(f"{folder}: none of the checkpoints {steps} can be read") from problem
+    return None
+
+
+def _read(folder: Path, template: TrainState) -> TrainState:
+    """One checkpoint. No process waits for another here, as it would for one that finds damage."""
     abstract = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), template
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), _to_tree(template)
     )
-    return manager.restore(step, args=ocp.args.StandardRestore(abstract))
+    handler = ocp.StandardCheckpointHandler()
+    args = ocp.args.StandardRestore(abstract)
+    return TrainState(**handler.restore(epath.Path(folder / ITEM), args=args))
+
+
+def _set_aside(folder: Path, steps: list[int]) -> None:
+    if steps and distributed.is_main():
+        for step in steps:
+            target = folder.parent / DAMAGED / str(step)
+            shutil.rmtree(target, ignore_errors=True)
+            target.parent.mkdir(exist_ok=True)
+            shutil.move(folder / str(step), target)
+    distributed.wait_for_all("damaged checkpoints are out of the way")
+
+
+def _to_tree(state: TrainState) -> dict:
+    """What is on disk: no entry for a moving average that is off."""
+    tree = {name: getattr(state, name) for name in ("step", "params", "batch_stats", "opt_state")}
+    return tree if state.ema is None else tree | {"ema": state.ema}
 
 
 def latest_step(workdir: str | os.PathLike) -> int | None:
     """Step of the newest finished checkpoint of a workdir; None where there is none."""
+    return max(_steps(workdir), default=None)
+
+
+def _steps(workdir: str | os.PathLike) -> list[int]:
     folder = Path(workdir).absolute() / FOLDER
-    return max(ocp.utils.checkpoint_steps(folder), default=None) if folder.is_dir() else None
+    return ocp.utils.checkpoint_steps(folder) if folder.is_dir() else []
 
 
-def load_variables(workdir: str | os.PathLike) -> tuple[dict, int]:
-    """Parameters and batch statistics of the newest checkpoint, as numpy arrays.
+def load_variables(
+    workdir: str | os.PathLike, tower: str | None = None, step: int | None = None
+) -> tuple[dict, int]:
+    """The model of the newest checkpoint that can be read, as numpy arrays.
+
+    Where the run keeps a moving average of its parameters, that is the model.
+
+    Args:
+      workdir: of a run.
+      tower: "audio" or "text" to read that one only (the logit scales come along).
+      step: that checkpoint instead.
 
     Returns:
       ({"params", "batch_stats"}, step).
 
     Raises:
-      FileNotFoundError: the workdir has no checkpoint yet.
+      FileNotFoundError: the workdir has no checkpoint yet, or not that one.
+      DamagedError: there are checkpoints, but none can be read.
     """
-    step = latest_step(workdir)
-    if step is None:
+    steps = sorted(_steps(workdir), reverse=True)
+    if not steps:
         raise FileNotFoundError(f"{workdir}: no checkpoint yet; train first")
-    folder = Path(workdir).absolute() / FOLDER
-    with ocp.CheckpointManager(folder, item_handlers=ocp.PyTreeCheckpointHandler()) as manager:
-        tree = manager.item_metadata(step).tree
-        wanted = {name: tree[name] for name in ("params", "batch_stats")}
-        # As numpy: the devices that wrote the checkpoint need not be here.
-        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
-        args = ocp.args.PyTreeRestore(wanted, restore_args=as_numpy, partial_restore=True)
-        return manager.restore(step, args=args), step
+    if step is not None and step not in steps:
+        raise FileNotFoundError(f"{workdir}: no checkpoint of step {step}; there are {steps}")
+    folder, problem = Path(workdir).absolute() / FOLDER, None
+    for at in steps if step is None else [step]:
+        try:
+            return _read_variables(folder / str(at), tower), at
+        except Exception as error:  # whatever Orbax and TensorStore find in a broken file
+            problem = problem or error
+            warnings.warn(f"{folder / str(at)}: cannot be read", stacklevel=2)
+    raise DamagedError(f"{folder}: none of the checkpoints {steps} can be read") from problem
+
+
+def _read_variables(folder: Path, tower: str | None) -> dict:
+    handler, path = ocp.PyTreeCheckpointHandler(), epath.Path(folder / ITEM)
+    tree = handler.metadata(path).tree
+    params = "ema" if "ema" in tree else "params"
+    other = {None: "neither", "audio": "text_", "text": "audio_"}[tower]
+    wanted = {
+        name: {key: part for key, part in tree[name].items() if not key.startswith(other)}
+        for name in (params, "batch_stats")
+    }
+    wanted = {name: group for name, group in wanted.items() if group}  # Orbax reads no empty one
+    # As numpy: the devices that wrote the checkpoint need not be here.
+    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
+    args = ocp.args.PyTreeRestore(wanted, restore_args=as_numpy, partial_restore=True)
+    restored = handler.restore(path, args=args)
+    return {"params": restored[params], "batch_stats": restored.get("batch_stats", {})}

@@ -1,31 +1,96 @@
 """Settings of one training run."""
 
+import re
 from dataclasses import dataclass, field
 
 from clapjax.data.config import DataConfig
 from clapjax.losses.clap import LossConfig
 from clapjax.models.config import ClapConfig, small_clap
+from clapjax.models.layers import REMAT
+
+ENCODERS = ("audio_encoder", "text_encoder")
 
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW with linear warm-up and cosine decay to zero."""
+    """AdamW with linear warm-up and cosine decay to zero.
+
+    LAION-CLAP's Adam: learning_rate 1e-4, warmup_steps 3200, warmup_offset 1, b2 0.999,
+    weight_decay 0, clip_norm 0.
+    """
 
     learning_rate: float = 5e-4
     warmup_steps: int = 50
+    # Step k (from 0) of the warm-up has (k + warmup_offset) / warmup_steps of the rate. LAION-CLAP
+    # has 1 here, so that its first step moves.
+    warmup_offset: int = 0
     b1: float = 0.9
     b2: float = 0.98
     eps: float = 1e-8
     weight_decay: float = 0.05  # of kernels and embeddings; biases and norms have none
-    clip_norm: float = 1.0  # global gradient norm
+    clip_norm: float = 1.0  # global gradient norm; 0: not clipped
+    # "REGEX=FACTOR": parameters in whose path REGEX is found have FACTOR times the rate; the first
+    # that fits counts. ("^text_encoder/=0.1",) is slow with a pretrained text encoder.
+    rates: tuple[str, ...] = ()
+    # Rate of a layer over that of the layer above it, in each encoder, counted down from what is
+    # above the last layer (Clark et al., 2020); 1: all the same.
+    layer_decay: float = 1.0
+    # Encoders that stay as they are: "text_encoder", or "text_encoder:6" for the embeddings and the
+    # first six layers; likewise "audio_encoder", where a layer is one Swin block or one PANN block.
+    freeze: tuple[str, ...] = ()
+    # Decay of a moving average of the parameters, which is then the model that is evaluated and
+    # loaded; 0: none. Step t averages with min(ema, (1 + t) / (10 + t)).
+    ema: float = 0.0
+
+    def __post_init__(self):
+        for name in ("learning_rate", "eps", "layer_decay"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"optimizer.{name} must be positive, not {getattr(self, name)}")
+        for name in ("warmup_steps", "warmup_offset", "weight_decay", "clip_norm"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"optimizer.{name} must be >= 0, not {getattr(self, name)}")
+        for name in ("b1", "b2", "ema"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"optimizer.{name} must be in 0 .. 1, not {getattr(self, name)}")
+        for item in self.rates:
+            split_rate(item)
+        for item in self.freeze:
+            split_freeze(item)
+
+
+def split_rate(item: str) -> tuple[re.Pattern, float]:
+    """One of OptimizerConfig.rates: its pattern and factor."""
+    pattern, equals, factor = item.rpartition("=")
+    try:
+        if not equals or float(factor) < 0:
+            raise ValueError
+        return re.compile(pattern), float(factor)
+    except (ValueError, re.error):
+        raise ValueError(f"optimizer.rates: {item!r} is not REGEX=FACTOR") from None
+
+
+def split_freeze(item: str) -> tuple[str, int | None]:
+    """One of OptimizerConfig.freeze: the encoder, and how many layers (None: all of it)."""
+    encoder, colon, count = item.partition(":")
+    if encoder not in ENCODERS or (colon and not count.isdecimal()):
+        raise ValueError(
+            f"optimizer.freeze: {item!r} is none of {', '.join(ENCODERS)}, or one of them with "
+            ":COUNT behind it"
+        )
+    return encoder, int(count) if colon else None
 
 
 @dataclass(frozen=True)
 class MeshConfig:
-    """Devices along each axis; -1 takes all that are left."""
+    """Devices along each axis; -1 takes all that are left.
+
+    The batch is split over both axes. Parameters, optimiser state and moving average are split over
+    "fsdp" too.
+    """
 
     data: int = -1
     fsdp: int = 1
+    split_above: int = 65_536  # elements; a smaller parameter is whole on every device
 
 
 @dataclass(frozen=True)
@@ -37,7 +102,17 @@ class TrainConfig:
     steps: int = 1000
     log_every: int = 20
     checkpoint_every: int = 200
+    keep_last: int = 2  # checkpoints
+    # A score of the evaluation, as "zero_shot/accuracy": the checkpoint with the highest is kept as
+    # well ("-NAME": with the lowest). Each evaluation saves one then.
+    keep_best: str = ""
     eval_every: int = 0  # 0: only at the end
+    init_from: str = ""  # a model to start from: a workdir, or whatever else clapjax.load takes
+    # The encoders see the batch in so many parts, one after the other; the loss sees it whole.
+    micro_batches: int = 1
+    # What the backward pass computes again, of the encoders' layers: "none", all but the results of
+    # dense products ("dots"), or all ("full"). Time for memory.
+    remat: str = "none"
     data: DataConfig = field(default_factory=DataConfig)
     model: ClapConfig = field(default_factory=small_clap)
     loss: LossConfig = field(default_factory=LossConfig)
@@ -45,8 +120,19 @@ class TrainConfig:
     mesh: MeshConfig = field(default_factory=MeshConfig)
 
     def __post_init__(self):
-        for name in ("batch_size", "steps", "log_every", "checkpoint_every"):
+        for name in (
+            "batch_size",
+            "steps",
+            "log_every",
+            "checkpoint_every",
+            "keep_last",
+            "micro_batches",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed must be in 0 .. 2**31 - 1, not {self.seed}")
+        if self.remat not in REMAT:
+            raise ValueError(f"remat must be one of {', '.join(REMAT)}, not {self.remat!r}")
+        if self.loss.mlp_loss and not self.model.mlp_transforms:
+            raise ValueError("loss.mlp_loss needs the second heads: set model.mlp_transforms")

@@ -23,13 +23,32 @@ def read_log(workdir: str | os.PathLike) -> list[dict]:
     return rows
 
 
-class TrainLog:
-    """Writes scalars of a run; rows beyond `start_step`, of a killed attempt, are dropped first."""
+def read_scores(workdir: str | os.PathLike, name: str) -> dict[int, float]:
+    """One evaluation score of a workdir's log, by step."""
+    key = f"eval/{name}"
+    return {row["step"]: row[key] for row in read_log(workdir) if key in row}
 
-    def __init__(self, workdir: str | os.PathLike, start_step: int, steps: int, batch_size: int):
+
+class TrainLog:
+    """Writes scalars of a run; rows beyond `start_step`, of a killed attempt, are dropped first.
+
+    Of several processes only one is `active`; the others' logs do nothing.
+    """
+
+    def __init__(
+        self,
+        workdir: str | os.PathLike,
+        start_step: int,
+        steps: int,
+        batch_size: int,
+        active: bool = True,
+    ):
         import tensorflow as tf
         import tqdm
 
+        self._active = active
+        if not active:
+            return
         self._file = Path(workdir) / LOG_FILE
         kept = [row for row in read_log(workdir) if row["step"] <= start_step]
         partial = self._file.with_suffix(".partial")
@@ -44,10 +63,13 @@ class TrainLog:
 
     def advance(self) -> None:
         """Counts one step on the bar."""
-        self._bar.update()
+        if self._active:
+            self._bar.update()
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
         """Logs one row of training metrics and shows it."""
+        if not self._active:
+            return
         now = time.perf_counter()
         rate = (step - self._last[0]) * self._batch_size / max(1e-9, now - self._last[1])
         self._last = (step, now)
@@ -67,6 +89,8 @@ class TrainLog:
 
     def write_scores(self, step: int, scores: dict[str, float]) -> None:
         """Logs one row of evaluation scores, each as eval/NAME; its time counts in no rate."""
+        if not self._active:
+            return
         if scores:
             self._append(step, {f"eval/{name}": value for name, value in scores.items()})
         self._last = (step, time.perf_counter())
@@ -82,5 +106,7 @@ class TrainLog:
 
     def close(self) -> None:
         """Flushes everything."""
+        if not self._active:
+            return
         self._writer.close()
         self._bar.close()

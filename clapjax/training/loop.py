@@ -5,7 +5,9 @@ import json
 import math
 import os
 import shutil
+import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import jax
@@ -14,13 +16,14 @@ from clapjax.data import records
 from clapjax.data.pipeline import train_batches
 from clapjax.data.tokenizer import load_tokenizer
 from clapjax.models.config import with_vocabulary
-from clapjax.training import checkpoint
+from clapjax.training import checkpoint, distributed
 from clapjax.training.config import TrainConfig
 from clapjax.training.feed import device_batches
-from clapjax.training.log import TrainLog
-from clapjax.training.mesh import batch_sharding, make_mesh
-from clapjax.training.state import TrainState, init_state
+from clapjax.training.log import TrainLog, read_scores
+from clapjax.training.mesh import batch_sharding, make_mesh, replicated
+from clapjax.training.state import TrainState, abstract_state, init_state, start_from
 from clapjax.training.step import make_train_step
+from clapjax.training.trace import Trace
 
 RECORDS_FILE = "records.json"
 
@@ -35,46 +38,53 @@ def train(
     data_dir: str | os.PathLike,
     workdir: str | os.PathLike,
     evaluate: Callable[[dict, TrainConfig, int], dict[str, float]] | None = None,
+    load: Callable[[str], dict] | None = None,
+    profile: tuple[int, int] | None = None,
 ) -> TrainState:
     """Trains, or goes on where `workdir`'s newest checkpoint stands.
 
     A run that was killed and started again ends with the parameters of an undisturbed one, bit for
-    bit: batches and keys are functions of (seed, step), and the state is all else there is.
+    bit: batches and keys are functions of (seed, step), and the state is all else there is. On
+    several processes (`distributed.start`) all of them call this, with one `workdir` for all.
 
     Args:
       config: the run; `workdir` must have been made with the same.
       data_dir: records.
       workdir: checkpoints, logs and tokenizer go here.
-      evaluate: called with (variables, config, step) every `eval_every` steps and at the end; its
-        scalars are logged as eval/NAME.
+      evaluate: called with (variables, config, step) every `eval_every` steps and at the end, on
+        every process; its scalars are logged as eval/NAME. The variables are numpy arrays.
+      load: from `config.init_from` to {"params", "batch_stats"}; called where that is set and there
+        is no checkpoint yet.
+      profile: first and last step of a trace, written to `workdir`/profile.
 
     Returns:
       The final state.
 
     Raises:
+      Preempted: SIGTERM came, to any process; the state is saved (a SystemExit with status 75).
       NonFiniteError: a loss is NaN or infinite; nothing is saved after that step.
       RecordsError: the records are missing, damaged, or not the ones that this run began with.
-      ValueError: the batch does not divide among the devices.
+      DamagedError: there are checkpoints, but none can be read.
+      ValueError: the batch does not divide among the devices; the model of `init_from` does not
+        fit; steps to profile that are not to come.
     """
     # --- text and records -------------------------------------------------------------------
     build = records.read_build(data_dir)
     mesh = make_mesh(config.mesh)
-    if config.batch_size % mesh.size:
-        raise ValueError(
-            f"batch_size {config.batch_size} does not divide among {mesh.size} devices"
-        )
+    _check_batch(config, mesh.size)
     workdir = Path(workdir)
-    workdir.mkdir(parents=True, exist_ok=True)
-    _same_records(workdir, build)
-    if config.data.tokenizer == "records":
-        made = Path(data_dir) / records.TOKENIZER_FOLDER
-        shutil.copytree(made, workdir / records.TOKENIZER_FOLDER, dirs_exist_ok=True)
+    _prepare(workdir, data_dir, build, config)
     tokenizer = workdir_tokenizer(config, workdir)
     config = adapt_to_tokenizer(config, tokenizer)
 
     # --- state ------------------------------------------------------------------------------
-    manager = checkpoint.open_manager(workdir)
-    state = checkpoint.restore(manager, init_state(config, mesh))
+    scores = read_scores(workdir, config.keep_best.removeprefix("-"))
+    manager = checkpoint.open_manager(workdir, config.keep_last, config.keep_best, scores)
+    state = checkpoint.restore(manager, abstract_state(config, mesh))
+    if state is None:
+        state = init_state(config, mesh)
+        if config.init_from:
+            state = _start_from(config, state, load)
     start = int(state.step)
     train_step = make_train_step(config, mesh)
 
@@ -94,31 +104,38 @@ def train(
     feed = device_batches(batches, batch_sharding(mesh), config.data.prefetch)
 
     # --- loop -------------------------------------------------------------------------------
-    log = TrainLog(workdir, start, config.steps, config.batch_size)
     pending: list[dict] = []  # metrics on the device since the last look
-    try:
+    with ExitStack() as stack:
+        asked_to_stop = stack.enter_context(distributed.stop_requests())
+        stack.callback(manager.close)  # which waits for the last save
+        trace = stack.enter_context(Trace(workdir / "profile", profile, start, config.steps))
+        log = TrainLog(workdir, start, config.steps, config.batch_size, distributed.is_main())
+        stack.callback(log.close)
+        stack.callback(feed.close)
         for step in range(start + 1, config.steps + 1):
-            last = step == config.steps
+            trace.before(step)
             with jax.transfer_guard("disallow"):
                 state, metrics = train_step(state, next(feed))
+            trace.after(step, state)
             pending.append(metrics)
             log.advance()
-            saving = last or step % config.checkpoint_every == 0
+
+            last, stop = step == config.steps, asked_to_stop(step)
+            due = last or (config.eval_every and step % config.eval_every == 0)
+            saving = last or stop or step % config.checkpoint_every == 0
+            saving |= bool(due and config.keep_best)
             if saving or step % config.log_every == 0:
                 log.write(step, _fetch(pending, step))
                 pending = []
             if saving:
                 checkpoint.save(manager, step, state)
-            due = last or (config.eval_every and step % config.eval_every == 0)
+            if stop and not last:
+                print(f"step {step}: saved; start again to go on", file=sys.stderr, flush=True)
+                raise distributed.Preempted
             if evaluate is not None and due:
-                variables = {"params": state.params, "batch_stats": state.batch_stats}
-                scores = evaluate(variables, config, step)
-                log.write_scores(step, scores)
-    finally:
-        feed.close()
-        log.close()
-        manager.wait_until_finished()
-        manager.close()
+                found = evaluate(_on_host(state.variables(), mesh), config, step)
+                log.write_scores(step, found)
+                scores |= _score(found, config.keep_best.removeprefix("-"), step)
     return state
 
 
@@ -146,12 +163,62 @@ def workdir_tokenizer(config: TrainConfig, workdir: str | os.PathLike):
     return load_tokenizer(Path(workdir) / records.TOKENIZER_FOLDER)
 
 
-def _same_records(workdir: Path, build: dict) -> None:
-    """Refuses to go on with other records than the checkpoints were made with."""
+def _check_batch(config: TrainConfig, devices: int) -> None:
+    if config.batch_size % devices:
+        raise ValueError(f"batch_size {config.batch_size} does not divide among {devices} devices")
+    if config.batch_size // devices % config.micro_batches:
+        raise ValueError(
+            f"micro_batches {config.micro_batches} does not divide the "
+            f"{config.batch_size // devices} rows of each device"
+        )
+
+
+def _prepare(workdir: Path, data_dir: str | os.PathLike, build: dict, config: TrainConfig) -> None:
+    """Makes the workdir with what is copied from the records, written by one process for all.
+
+    Raises:
+      RecordsError: the checkpoints there were made with other records.
+    """
     file = workdir / RECORDS_FILE
     begun = checkpoint.latest_step(workdir) is not None and file.is_file()
     if begun and json.loads(file.read_text()) != build:
         raise records.RecordsError(
             f"{workdir}: this run began with other records; use a new --workdir, or the old records"
         )
-    file.write_text(json.dumps(build, indent=2) + "\n")
+    distributed.wait_for_all("records are the same")
+    if distributed.is_main():
+        workdir.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(build, indent=2) + "\n")
+        if config.data.tokenizer == "records":
+            made = Path(data_dir) / records.TOKENIZER_FOLDER
+            shutil.copytree(made, workdir / records.TOKENIZER_FOLDER, dirs_exist_ok=True)
+    distributed.wait_for_all("workdir is ready")
+
+
+def _start_from(config: TrainConfig, state: TrainState, load) -> TrainState:
+    if load is None:
+        raise ValueError("init_from is set, but train() was given nothing to load it with")
+    state, new = start_from(state, load(config.init_from))
+    if distributed.is_main():
+        kept = f", but {len(new)} parameters are new: {', '.join(new[:5])}" if new else ""
+        print(f"starts from {config.init_from}{kept}", file=sys.stderr, flush=True)
+    return state
+
+
+def _on_host(variables: dict, mesh: jax.sharding.Mesh) -> dict:
+    """Numpy arrays of variables that may be split over devices and processes."""
+    whole = jax.jit(lambda tree: tree, out_shardings=replicated(mesh))
+    return jax.device_get(whole(variables))
+
+
+def _score(found: dict[str, float], name: str, step: int) -> dict[int, float]:
+    """{step: the score that decides which checkpoint is best}; empty where there is none.
+
+    Raises:
+      ValueError: the evaluation has no such score.
+    """
+    if not name:
+        return {}
+    if name not in found:
+        raise ValueError(f"keep_best: no score {name!r}; the evaluation has {', '.join(found)}")
+    return {step: found[name]}

@@ -1,4 +1,7 @@
-"""One device mesh: axes "data" and "fsdp"; the batch is split over both."""
+"""One device mesh: axes "data" and "fsdp"; the batch is split over both, the state over "fsdp"."""
+
+import math
+import re
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding
@@ -9,6 +12,15 @@ from clapjax.training.config import MeshConfig
 BATCH_AXES = ("data", "fsdp")
 BATCH_SPEC = P(BATCH_AXES)
 
+# How a parameter is split, by its path (names joined by "/"); the first rule that fits counts. A
+# number stands for the largest axis from there on that divides evenly. The optimiser's moments and
+# the moving average have the parameter's path at the end of theirs, and so are split alike.
+RULES: tuple[tuple[str, P | int], ...] = (
+    (r"(bias|scale|mean|var|logit_\w+|count)$", P()),
+    (r"/(layers|stage\d+)/", 1),  # the first axis counts the layers, and is scanned over
+    (r"", 0),
+)
+
 
 def make_mesh(config: MeshConfig) -> Mesh:
     """The mesh over all devices of all processes.
@@ -17,7 +29,7 @@ def make_mesh(config: MeshConfig) -> Mesh:
       ValueError: the axes do not multiply to the number of devices.
     """
     count = jax.device_count()
-    data = count // config.fsdp if config.data == -1 else config.data
+    data = count // config.fsdp if config.data == -1 and config.fsdp > 0 else config.data
     if config.fsdp < 1 or data < 1 or data * config.fsdp != count:
         raise ValueError(
             f"mesh: data={config.data} x fsdp={config.fsdp} does not make {count} devices"
@@ -33,3 +45,45 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 def replicated(mesh: Mesh) -> NamedSharding:
     """The same value on every device."""
     return NamedSharding(mesh, P())
+
+
+def state_specs(tree, mesh: Mesh, config: MeshConfig):
+    """How a state, or a part of it, is split over the mesh.
+
+    Args:
+      tree: arrays or their shapes, with dicts, dataclasses and optax states in it.
+
+    Returns:
+      The same tree of PartitionSpecs.
+    """
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: _spec(_name(path), leaf.shape, mesh.shape["fsdp"], config.split_above),
+        tree,
+    )
+
+
+def state_shardings(tree, mesh: Mesh, config: MeshConfig):
+    """`state_specs` as NamedShardings."""
+    specs = state_specs(tree, mesh, config)
+    return jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs)
+
+
+def split_axis(spec: P) -> int | None:
+    """The axis that a PartitionSpec splits over "fsdp"; None: the array is whole."""
+    return spec.index("fsdp") if "fsdp" in spec else None
+
+
+def _spec(name: str, shape: tuple[int, ...], parts: int, split_above: int) -> P:
+    rule = next(rule for pattern, rule in RULES if re.search(pattern, name))
+    if isinstance(rule, P):
+        return rule
+    axes = [axis for axis in range(rule, len(shape)) if shape[axis] % parts == 0]
+    if parts == 1 or math.prod(shape) <= split_above or not axes:
+        return P()
+    largest = max(axes, key=lambda axis: shape[axis])
+    return P(*[None] * largest, "fsdp")
+
+
+def _name(path) -> str:
+    """ "opt_state/1/0/mu/text_encoder/..." of a path of any tree."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")

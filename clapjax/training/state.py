@@ -1,14 +1,16 @@
-"""The training state and its optimiser."""
+"""The training state: what a step reads and writes, and how it begins."""
 
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
 from clapjax.models.clap import init_variables
-from clapjax.training.config import OptimizerConfig, TrainConfig
-from clapjax.training.mesh import replicated
+from clapjax.training.config import TrainConfig
+from clapjax.training.mesh import state_shardings
+from clapjax.training.optimizer import make_optimizer
 
 
 @flax.struct.dataclass
@@ -19,47 +21,90 @@ class TrainState:
     params: dict
     batch_stats: dict
     opt_state: optax.OptState
+    ema: dict | None = None  # moving average of params, where it is on
 
-
-def make_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
-    """Linear warm-up from 0, then cosine decay to 0 at `steps`."""
-    warmup = min(config.warmup_steps, max(1, steps - 1))
-    return optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, warmup, steps)
-
-
-def decay_mask(params: dict) -> dict:
-    """True for the parameters under weight decay: kernels and embedding tables."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, _: path[-1].key in ("kernel", "embedding"), params
-    )
-
-
-def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
-    """AdamW behind a global-norm clip."""
-    return optax.chain(
-        optax.clip_by_global_norm(config.clip_norm),
-        optax.adamw(
-            make_schedule(config, steps),
-            b1=config.b1,
-            b2=config.b2,
-            eps=config.eps,
-            weight_decay=config.weight_decay,
-            mask=decay_mask,
-        ),
-    )
+    def variables(self) -> dict:
+        """{"params", "batch_stats"} of the model as it stands: averaged where that is on."""
+        params = self.params if self.ema is None else self.ema
+        return {"params": params, "batch_stats": self.batch_stats}
 
 
 def init_state(config: TrainConfig, mesh: Mesh) -> TrainState:
     """A fresh state on the mesh; the same seed gives the same values on any mesh."""
-    optimizer = make_optimizer(config.optimizer, config.steps)
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(config, mesh))
+    # The seed is an argument, lest XLA draws all parameters as constants while it compiles.
+    draw = jax.jit(lambda seed: _fresh(config, seed), out_shardings=shardings)
+    return draw(np.int32(config.seed))
 
-    def init(key):
-        variables = init_variables(config.model, key)
-        return TrainState(
-            step=jnp.zeros((), jnp.int32),
-            params=variables["params"],
-            batch_stats=variables["batch_stats"],
-            opt_state=optimizer.init(variables["params"]),
-        )
 
-    return jax.jit(init, out_shardings=replicated(mesh))(jax.random.key(config.seed))
+def abstract_state(config: TrainConfig, mesh: Mesh) -> TrainState:
+    """The shapes, types and shardings of `init_state`; nothing is computed."""
+    shapes = jax.eval_shape(lambda: _fresh(config, 0))
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        shapes,
+        state_shardings(shapes, mesh, config.mesh),
+    )
+
+
+def _fresh(config: TrainConfig, seed: int | jax.Array) -> TrainState:
+    variables = init_variables(config.model, jax.random.key(seed))
+    params = variables["params"]
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        batch_stats=variables["batch_stats"],
+        opt_state=make_optimizer(config.optimizer, config.steps).init(params),
+        ema=params if config.optimizer.ema else None,
+    )
+
+
+def start_from(state: TrainState, variables: dict) -> tuple[TrainState, list[str]]:
+    """Puts another model's variables into a fresh state.
+
+    Args:
+      state: of `init_state`.
+      variables: {"params", "batch_stats"} of arrays; parts may be missing, as one tower is.
+
+    Returns:
+      (the state, paths of the parameters that stayed as they were drawn).
+
+    Raises:
+      ValueError: no variable fits, there is one that this model has not, or one has another shape.
+    """
+    new, problems = [], []
+
+    def flat(tree) -> dict:
+        leaves = jax.tree.leaves_with_path(tree)
+        return {"/".join(key.key for key in path): leaf for path, leaf in leaves}
+
+    given = {"params": flat(variables["params"]), "stats": flat(variables.get("batch_stats", {}))}
+
+    def fill(kind, tree):
+        left = dict(given[kind])
+
+        def leaf(path, old):
+            name = "/".join(key.key for key in path)
+            value = left.pop(name, None)
+            if value is None:
+                if kind == "params":
+                    new.append(name)
+                return old
+            if np.shape(value) != old.shape:
+                problems.append(f"{name} is {np.shape(value)}, not {old.shape}")
+                return old
+            value = np.asarray(value, old.dtype)
+            return jax.make_array_from_callback(old.shape, old.sharding, lambda index: value[index])
+
+        filled = jax.tree_util.tree_map_with_path(leaf, tree)
+        problems.extend(f"{name} is not in this model" for name in left)
+        return filled
+
+    params, batch_stats = fill("params", state.params), fill("stats", state.batch_stats)
+    if not given["params"]:
+        problems.append("it has no parameters")
+    if problems:
+        shown = "; ".join(problems[:3]) + ("; ..." if len(problems) > 3 else "")
+        raise ValueError(f"init_from: the model does not fit this config: {shown}")
+    ema = None if state.ema is None else jax.tree.map(jnp.copy, params)
+    return state.replace(params=params, batch_stats=batch_stats, ema=ema), new

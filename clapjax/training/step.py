@@ -7,12 +7,15 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from clapjax.audio.mel import log_mel
-from clapjax.losses.clap import LossConfig, contrastive_loss, temporal_loss
-from clapjax.models.clap import MAX_LOG_SCALE, Clap, compute_dtype
+from clapjax.losses.clap import LossConfig, temporal_loss
+from clapjax.losses.contrastive import make_contrastive
+from clapjax.losses.laion import laion_loss
+from clapjax.models.clap import MAX_LOG_SCALE, compute_dtype
 from clapjax.training.config import TrainConfig
-from clapjax.training.mesh import BATCH_SPEC, batch_sharding, replicated
-from clapjax.training.state import TrainState, make_optimizer, make_schedule
+from clapjax.training.encoder import make_encoder
+from clapjax.training.mesh import BATCH_AXES, batch_sharding, replicated, state_specs
+from clapjax.training.optimizer import make_optimizer, make_schedule, stop_frozen
+from clapjax.training.state import TrainState, abstract_state
 
 
 def make_train_step(
@@ -29,40 +32,21 @@ def make_train_step(
       float32 scalars loss, contrastive_loss, temporal_loss, temporal_accuracy, logit_scale,
       gradient_norm, learning_rate).
     """
-    platform = mesh.devices.flat[0].platform
-    model = Clap(config.model, compute_dtype(config.model, platform))
+    state = abstract_state(config, mesh)
+    encode = make_encoder(config, mesh, state_specs(state.params, mesh, config.mesh))
+    dtype = compute_dtype(config.model, mesh.devices.flat[0].platform)
+    contrastive = make_contrastive(config.loss, mesh, BATCH_AXES, dtype)
     optimizer = make_optimizer(config.optimizer, config.steps)
     schedule = make_schedule(config.optimizer, config.steps)
-    # Under plain jit, a batch-sharded FFT gathers the batch on CPU and GPU.
-    front_end = jax.shard_map(
-        lambda audio: log_mel(audio, config.model.audio, double=False),
-        mesh=mesh,
-        in_specs=BATCH_SPEC,
-        out_specs=BATCH_SPEC,
-    )
 
     def step(state: TrainState, batch: dict) -> tuple[TrainState, dict]:
-        augment_key, dropout_key = jax.random.split(
-            jax.random.fold_in(jax.random.key(config.seed), state.step)
-        )
-        mel = front_end(batch["audio"])  # (B, F, M)
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), state.step))
 
         def objective(params):
-            variables = {"params": params, "batch_stats": state.batch_stats}
-            ids, mask = _captions(batch, config.loss.temporal_weight > 0)
-            (audio, text, scale, _), updates = model.apply(
-                variables,
-                mel,
-                ids,
-                mask,
-                train=True,
-                rngs={"augment": augment_key, "dropout": dropout_key},
-                mutable=["batch_stats"],
-            )
-            weight = _temporal_weight(config.loss, state.step)
-            groups = batch["events"] if config.loss.mask_same_events else None
-            loss, metrics = _losses(audio, text, scale, batch["has_negative"], weight, groups)
-            return loss, (metrics, updates["batch_stats"])
+            params = stop_frozen(config.optimizer, params)
+            embeddings, batch_stats = encode(params, state.batch_stats, batch, keys)
+            loss, metrics = _losses(config.loss, contrastive, embeddings, params, batch, state.step)
+            return loss, (metrics, batch_stats)
 
         gradient, (metrics, batch_stats) = jax.grad(objective, has_aux=True)(state.params)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
@@ -71,23 +55,15 @@ def make_train_step(
             "gradient_norm": optax.tree.norm(gradient),
             "learning_rate": schedule(state.step),
         }
-        return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
+        ema = _average(config.optimizer.ema, state, params)
+        return TrainState(state.step + 1, params, batch_stats, opt_state, ema), metrics
 
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
     return jax.jit(
         step,
         donate_argnums=0,
-        in_shardings=(replicated(mesh), batch_sharding(mesh)),
-        out_shardings=(replicated(mesh), replicated(mesh)),
-    )
-
-
-def _captions(batch: dict, negatives: bool) -> tuple[jax.Array, jax.Array]:
-    """Token ids and mask: (B, L), or (2B, L) with the negatives behind the positives."""
-    if not negatives:
-        return batch["input_ids"], batch["mask"]
-    return tuple(
-        jnp.concatenate([batch[positive], batch[negative]])
-        for positive, negative in (("input_ids", "negative_ids"), ("mask", "negative_mask"))
+        in_shardings=(shardings, batch_sharding(mesh)),
+        out_shardings=(shardings, replicated(mesh)),
     )
 
 
@@ -98,26 +74,39 @@ def _temporal_weight(config: LossConfig, step: jax.Array) -> jax.Array:
 
 
 def _losses(
-    audio: jax.Array,
-    text: jax.Array,
-    scale: jax.Array,
-    valid: jax.Array,
-    weight: jax.Array,
-    groups: jax.Array | None,
+    config: LossConfig,
+    contrastive: Callable[..., jax.Array],
+    embeddings: dict[str, jax.Array],
+    params: dict,
+    batch: dict,
+    step: jax.Array,
 ) -> tuple[jax.Array, dict]:
-    """The objective and its parts; audio (B, D), text (B, D), or (2B, D) with negatives."""
-    rows = audio.shape[0]
-    loss = contrastive_loss(audio, text[:rows], scale, groups)
+    """The objective and its parts, from the embeddings (B, D) of the global batch."""
+    audio, text = embeddings["audio"], embeddings["text"]
+    scale = jnp.exp(jnp.clip(params["logit_scale_a"], 0.0, MAX_LOG_SCALE))
+    valid, negative = batch["has_negative"], embeddings.get("negative")
+    arguments = {"groups": batch["events"] if config.mask_same_events else None}
+    if config.negatives != "none":
+        arguments |= {"negative": negative, "valid": valid}
+    if config.laion:
+        transformed = None
+        if config.mlp_loss:
+            scale_t = jnp.exp(jnp.clip(params["logit_scale_t"], 0.0, MAX_LOG_SCALE))
+            transformed = embeddings["audio_mlp"], embeddings["text_mlp"], scale_t
+        loss = laion_loss(
+            audio, text, scale, transformed=transformed, kappa=config.kappa, **arguments
+        )
+    else:
+        loss = contrastive(audio, text, scale, **arguments)
     metrics = {"contrastive_loss": loss, "logit_scale": scale}
-    if text.shape[0] > rows:
-        temporal = temporal_loss(audio, text[:rows], text[rows:], valid, scale)
-        right = jnp.sum(audio * (text[:rows] - text[rows:]), axis=-1) > 0  # (B,)
-        count = jnp.maximum(valid.sum(), 1)
+    if config.temporal_weight > 0:
+        temporal = temporal_loss(audio, text, negative, valid, scale)
+        right = jnp.sum(audio * (text - negative), axis=-1) > 0  # (B,)
         metrics |= {
             "temporal_loss": temporal,
-            "temporal_accuracy": jnp.sum(right & valid) / count,
+            "temporal_accuracy": jnp.sum(right & valid) / jnp.maximum(valid.sum(), 1),
         }
-        loss = loss + weight * temporal
+        loss = loss + _temporal_weight(config, step) * temporal
     return loss, metrics | {"loss": loss}
 
 
@@ -128,3 +117,11 @@ def _clamp_scales(params: dict) -> dict:
         for name in ("logit_scale_a", "logit_scale_t")
     }
     return {**params, **clamped}
+
+
+def _average(most: float, state: TrainState, params: dict) -> dict | None:
+    """The moving average after a step; its decay rises to `most`, lest it remembers the start."""
+    if state.ema is None:
+        return None
+    decay = jnp.minimum(most, (1.0 + state.step) / (10.0 + state.step))
+    return jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.ema, params)

@@ -12,22 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import Mesh
 
 from clapjax.data.records import RecordsError
-from clapjax.experiment import (
-    Experiment,
-    from_dict,
-    load_experiment,
-    save_experiment,
-    to_dict,
-)
-from clapjax.training import checkpoint, loop
+from clapjax.training import checkpoint, distributed, loop
 from clapjax.training.config import MeshConfig
-from clapjax.training.feed import device_batches
-from clapjax.training.log import LOG_FILE, TrainLog, read_log
-from clapjax.training.mesh import BATCH_AXES, batch_sharding, make_mesh, replicated
-from clapjax.training.state import init_state
+from clapjax.training.log import LOG_FILE, read_log
+from clapjax.training.state import abstract_state, init_state
+from tests.training.tiny import some_mesh
 
 
 class Killed(Exception):
@@ -99,6 +90,76 @@ def test_a_finished_run_stays_as_it_is(tiny, whole, demo_records):
     assert (whole[0] / LOG_FILE).read_text() == before
 
 
+def test_sigterm_saves_and_says_start_me_again(tiny, whole, demo_records, tmp_path, capsys):
+    """The signal comes after step 4; the run ends as an undisturbed one. The best step is kept."""
+    config = dataclasses.replace(tiny, eval_every=2, keep_last=1, keep_best="-score")
+
+    def evaluate(variables, config, step):
+        if step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return {"score": float(step), "other": 0.0}
+
+    arguments = {"data_dir": demo_records, "workdir": tmp_path, "evaluate": evaluate}
+    with pytest.raises(distributed.Preempted) as stopped:
+        loop.train(config, **arguments)
+    assert stopped.value.code == 75
+    assert "step 5: saved; start again to go on" in capsys.readouterr().err
+    assert _kept(tmp_path) == [2, 5]
+    state = loop.train(config, **arguments)
+    _assert_same(jax.device_get(state), whole[1])
+    assert _kept(tmp_path) == [2, 6]
+    with pytest.raises(ValueError, match="no score 'scor'; the evaluation has score, other"):
+        config = dataclasses.replace(config, keep_best="scor")
+        loop.train(config, **arguments | {"workdir": tmp_path / "other"})
+
+
+def _kept(workdir) -> list[int]:
+    with checkpoint.open_manager(workdir, keep=10) as manager:
+        return sorted(manager.all_steps())
+
+
+def test_a_trace_of_the_steps_asked_for(tiny, demo_records, tmp_path):
+    config = dataclasses.replace(tiny, steps=3)
+    loop.train(config, data_dir=demo_records, workdir=tmp_path, profile=(2, 3))
+    (trace,) = (tmp_path / "profile").rglob("*.xplane.pb")
+    assert trace.stat().st_size > 10_000
+    with pytest.raises(ValueError, match="profile 2:3: this run does steps 4 to 3"):
+        loop.train(config, data_dir=demo_records, workdir=tmp_path, profile=(2, 3))
+
+
+def test_starting_from_another_model(tiny, whole, demo_records, tmp_path, capsys):
+    """One tower of it, and what is missing stays new; a checkpoint of the run's own goes first."""
+    config = dataclasses.replace(tiny, steps=1, init_from="there")
+    given, _ = checkpoint.load_variables(whole[0], "text")
+    asked = []
+
+    def load(source):
+        asked.append(source)
+        return given
+
+    arguments = {"data_dir": demo_records, "workdir": tmp_path / "run", "load": load}
+    state = jax.device_get(loop.train(config, **arguments))  # one step, at rate 0
+    _assert_same(state.params["text_encoder"], whole[1].params["text_encoder"])
+    fresh = jax.device_get(init_state(_adapted(config, whole[0]), some_mesh(1)))
+    _assert_same(state.params["audio_encoder"], fresh.params["audio_encoder"])
+    assert "starts from there, but" in capsys.readouterr().err
+    loop.train(config, **arguments)
+    assert asked == ["there"]
+
+    arguments["workdir"] = tmp_path / "other"
+    given["params"]["text_encoder"]["word"]["embedding"] = np.zeros((3, 16))
+    given["params"]["extra"] = {"kernel": np.zeros(1)}
+    with pytest.raises(ValueError, match="init_from: the model does not fit this config") as caught:
+        loop.train(config, **arguments)
+    vocabulary = fresh.params["text_encoder"]["word"]["embedding"].shape
+    assert f"text_encoder/word/embedding is (3, 16), not {vocabulary}" in str(caught.value)
+    assert "extra/kernel is not in this model" in str(caught.value)
+
+
+def _adapted(config, workdir):
+    return loop.adapt_to_tokenizer(config, loop.workdir_tokenizer(config, workdir))
+
+
 def test_loss_decreases(tiny, demo_records, tmp_path):
     config = dataclasses.replace(tiny, steps=60, log_every=10, checkpoint_every=100)
     loop.train(config, data_dir=demo_records, workdir=tmp_path)
@@ -153,6 +214,13 @@ def test_a_batch_that_does_not_divide(tiny, demo_records, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_micro_batches_that_do_not_divide(tiny, demo_records, tmp_path):
+    config = dataclasses.replace(tiny, batch_size=16, micro_batches=4)
+    with pytest.raises(ValueError, match="^micro_batches 4 does not divide the 2 rows"):
+        loop.train(config, data_dir=demo_records, workdir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_missing_records(tiny, tmp_path):
     with pytest.raises(RecordsError, match="no records here"):
         loop.train(tiny, data_dir=tmp_path / "nowhere", workdir=tmp_path / "run")
@@ -172,15 +240,19 @@ def test_other_records_are_refused(tiny, whole, demo_records, tmp_path):
     assert (whole[0] / loop.RECORDS_FILE).read_text() == kept
 
 
-@pytest.mark.parametrize(("data", "fsdp"), [(1, 1), (4, 2)])
+@pytest.mark.parametrize(("data", "fsdp"), [(1, 1), (2, 4)])
 def test_restore_onto_another_mesh(tiny, whole, data, fsdp):
-    devices = np.array(jax.devices()[: data * fsdp]).reshape(data, fsdp)
-    mesh = Mesh(devices, BATCH_AXES)
+    mesh = some_mesh(data, fsdp)
     config = loop.adapt_to_tokenizer(tiny, loop.workdir_tokenizer(tiny, whole[0]))
+    config = dataclasses.replace(config, mesh=MeshConfig(data, fsdp, split_above=100))
+    template = abstract_state(config, mesh)
     with checkpoint.open_manager(whole[0]) as manager:
-        state = checkpoint.restore(manager, init_state(config, mesh))
+        state = checkpoint.restore(manager, template)
     _assert_same(jax.device_get(state), whole[1])
-    assert {leaf.sharding for leaf in jax.tree.leaves(state)} == {replicated(mesh)}
+    shardings = [[leaf.sharding for leaf in jax.tree.leaves(tree)] for tree in (state, template)]
+    assert shardings[0] == shardings[1]
+    split = [leaf for leaf in jax.tree.leaves(state) if not leaf.sharding.is_fully_replicated]
+    assert (len(split) > 10) == (fsdp > 1)
 
 
 def test_one_device_reads_what_eight_have_written(whole, quick_env):
@@ -208,136 +280,6 @@ def test_no_checkpoint_yet(tmp_path):
     with pytest.raises(FileNotFoundError, match="no checkpoint yet; train first"):
         checkpoint.load_variables(tmp_path)
     assert list(tmp_path.iterdir()) == []
-
-
-# --- config ---------------------------------------------------------------------------------
-
-
-def test_another_config_is_refused_and_shown(tmp_path):
-    experiment = Experiment()
-    save_experiment(experiment, tmp_path)
-    assert load_experiment(tmp_path) == experiment
-    (tmp_path / "checkpoints" / "4").mkdir(parents=True)
-    save_experiment(experiment, tmp_path)
-    other = dataclasses.replace(
-        experiment,
-        steps=experiment.steps + 1,
-        loss=dataclasses.replace(experiment.loss, temporal_weight=7.0),
-    )
-    with pytest.raises(ValueError, match="was begun with another config") as caught:
-        save_experiment(other, tmp_path)
-    weight, steps = experiment.loss.temporal_weight, experiment.steps
-    changes = f"loss.temporal_weight was {weight}, is 7.0; steps was {steps}, is {steps + 1}."
-    assert changes in str(caught.value)
-    assert load_experiment(tmp_path) == experiment
-
-
-def test_a_config_without_a_checkpoint_is_replaced(tmp_path):
-    save_experiment(Experiment(), tmp_path)
-    other = Experiment(batch_size=Experiment().batch_size * 2)
-    save_experiment(other, tmp_path)
-    assert load_experiment(tmp_path) == other
-
-
-def test_config_to_dict_and_back():
-    experiment = Experiment(seed=3)
-    assert from_dict(Experiment, json.loads(json.dumps(to_dict(experiment)))) == experiment
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"optimizer": {"learning_rat": 1.0}}, "'optimizer.learning_rat'; did you mean"),
-        ({"zzz": 1}, "no field 'zzz'; there are seed"),
-        ({"steps": "many"}, "steps must be int, not 'many'"),
-        ({"steps": True}, "steps must be int, not True"),
-        ({"steps": 1.5}, "steps must be int, not 1.5"),
-        ({"optimizer": 3}, "config optimizer: expected a group of fields, not 3"),
-        ({"source": {"train_folds": 1}}, "source.train_folds must be a list, not 1"),
-        ({"source": {"train_folds": ["1"]}}, "source.train_folds must be int, not '1'"),
-        ({"steps": 0}, "steps must be positive, not 0"),
-        ({"seed": -1}, "seed must be in 0"),
-        ({"evaluation": {"tasks": ["chess"]}}, r"no task \['chess'\]"),
-    ],
-)
-def test_bad_config_values(values, message):
-    with pytest.raises(ValueError, match=message):
-        from_dict(Experiment, values)
-
-
-def test_an_int_will_do_for_a_float():
-    rate = from_dict(Experiment, {"optimizer": {"learning_rate": 1}}).optimizer.learning_rate
-    assert rate == 1.0 and type(rate) is float
-
-
-def test_folders_that_are_no_workdirs(tmp_path):
-    with pytest.raises(FileNotFoundError, match="not a clapjax workdir"):
-        load_experiment(tmp_path)
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(ValueError, match="config.json: damaged"):
-        load_experiment(tmp_path)
-
-
-# --- log and feed ---------------------------------------------------------------------------
-
-
-def test_log_drops_the_rows_of_a_killed_attempt(tmp_path, capsys):
-    log = TrainLog(tmp_path, start_step=0, steps=10, batch_size=4)
-    for step in (2, 4, 6):
-        log.write(step, {"loss": step / 2, "logit_scale": 14.0})
-    log.write_scores(6, {"accuracy": 0.5})
-    log.close()
-    assert "step 6/10: loss 3.0000, " in capsys.readouterr().err
-    with (tmp_path / LOG_FILE).open("a") as file:
-        file.write('{"step": 8, "lo')  # the process died here
-    assert [row["step"] for row in read_log(tmp_path)] == [2, 4, 6, 6]
-
-    log = TrainLog(tmp_path, start_step=4, steps=10, batch_size=4)
-    log.write(8, {"loss": 9.0})
-    log.close()
-    rows = read_log(tmp_path)
-    assert [(row["step"], row["loss"]) for row in rows] == [(2, 1.0), (4, 2.0), (8, 9.0)]
-    assert all(json.loads(line) for line in (tmp_path / LOG_FILE).read_text().splitlines())
-
-
-def test_no_log_yet(tmp_path):
-    assert read_log(tmp_path) == []
-
-
-def test_feed_places_batches_in_order_and_ends():
-    sharding = batch_sharding(make_mesh(MeshConfig()))
-    batches = [{"x": np.arange(8) + 10 * i} for i in range(5)]
-    found = list(device_batches(iter(batches), sharding))
-    assert len(found) == 5
-    for batch, expected in zip(found, batches, strict=True):
-        assert batch["x"].sharding == sharding
-        np.testing.assert_array_equal(batch["x"], expected["x"])
-
-
-def test_feed_hands_on_an_error_where_it_is_due():
-    def failing():
-        yield {"x": np.arange(8)}
-        raise RecordsError("shard 3 is damaged")
-
-    feed = device_batches(failing(), batch_sharding(make_mesh(MeshConfig())))
-    assert next(feed)["x"].shape == (8,)
-    with pytest.raises(RecordsError, match="shard 3 is damaged"):
-        next(feed)
-
-
-def test_feed_runs_ahead_but_not_away():
-    made = []
-
-    def counted():
-        for index in range(100):
-            made.append(index)
-            yield {"x": np.arange(8)}
-
-    feed = device_batches(counted(), batch_sharding(make_mesh(MeshConfig())), ahead=2)
-    next(feed)
-    time.sleep(0.5)
-    feed.close()
-    assert len(made) <= 5
 
 
 # --- a killed process -----------------------------------------------------------------------

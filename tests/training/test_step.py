@@ -8,54 +8,21 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.sharding import Mesh
 
 from clapjax.losses.clap import LossConfig
 from clapjax.models.clap import MAX_LOG_SCALE
 from clapjax.training.config import MeshConfig, OptimizerConfig
-from clapjax.training.mesh import BATCH_AXES, batch_sharding, make_mesh
-from clapjax.training.state import decay_mask, init_state, make_optimizer, make_schedule
+from clapjax.training.mesh import batch_sharding, make_mesh
+from clapjax.training.optimizer import decay_mask, make_optimizer, make_schedule
+from clapjax.training.state import init_state
 from clapjax.training.step import make_train_step
+from tests.training.tiny import norm, run_steps, some_batch, some_mesh
 
 
-def _mesh(data: int, fsdp: int = 1) -> Mesh:
-    return Mesh(np.array(jax.devices()[: data * fsdp]).reshape(data, fsdp), BATCH_AXES)
-
-
-def _batch(index: int, rows: int = 8) -> dict[str, np.ndarray]:
-    generator = np.random.default_rng(index)
-    lengths = generator.integers(3, 17, (2, rows, 1))
-    ids = generator.integers(3, 99, (2, rows, 16)).astype(np.int32)
-    mask = (np.arange(16) < lengths).astype(np.int32)
-    ids = np.where(mask == 1, ids, 1)
-    ids[..., 0] = 0
-    tone = np.sin(np.arange(16_000) * generator.uniform(0.05, 1, (rows, 1)))
-    noise = generator.normal(0, 0.1, (rows, 16_000))
-    return {
-        "audio": (10_000 * (tone + noise)).clip(-32_767, 32_767).astype(np.int16),
-        "input_ids": ids[0],
-        "mask": mask[0],
-        "negative_ids": ids[1],
-        "negative_mask": mask[1],
-        "has_negative": np.arange(rows) % 2 == 0,
-        "events": np.arange(rows, dtype=np.int32) // 2,
-    }
-
-
-def _run(config, mesh: Mesh, batches: list[dict], state=None):
+def _run(*arguments):
     """(final state, metrics of each step), on the host."""
-    state = init_state(config, mesh) if state is None else state
-    step, rows = make_train_step(config, mesh), []
-    for batch in batches:
-        state, metrics = step(state, jax.device_put(batch, batch_sharding(mesh)))
-        rows.append(jax.device_get(metrics))
+    state, rows = run_steps(*arguments)
     return jax.device_get(state), rows
-
-
-def _norm(tree) -> float:
-    return float(
-        np.sqrt(sum(np.square(leaf, dtype=np.float64).sum() for leaf in jax.tree.leaves(tree)))
-    )
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +35,13 @@ def smooth(tiny):
 @pytest.fixture(scope="module")
 def single(smooth):
     """Three steps on one device."""
-    return _run(smooth, _mesh(1), [_batch(i) for i in range(3)])
+    return _run(smooth, some_mesh(1), [some_batch(i) for i in range(3)])
 
 
 @pytest.mark.parametrize(("data", "fsdp"), [(8, 1), (4, 2)])
 def test_any_mesh_gives_what_one_device_gives(smooth, single, data, fsdp):
     mesh = make_mesh(MeshConfig(data, fsdp))
-    state, rows = _run(smooth, mesh, [_batch(i) for i in range(3)])
+    state, rows = _run(smooth, mesh, [some_batch(i) for i in range(3)])
     expected, expected_rows = single
     for row, other in zip(rows, expected_rows, strict=True):
         assert row.keys() == other.keys()
@@ -82,16 +49,16 @@ def test_any_mesh_gives_what_one_device_gives(smooth, single, data, fsdp):
             np.testing.assert_allclose(value, other[name], rtol=1e-4, atol=1e-6, err_msg=name)
 
     error = jax.tree.map(np.subtract, state.params, expected.params)
-    assert _norm(error) < 1e-5 * _norm(expected.params)
+    assert norm(error) < 1e-5 * norm(expected.params)
     start = jax.device_get(init_state(smooth, mesh)).params
-    assert _norm(error) < 1e-4 * _norm(jax.tree.map(np.subtract, expected.params, start))
+    assert norm(error) < 1e-4 * norm(jax.tree.map(np.subtract, expected.params, start))
     error = jax.tree.map(np.subtract, state.batch_stats, expected.batch_stats)
-    assert _norm(error) < 1e-5 * _norm(expected.batch_stats)
+    assert norm(error) < 1e-5 * norm(expected.batch_stats)
     assert int(state.step) == 3
 
 
 def test_three_steps_move_the_parameters(smooth, single):
-    before = jax.device_get(init_state(smooth, _mesh(1)))
+    before = jax.device_get(init_state(smooth, some_mesh(1)))
     moved = jax.tree.map(lambda a, b: not np.array_equal(a, b), before.params, single[0].params)
     still = [jax.tree_util.keystr(path) for path, m in jax.tree.leaves_with_path(moved) if not m]
     assert still == ["['logit_scale_t']"]  # as in LAION-CLAP, only the other one is in the loss
@@ -120,15 +87,15 @@ def test_metrics(single):
 
 def test_without_temporal_loss(smooth, single):
     config = dataclasses.replace(smooth, loss=dataclasses.replace(smooth.loss, temporal_weight=0.0))
-    _, (row,) = _run(config, _mesh(1), [_batch(0)])
+    _, (row,) = _run(config, some_mesh(1), [some_batch(0)])
     assert not [name for name in row if name.startswith("temporal")]
     assert row["loss"] == row["contrastive_loss"]
     np.testing.assert_allclose(row["loss"], single[1][0]["contrastive_loss"], rtol=1e-5)
 
 
 def test_rows_without_negatives_have_no_temporal_loss(smooth):
-    mesh = _mesh(1)
-    batch = _batch(0) | {"has_negative": np.zeros(8, bool)}
+    mesh = some_mesh(1)
+    batch = some_batch(0) | {"has_negative": np.zeros(8, bool)}
     scales = {"logit_scale_a": jnp.float32(10.0), "logit_scale_t": jnp.float32(-5.0)}
     state = init_state(smooth, mesh)
     state, (row,) = _run(smooth, mesh, [batch], state.replace(params=state.params | scales))
@@ -141,7 +108,7 @@ def test_rows_without_negatives_have_no_temporal_loss(smooth):
 
 
 def test_one_batch_can_be_learnt(smooth):
-    _, rows = _run(dataclasses.replace(smooth, steps=40), _mesh(1), [_batch(0)] * 40)
+    _, rows = _run(dataclasses.replace(smooth, steps=40), some_mesh(1), [some_batch(0)] * 40)
     losses = [float(row["loss"]) for row in rows]
     assert losses[0] > 1.5 and losses[-1] < 0.75 * losses[0]
 
@@ -153,9 +120,9 @@ def test_dropout_and_ramp_are_functions_of_the_step(smooth):
         model=dataclasses.replace(smooth.model, text=text),
         loss=LossConfig(temporal_weight=0.5, temporal_ramp_steps=10),
     )
-    mesh = _mesh(1)
+    mesh = some_mesh(1)
     step = make_train_step(config, mesh)
-    batch = jax.device_put(_batch(0), batch_sharding(mesh))
+    batch = jax.device_put(some_batch(0), batch_sharding(mesh))
 
     def loss(at: int) -> float:
         state = init_state(config, mesh).replace(step=jnp.int32(at))
@@ -185,7 +152,7 @@ def test_a_run_shorter_than_its_warmup_still_ends_at_zero(steps):
 
 
 def test_weight_decay_is_of_kernels_and_embeddings(tiny):
-    shapes = jax.eval_shape(lambda: init_state(tiny, _mesh(1))).params
+    shapes = jax.eval_shape(lambda: init_state(tiny, some_mesh(1))).params
     mask = decay_mask(shapes)
     names = {True: set(), False: set()}
     for path, decayed in jax.tree.leaves_with_path(mask):
@@ -213,14 +180,3 @@ def test_gradients_are_clipped():
     _, state = optimizer.update({"kernel": jnp.full(4, 50.0)}, optimizer.init(params), params)
     moments = [leaf for leaf in jax.tree.leaves(state) if getattr(leaf, "shape", None) == (4,)]
     np.testing.assert_allclose(moments[0], 0.1 * 0.5, rtol=1e-5)  # (1 - b1) times 50 / norm 100
-
-
-@pytest.mark.parametrize("shape", [(3, 1), (8, 2), (1, 1), (-1, 3), (0, 1), (8, 0)])
-def test_a_mesh_that_does_not_fit_the_devices(shape):
-    with pytest.raises(ValueError, match="does not make 8 devices"):
-        make_mesh(MeshConfig(*shape))
-
-
-def test_mesh_takes_all_devices():
-    assert dict(make_mesh(MeshConfig()).shape) == {"data": 8, "fsdp": 1}
-    assert dict(make_mesh(MeshConfig(-1, 4)).shape) == {"data": 2, "fsdp": 4}

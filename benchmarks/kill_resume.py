@@ -1,0 +1,169 @@
+"""Kills a run of two processes again and again, and compares its end with an undisturbed one.
+
+    python -m benchmarks.kill_resume --out DIR [--kills 10] [--terms 10] [--seed 0]
+
+Trains the small demo on two processes with two CPU devices each. SIGKILL goes to both, as when a
+machine is lost; SIGTERM to one of them, as when it is preempted: then both must save the same step
+and exit with 75. Each comes at a random moment, start-up and compilation included, and every time
+the same command is started again. At last the newest checkpoint is truncated, which must cost one
+interval. Ends with status 0 if all parameters are those of the undisturbed run, bit for bit. Some
+minutes on two cores.
+"""
+
+import argparse
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+PROCESSES, DEVICES = 2, 2
+GRACE = 60  # seconds for the others to end by themselves where one has ended
+SMALL = (
+    "--config.evaluation.tasks=()",
+    "--config.log_every=5",
+    "--config.checkpoint_every=5",
+    "--config.model.audio.clip_samples=16000",
+    "--config.model.audio.hop_length=320",
+    "--config.model.htsat.spec_size=64",
+    "--config.model.htsat.depths=(2,)",
+    "--config.model.htsat.heads=(2,)",
+)
+
+
+class Job:
+    """`clapjax train` on several processes of this machine."""
+
+    def __init__(self, data_dir: Path, workdir: Path, cache: Path, overrides: tuple[str, ...]):
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            port = free.getsockname()[1]
+        environment = os.environ | {
+            "JAX_PLATFORMS": "cpu",
+            "JAX_NUM_CPU_DEVICES": str(DEVICES),
+            "JAX_COMPILATION_CACHE_DIR": str(cache),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_COORDINATOR_ADDRESS": f"localhost:{port}",
+            "JAX_NUM_PROCESSES": str(PROCESSES),
+        }
+        command = [sys.executable, "-m", "clapjax", "train", "--config", "configs/demo.py:runlocal"]
+        command += ["--data_dir", str(data_dir), "--workdir", str(workdir), *overrides]
+        workdir.mkdir(parents=True, exist_ok=True)
+        self.logs = [workdir / f"process{index}.txt" for index in range(PROCESSES)]
+        self.processes = []
+        for index, log in enumerate(self.logs):
+            with log.open("a") as file:
+                process = subprocess.Popen(
+                    command,
+                    env=environment | {"JAX_PROCESS_ID": str(index)},
+                    stdout=file,
+                    stderr=file,
+                )
+            self.processes.append(process)
+
+    def running(self) -> bool:
+        """Whether all processes are alive."""
+        return all(process.poll() is None for process in self.processes)
+
+    def send(self, number: signal.Signals, index: int | None = None) -> None:
+        """A signal to one process, or to all."""
+        for process in self.processes if index is None else [self.processes[index]]:
+            process.send_signal(number)
+
+    def wait(self, grace: float = GRACE) -> list[int]:
+        """Exit codes. Where one has ended the others are stopped after `grace`, as launchers do."""
+        while self.running():
+            time.sleep(0.05)
+        for number in (None, signal.SIGTERM, signal.SIGKILL):
+            if number is not None:
+                self.send(number)
+            until = time.monotonic() + grace
+            while time.monotonic() < until and any(p.poll() is None for p in self.processes):
+                time.sleep(0.05)
+        return [process.wait() for process in self.processes]
+
+
+def newest(workdir: Path) -> int:
+    """Step of the newest finished checkpoint; 0 where there is none."""
+    steps = [
+        int(path.name) for path in (workdir / "checkpoints").glob("[0-9]*") if path.name.isdecimal()
+    ]
+    return max(steps, default=0)
+
+
+def truncate(folder: Path) -> Path:
+    """Cuts the largest file below `folder` to half of it, as a full disk would."""
+    largest = max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    os.truncate(largest, largest.stat().st_size // 2)
+    return largest
+
+
+def same(left: Path, right: Path) -> bool:
+    """Whether two workdirs end at the same step with the same parameters and statistics."""
+    import jax
+
+    from clapjax.training.checkpoint import load_variables
+
+    (ours, step), (theirs, other) = load_variables(left), load_variables(right)
+    equal = jax.tree.map(np.array_equal, ours, theirs)
+    return step == other and all(jax.tree.leaves(equal))
+
+
+def main() -> int:
+    """Runs it and prints a line for each attempt."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", required=True, type=Path, help="an empty folder")
+    parser.add_argument("--kills", type=int, default=10, help="times SIGKILL")
+    parser.add_argument("--terms", type=int, default=10, help="times SIGTERM")
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    args = parser.parse_args()
+    records, cache = args.out / "records", args.out / "compiled"
+    build = ["records", "build", "--config", "configs/demo.py:runlocal", "--data_dir", str(records)]
+    subprocess.run([sys.executable, "-m", "clapjax", *build], check=True)
+    overrides = (*SMALL, f"--config.steps={args.steps}")
+
+    whole, killed = args.out / "undisturbed", args.out / "killed"
+    began = time.monotonic()
+    codes = Job(records, whole, cache, overrides).wait()
+    cold = time.monotonic() - began
+    if codes != [0] * PROCESSES:
+        print(f"the undisturbed run ended with {codes}; see {whole}")
+        return 1
+    began = time.monotonic()
+    Job(records, whole, cache, overrides).wait()  # all done: what a start costs
+    start_up = time.monotonic() - began
+    print(f"undisturbed: {cold:.0f} s, of which a start takes {start_up:.0f} s", flush=True)
+
+    signals = ["SIGKILL"] * args.kills + ["SIGTERM"] * args.terms
+    generator, failures = random.Random(args.seed), 0
+    generator.shuffle(signals)
+    for name in signals:
+        job = Job(records, killed, cache, overrides)
+        moment = generator.uniform(0.2, 1.2 * start_up + 2 * (cold - start_up) / len(signals))
+        time.sleep(moment)
+        alive, before = job.running(), newest(killed)
+        index = generator.randrange(PROCESSES) if name == "SIGTERM" else None
+        job.send(signal.Signals[name], index)
+        codes, after = job.wait(), newest(killed)
+        training = alive and before > 0 and name == "SIGTERM" and after > before
+        failures += training and codes != [os.EX_TEMPFAIL] * PROCESSES and codes != [0] * PROCESSES
+        print(f"{name} after {moment:.1f} s: step {before} to {after}, exit {codes}", flush=True)
+    at = newest(killed)
+    cut = truncate(killed / "checkpoints" / str(at))
+    print(f"truncated {cut.relative_to(args.out)} of step {at}", flush=True)
+    codes = Job(records, killed, cache, overrides).wait()
+    kept = (killed / "damaged_checkpoints" / str(at)).is_dir()
+    print(f"last start: exit {codes}, damaged checkpoint set aside: {kept}")
+    equal = same(whole, killed)
+    print(f"parameters bit-identical: {equal}; wrong exits: {failures}")
+    return 0 if equal and kept and not failures and codes == [0] * PROCESSES else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

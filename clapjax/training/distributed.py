@@ -1,0 +1,155 @@
+"""The processes of one run: how they find each other, agree, and share work."""
+
+import glob
+import importlib.util
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
+
+
+class Preempted(SystemExit):
+    """A run that was asked to stop has saved its state: exit status 75, "start me again"."""
+
+    def __init__(self):
+        super().__init__(os.EX_TEMPFAIL)
+
+
+def start(
+    coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None
+) -> None:
+    """Joins the processes of this run; does nothing where this one is alone.
+
+    Call it before anything else of JAX. What is not given comes from the environment:
+    JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or else what a TPU pod or SLURM
+    tell of themselves.
+
+    Args:
+      coordinator: host:port of process 0, where the others find it.
+      num_processes, process_id: how many there are, and which one this is.
+
+    Raises:
+      ValueError: some of the three are missing.
+    """
+    given = {
+        "coordinator": coordinator or os.environ.get(ADDRESS),
+        "num_processes": _number(num_processes, COUNT),
+        "process_id": _number(process_id, INDEX),
+    }
+    missing = [name for name, value in given.items() if value is None]
+    if not missing:
+        address = given.pop("coordinator")
+        if ":" not in address:
+            raise ValueError(f"coordinator {address!r} is not host:port")
+        if not 0 <= given["process_id"] < given["num_processes"]:
+            raise ValueError(
+                f"process_id {given['process_id']} is not one of {given['num_processes']} processes"
+            )
+        jax.distributed.initialize(address, **given)
+    elif _in_cluster():
+        jax.distributed.initialize()
+    elif len(missing) < len(given):
+        raise ValueError(
+            "several processes need --coordinator, --num_processes and --process_id (or "
+            f"{ADDRESS}, {COUNT} and {INDEX}); {', '.join(missing)} is missing"
+        )
+
+
+def _number(value: int | None, name: str) -> int | None:
+    if value is not None or name not in os.environ:
+        return value
+    try:
+        return int(os.environ[name])
+    except ValueError:
+        raise ValueError(f"{name}={os.environ[name]!r} is not a number") from None
+
+
+def _in_cluster() -> bool:
+    """Whether `jax.distributed` will find the other processes by itself."""
+    if "SLURM_PROCID" in os.environ:
+        return int(os.environ.get("SLURM_NTASKS", "1")) > 1
+    wanted = jax.config.jax_platforms or "tpu"
+    chips = glob.glob("/dev/accel*") or glob.glob("/dev/vfio/[0-9]*")
+    return "tpu" in wanted and bool(chips) and importlib.util.find_spec("libtpu") is not None
+
+
+def is_main() -> bool:
+    """Whether this process writes what is written once: logs, configs, reports."""
+    return jax.process_index() == 0
+
+
+def wait_for_all(where: str) -> None:
+    """Returns when every process is at `where`."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(where)
+
+
+def all_agree(here: bool) -> bool:
+    """Whether it holds on every process."""
+    if jax.process_count() == 1:
+        return here
+    return bool(np.all(multihost_utils.process_allgather(np.asarray(here))))
+
+
+@contextmanager
+def stop_requests() -> Iterator[Callable[[int], bool]]:
+    """Within it SIGTERM stops nobody, but is reported; on several processes to all at one step.
+
+    Yields:
+      A function to be called at the end of each step with its number: whether to save and stop now.
+    """
+    if jax.distributed.is_initialized():  # JAX has taken the signal over
+        yield multihost_utils.reached_preemption_sync_point
+        return
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda step: False  # only the main thread may handle signals
+        return
+    asked = threading.Event()
+    before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    try:
+        yield lambda step: asked.is_set()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class SharedEmbedder:
+    """A model of which each process embeds its share; all get all embeddings.
+
+    So an evaluation counts each sample once on any number of processes, and takes 1/n of the time.
+    """
+
+    def __init__(self, model):
+        self._model = model
+
+    def embed_audio(self, audio: Sequence, sampling_rate: int | None = None) -> np.ndarray:
+        """(N, D) of N clips, as the model's own."""
+        return by_share(lambda part: self._model.embed_audio(part, sampling_rate), audio)
+
+    def embed_text(self, texts: Sequence[str]) -> np.ndarray:
+        """(N, D) of N captions, as the model's own."""
+        return by_share(self._model.embed_text, texts)
+
+
+def by_share(embed: Callable[[Sequence], np.ndarray], items: Sequence) -> np.ndarray:
+    """`embed(items)`, (N, D), of which each process computes one stretch.
+
+    Args:
+      embed: of any number of items, also of none.
+      items: the same on every process.
+    """
+    count = jax.process_count()
+    if count == 1:
+        return embed(items)
+    size = -(-len(items) // count)
+    first = jax.process_index() * size
+    rows = embed(items[first : first + size])
+    padded = np.pad(rows, ((0, size - len(rows)), (0, 0)))
+    gathered = multihost_utils.process_allgather(padded)  # (count, size, D)
+    return gathered.reshape(-1, rows.shape[1])[: len(items)]

@@ -1,0 +1,178 @@
+"""The optimiser: AdamW, its schedule, and rates of their own for layers, towers and patterns.
+
+A path is the names of the parameter tree joined by "/": "text_encoder/layers/mlp/up/kernel".
+Layers that are scanned over share one parameter whose first axis counts them, so what differs
+between layers is an array along that axis.
+"""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from clapjax.training.config import ENCODERS, OptimizerConfig, split_freeze, split_rate
+
+
+def make_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
+    """Linear warm-up from 0, then cosine decay to 0 at `steps`."""
+    warmup = min(config.warmup_steps, max(1, steps - 1))
+    schedule = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, warmup, steps)
+    if not config.warmup_offset:
+        return schedule
+    return lambda step: schedule(jnp.where(step < warmup, step + config.warmup_offset, step))
+
+
+def decay_mask(params: dict) -> dict:
+    """True for the parameters under weight decay: kernels and embedding tables."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: path[-1].key in ("kernel", "embedding"), params
+    )
+
+
+def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
+    """AdamW behind a global-norm clip, and the factors of `rate_factors` behind it.
+
+    Gradients of frozen parameters must come as zeros (`stop_frozen`), whole ones without a state.
+    """
+    adamw = optax.adamw(
+        make_schedule(config, steps),
+        b1=config.b1,
+        b2=config.b2,
+        eps=config.eps,
+        weight_decay=config.weight_decay,
+        mask=decay_mask,
+    )
+    if config.freeze:
+        adamw = optax.masked(adamw, lambda tree: jax.tree.map(np.any, trainable(config, tree)))
+    parts = [adamw]
+    if config.clip_norm > 0:
+        parts.insert(0, optax.clip_by_global_norm(config.clip_norm))
+    if config.rates or config.freeze or config.layer_decay != 1:
+
+        def scale(updates, params):
+            return jax.tree.map(jnp.multiply, updates, rate_factors(config, params))
+
+        parts.append(optax.stateless(scale))
+    return optax.chain(*parts)
+
+
+def stop_frozen(config: OptimizerConfig, params: dict) -> dict:
+    """`params`, through whose frozen parts no gradient flows; none is computed for whole ones."""
+
+    def stop(x, moves):
+        if np.all(moves):
+            return x
+        still = jax.lax.stop_gradient(x)
+        return jnp.where(moves, x, still) if np.any(moves) else still
+
+    return jax.tree.map(stop, params, trainable(config, params)) if config.freeze else params
+
+
+def trainable(config: OptimizerConfig, params: dict) -> dict:
+    """For each parameter, bool () or (layers, 1, ...): whether it moves.
+
+    Raises:
+      ValueError: more layers are to be frozen than there are.
+    """
+    depths, tops = layer_depths(params)
+    frozen = [split_freeze(item) for item in config.freeze]
+    for encoder, count in frozen:
+        if count is not None and count >= tops[encoder]:
+            raise ValueError(
+                f"optimizer.freeze: {encoder} has {tops[encoder] - 1} layers, not {count}"
+            )
+
+    def moves(path, depth):
+        held = np.zeros_like(depth, bool)
+        for encoder, count in frozen:
+            if path.startswith(f"{encoder}/"):
+                held = held | (depth <= (tops[encoder] if count is None else count))
+        return ~held
+
+    return _map_with_path(moves, depths)
+
+
+def rate_factors(config: OptimizerConfig, params: dict) -> dict:
+    """For each parameter, float32 () or (layers, 1, ...): its part of the learning rate.
+
+    Raises:
+      ValueError: a pattern of config.rates that fits no parameter.
+    """
+    depths, tops = layer_depths(params)
+    rates = [split_rate(item) for item in config.rates]
+    paths = []
+    _map_with_path(lambda path, _: paths.append(path), depths)
+    for pattern, _ in rates:
+        if not any(pattern.search(path) for path in paths):
+            raise ValueError(f"optimizer.rates: {pattern.pattern!r} fits no parameter")
+
+    def factor(path, depth, moves):
+        top = tops.get(path.split("/")[0], 0)
+        rate = next((rate for pattern, rate in rates if pattern.search(path)), 1.0)
+        decay = np.float64(config.layer_decay) ** np.where(depth < 0, 0, top - depth)
+        return np.float32(np.where(moves, rate * decay, 0.0))
+
+    return _map_with_path(factor, depths, trainable(config, params))
+
+
+# Parts of an encoder that stand below its first layer and above its last one.
+BELOW = (
+    r"batch_norm|stem\d+(_norm)?|patch_embed|patch_norm|fusion|"
+    r"word|position|token_type|embedding_norm"
+)
+ABOVE = r"norm|fc|final_norm|pooler"
+
+
+def layer_depths(params: dict) -> tuple[dict, dict[str, int]]:
+    """Where in its encoder each parameter stands.
+
+    Returns:
+      (int array () or (layers, 1, ...) for each parameter: 0 below the first layer, i in layer i,
+      the encoder's top above the last layer, -1 outside of the encoders; {encoder: its top}).
+    """
+    starts, tops = {}, {}  # of each layer or stack of layers: the number of the first one
+    for encoder in (name for name in ENCODERS if name in params):
+        top = 1
+        for name in sorted(params[encoder], key=_number):
+            if re.fullmatch(r"layers|stage\d+|block\d+", name):
+                starts[encoder, name] = top
+                leaf = jax.tree.leaves(params[encoder][name])[0]
+                top += {"l": leaf.shape[0], "s": 2 * leaf.shape[0], "b": 1}[name[0]]
+        tops[encoder] = top
+
+    def depth(path, leaf):
+        encoder, part, *rest = path.split("/") + [""]
+        if encoder not in ENCODERS:
+            return np.array(-1)
+        if re.fullmatch(BELOW, part):
+            return np.array(0)
+        if re.fullmatch(ABOVE, part):
+            return np.array(tops[encoder])
+        if part.startswith("merge"):  # belongs to the last layer below it
+            return np.array(starts[encoder, f"stage{int(part[5:]) + 1}"] - 1)
+        first = starts[encoder, part]
+        if part.startswith("block"):
+            return np.array(first)
+        numbers = np.arange(leaf.shape[0]).reshape(-1, *[1] * (leaf.ndim - 1))
+        # Swin blocks come in pairs, "block0" and "block1" of each.
+        return first + numbers if part == "layers" else first + 2 * numbers + _number(rest[0])
+
+    return _map_with_path(depth, params), tops
+
+
+def _number(name: str) -> int:
+    digits = re.search(r"\d+$", name)
+    return int(digits[0]) if digits else 0
+
+
+def _map_with_path(function, tree: dict, *others: dict):
+    """jax.tree.map with the path as the function's first argument."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, *leaves: function(
+            jax.tree_util.keystr(path, simple=True, separator="/"), *leaves
+        ),
+        tree,
+        *others,
+    )

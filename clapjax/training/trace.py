@@ -1,0 +1,42 @@
+"""A profiler trace of some steps of a run."""
+
+from pathlib import Path
+
+import jax
+
+
+class Trace:
+    """Traces steps `span[0]` to `span[1]` of the steps `start` + 1 ... `steps`, or none.
+
+    The files are for TensorBoard's profile plugin and ui.perfetto.dev.
+
+    Raises:
+      ValueError: the span is not among those steps.
+    """
+
+    def __init__(self, folder: Path, span: tuple[int, int] | None, start: int, steps: int):
+        if span is not None and not start < span[0] <= span[1] <= steps:
+            raise ValueError(
+                f"profile {span[0]}:{span[1]}: this run does steps {start + 1} to {steps}"
+            )
+        self._folder, self._span, self._running = folder, span, False
+
+    def __enter__(self):
+        return self
+
+    def before(self, step: int) -> None:
+        """Call it before each step."""
+        if self._span and step == self._span[0]:
+            jax.profiler.start_trace(self._folder)
+            self._running = True
+
+    def after(self, step: int, results) -> None:
+        """Call it after each step; waits for the last traced one to be done."""
+        if self._running and step == self._span[1]:
+            jax.block_until_ready(results)
+            self.__exit__()
+
+    def __exit__(self, *_) -> None:
+        if self._running:
+            jax.profiler.stop_trace()
+            self._running = False

@@ -1,0 +1,137 @@
+"""Real processes on this machine: they compute, stop, die and come back as one."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from benchmarks.kill_resume import SMALL, Job, newest, same, truncate
+from clapjax.training.log import read_log
+from clapjax.training.mesh import make_mesh
+from tests.conftest import REPO
+from tests.distributed.worker import MESHES, config, trained
+from tests.training.tiny import norm, some_mesh
+
+PROCESSES = 2
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory, quick_env):
+    """The folder that two workers with four devices each have written to."""
+    out = tmp_path_factory.mktemp("workers")
+    environment = quick_env | {
+        "JAX_NUM_CPU_DEVICES": "4",
+        "JAX_COORDINATOR_ADDRESS": f"localhost:{_free_port()}",
+        "JAX_NUM_PROCESSES": str(PROCESSES),
+    }
+    command = [sys.executable, "-m", "tests.distributed.worker", str(out)]
+    workers = [
+        subprocess.Popen(
+            command,
+            env=environment | {"JAX_PROCESS_ID": str(index)},
+            cwd=REPO,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(PROCESSES)
+    ]
+    for worker in workers:
+        _, errors = worker.communicate(timeout=900)
+        assert worker.returncode == 0, errors
+    return out
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return free.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def one_device(_quickly):
+    """Parameters after twenty steps on one device."""
+    return trained(config(MESHES["data"]), some_mesh(1))
+
+
+@pytest.fixture(scope="module")
+def _quickly():
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.mark.parametrize("name", MESHES)
+def test_two_times_four_devices_equal_eight_and_one(name, two_processes, one_device, _quickly):
+    with np.load(two_processes / f"{name}.npz") as file:
+        apart = dict(file)
+    eight = trained(config(MESHES[name]), make_mesh(MESHES[name]))
+    size = norm(one_device)
+    for ours, theirs in ((apart, eight), (apart, one_device), (eight, one_device)):
+        assert norm(jax.tree.map(np.subtract, ours, theirs)) < 1e-5 * size
+
+
+def test_processes_share_an_evaluation(two_processes):
+    files = [np.load(two_processes / f"process{index}.npz") for index in range(PROCESSES)]
+    # Each sample once, in order; a process whose share is empty does not mind.
+    assert [file["seen"].tolist() for file in files] == [[0, 1, 2, 3, 0], [4, 5, 6]]
+    for file in files:
+        np.testing.assert_array_equal(file["seven"], [[i, i**2] for i in range(7)])
+        np.testing.assert_array_equal(file["one"], [[0, 0]])
+        assert file["agreed"].tolist() == [True, False]
+
+
+def test_killed_runs_end_as_if_undisturbed(demo_records, tmp_path, quick_env, monkeypatch):
+    """SIGKILL to both, SIGTERM to one, a truncated checkpoint: the same bits in the end."""
+    for name in ("PYTHONPATH", "XLA_FLAGS"):
+        monkeypatch.setenv(name, quick_env[name])
+    monkeypatch.chdir(REPO)
+    overrides = (*SMALL, "--config.steps=60")
+    cache = tmp_path / "compiled"
+
+    def start(workdir):
+        return Job(demo_records, workdir, cache, overrides)
+
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    job = start(whole)
+    assert job.wait() == [0, 0], job.logs[0].read_text()
+    assert newest(whole) == 60
+
+    job = start(killed)
+    _until(lambda: newest(killed) >= 5, job)
+    job.send(signal.SIGKILL)
+    assert job.wait() == [-signal.SIGKILL] * 2
+    first = newest(killed)
+
+    job = start(killed)
+    _until(lambda: newest(killed) > first, job)
+    job.send(signal.SIGTERM, 1)
+    assert job.wait() == [os.EX_TEMPFAIL] * 2, job.logs[0].read_text()
+    stopped = newest(killed)
+    assert first < stopped < 60
+    for log in job.logs:
+        assert f"step {stopped}: saved; start again to go on" in log.read_text()
+
+    truncate(killed / "checkpoints" / str(stopped))
+    earlier = max(step for step in (first, *range(5, stopped, 5)) if step < stopped)
+    job = start(killed)
+    assert job.wait() == [0, 0], job.logs[0].read_text()
+    assert f"{stopped}: cannot be read; going back further" in job.logs[0].read_text()
+    assert (killed / "damaged_checkpoints" / str(stopped)).is_dir()
+    assert stopped - earlier <= 5
+    assert same(whole, killed)
+    # Only one process wrote the log, and each step that is in it once.
+    steps = [row["step"] for row in read_log(killed)]
+    assert steps == sorted(set(steps)) and steps[-1] == 60
+
+
+def _until(happened, job) -> None:
+    while not happened():
+        assert job.running(), job.logs[0].read_text()
+        time.sleep(0.02)

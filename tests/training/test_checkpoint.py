@@ -1,0 +1,134 @@
+"""Checkpoints: which are kept, what is read where one is damaged, and what a model is."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from clapjax.training import checkpoint
+from clapjax.training.state import TrainState
+
+# Orbax leaves the reads behind that a damaged file has made fail.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+def _state(step: int, ema: bool = False) -> TrainState:
+    """Small, but with a file of its own for each array."""
+    params = {"audio_x": jnp.full((64, 64), float(step)), "text_x": jnp.arange(4.0) + step}
+    average = {name: value + 100 for name, value in params.items()} if ema else None
+    moments = ({"mu": params}, {"count": jnp.int32(step)})
+    return TrainState(jnp.int32(step), params, {"audio_x": jnp.ones(2)}, moments, average)
+
+
+def _write(workdir: Path, steps, ema: bool = False, **options) -> None:
+    with checkpoint.open_manager(workdir, **options) as manager:
+        for step in steps:
+            checkpoint.save(manager, step, _state(step, ema))
+
+
+def _files(workdir: Path, step: int) -> list[Path]:
+    return [path for path in (workdir / "checkpoints" / str(step)).rglob("*") if path.is_file()]
+
+
+def _steps(workdir: Path) -> list[int]:
+    with checkpoint.open_manager(workdir) as manager:
+        return sorted(manager.all_steps())
+
+
+def test_the_last_and_the_best_are_kept(tmp_path):
+    scores = {1: 0.3, 2: 0.9, 3: 0.5, 4: 0.4}
+    _write(tmp_path / "high", range(1, 6), keep=2, best="accuracy", scores=scores)
+    assert _steps(tmp_path / "high") == [2, 4, 5]
+    _write(tmp_path / "low", range(1, 6), keep=1, best="-error", scores=scores)
+    assert _steps(tmp_path / "low") == [1, 5]
+    _write(tmp_path / "last", range(1, 6), keep=3)
+    assert _steps(tmp_path / "last") == [3, 4, 5]
+    # A score that comes after the checkpoint decides what the next one pushes out.
+    late: dict[int, float] = {}
+    with checkpoint.open_manager(tmp_path / "late", 1, "accuracy", late) as manager:
+        for step in range(1, 6):
+            checkpoint.save(manager, step, _state(step))
+            late[step] = -abs(step - 3)
+    assert _steps(tmp_path / "late") == [3, 5]
+
+
+def test_every_file_that_is_cut_is_noticed_or_does_not_matter(tmp_path):
+    """Whatever file loses its end, what is read is what was written, now or one step before."""
+    _write(tmp_path, [1, 2])
+    fell_back = 0
+    for file in _files(tmp_path, 2):
+        content = file.read_bytes()
+        os.truncate(file, len(content) // 2)
+        try:
+            state = checkpoint._read(tmp_path / "checkpoints" / "2", _state(0))
+        except Exception:
+            fell_back += 1
+            state = checkpoint._read(tmp_path / "checkpoints" / "1", _state(0))
+        jax.tree.map(np.testing.assert_array_equal, state, _state(int(state.step)))
+        file.write_bytes(content)
+    assert fell_back >= 3
+
+
+def test_a_damaged_newest_checkpoint_costs_one_interval(tmp_path):
+    _write(tmp_path, [1, 2, 3], keep=3)
+    largest = max(_files(tmp_path, 3), key=lambda path: path.stat().st_size)
+    os.truncate(largest, largest.stat().st_size // 2)
+    with pytest.warns(UserWarning, match="checkpoints/3: cannot be read"):
+        variables, step = checkpoint.load_variables(tmp_path)
+    assert step == 2 and variables["params"]["audio_x"][0, 0] == 2
+    with checkpoint.open_manager(tmp_path, keep=3) as manager:
+        with pytest.warns(UserWarning, match="checkpoints/3: cannot be read; going back further"):
+            state = checkpoint.restore(manager, _state(0))
+        jax.tree.map(np.testing.assert_array_equal, state, _state(2))
+        checkpoint.save(manager, 3, _state(3))  # the run comes there again
+    assert _steps(tmp_path) == [1, 2, 3]
+    assert (tmp_path / "damaged_checkpoints" / "3" / "default").is_dir()
+    assert checkpoint.load_variables(tmp_path)[1] == 3
+
+
+def test_nothing_is_moved_where_nothing_can_be_read(tmp_path):
+    _write(tmp_path, [1, 2])
+    other = dataclasses.replace(_state(0), params={"audio_x": jnp.zeros((3, 3))})
+    with (
+        checkpoint.open_manager(tmp_path) as manager,
+        pytest.warns(UserWarning),
+        pytest.raises(checkpoint.DamagedError, match=r"none of the checkpoints \[2, 1\]"),
+    ):
+        checkpoint.restore(manager, other)
+    assert _steps(tmp_path) == [1, 2]
+    assert not (tmp_path / "damaged_checkpoints").exists()
+    for step in (1, 2):
+        for file in _files(tmp_path, step):
+            os.truncate(file, 0)
+    with pytest.warns(UserWarning), pytest.raises(checkpoint.DamagedError, match="can be read"):
+        checkpoint.load_variables(tmp_path)
+
+
+def test_no_checkpoint_yet(tmp_path):
+    with checkpoint.open_manager(tmp_path) as manager:
+        assert checkpoint.restore(manager, _state(0)) is None
+    with pytest.raises(FileNotFoundError, match="no checkpoint yet; train first"):
+        checkpoint.load_variables(tmp_path)
+
+
+def test_the_moving_average_is_the_model(tmp_path):
+    _write(tmp_path, [1, 2], ema=True)
+    variables, _ = checkpoint.load_variables(tmp_path)
+    assert variables["params"]["audio_x"][0, 0] == 102
+    assert sorted(variables) == ["batch_stats", "params"]
+    assert sorted(checkpoint.load_variables(tmp_path, "text")[0]["params"]) == ["text_x"]
+    with checkpoint.open_manager(tmp_path) as manager:
+        state = checkpoint.restore(manager, _state(0, ema=True))
+    jax.tree.map(np.testing.assert_array_equal, state, _state(2, ema=True))
+
+
+def test_an_older_checkpoint_by_its_step(tmp_path):
+    _write(tmp_path, [1, 2])
+    variables, step = checkpoint.load_variables(tmp_path, step=1)
+    assert step == 1 and variables["params"]["audio_x"][0, 0] == 1
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint of step 7; there are \[2, 1\]"):
+        checkpoint.load_variables(tmp_path, step=7)

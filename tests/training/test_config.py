@@ -1,0 +1,100 @@
+"""Configs on their way to a workdir and back, and values that are refused."""
+
+import dataclasses
+import json
+
+import pytest
+
+from clapjax.experiment import (
+    Experiment,
+    from_dict,
+    load_experiment,
+    save_experiment,
+    to_dict,
+)
+from clapjax.training.config import MeshConfig
+
+
+def test_another_config_is_refused_and_shown(tmp_path):
+    experiment = Experiment()
+    save_experiment(experiment, tmp_path)
+    assert load_experiment(tmp_path) == experiment
+    (tmp_path / "checkpoints" / "4").mkdir(parents=True)
+    save_experiment(experiment, tmp_path)
+    other = dataclasses.replace(
+        experiment,
+        steps=experiment.steps + 1,
+        loss=dataclasses.replace(experiment.loss, temporal_weight=7.0),
+    )
+    with pytest.raises(ValueError, match="was begun with another config") as caught:
+        save_experiment(other, tmp_path)
+    weight, steps = experiment.loss.temporal_weight, experiment.steps
+    changes = f"loss.temporal_weight was {weight}, is 7.0; steps was {steps}, is {steps + 1}."
+    assert changes in str(caught.value)
+    assert load_experiment(tmp_path) == experiment
+
+
+def test_what_a_run_may_go_on_with_differently(tmp_path):
+    """Where it runs; and a config of an older version lacks what is new since then."""
+    experiment = Experiment()
+    save_experiment(experiment, tmp_path)
+    (tmp_path / "checkpoints" / "4").mkdir(parents=True)
+    file = tmp_path / "config.json"
+    values = json.loads(file.read_text())
+    for name in ("micro_batches", "remat", "keep_best"):
+        del values[name]
+    file.write_text(json.dumps(values))
+    save_experiment(experiment, tmp_path)
+    elsewhere = dataclasses.replace(experiment, mesh=MeshConfig(2, 4), remat="full")
+    save_experiment(elsewhere, tmp_path, write=False)
+    assert load_experiment(tmp_path) == experiment
+    save_experiment(elsewhere, tmp_path)
+    assert load_experiment(tmp_path) == elsewhere
+    with pytest.raises(ValueError, match="micro_batches was 1, is 2"):
+        save_experiment(dataclasses.replace(elsewhere, micro_batches=2), tmp_path)
+
+
+def test_a_config_without_a_checkpoint_is_replaced(tmp_path):
+    save_experiment(Experiment(), tmp_path)
+    other = Experiment(batch_size=Experiment().batch_size * 2)
+    save_experiment(other, tmp_path)
+    assert load_experiment(tmp_path) == other
+
+
+def test_config_to_dict_and_back():
+    experiment = Experiment(seed=3)
+    assert from_dict(Experiment, json.loads(json.dumps(to_dict(experiment)))) == experiment
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"optimizer": {"learning_rat": 1.0}}, "'optimizer.learning_rat'; did you mean"),
+        ({"zzz": 1}, "no field 'zzz'; there are seed"),
+        ({"steps": "many"}, "steps must be int, not 'many'"),
+        ({"steps": True}, "steps must be int, not True"),
+        ({"steps": 1.5}, "steps must be int, not 1.5"),
+        ({"optimizer": 3}, "config optimizer: expected a group of fields, not 3"),
+        ({"source": {"train_folds": 1}}, "source.train_folds must be a list, not 1"),
+        ({"source": {"train_folds": ["1"]}}, "source.train_folds must be int, not '1'"),
+        ({"steps": 0}, "steps must be positive, not 0"),
+        ({"seed": -1}, "seed must be in 0"),
+        ({"evaluation": {"tasks": ["chess"]}}, r"no task \['chess'\]"),
+    ],
+)
+def test_bad_config_values(values, message):
+    with pytest.raises(ValueError, match=message):
+        from_dict(Experiment, values)
+
+
+def test_an_int_will_do_for_a_float():
+    rate = from_dict(Experiment, {"optimizer": {"learning_rate": 1}}).optimizer.learning_rate
+    assert rate == 1.0 and type(rate) is float
+
+
+def test_folders_that_are_no_workdirs(tmp_path):
+    with pytest.raises(FileNotFoundError, match="not a clapjax workdir"):
+        load_experiment(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="config.json: damaged"):
+        load_experiment(tmp_path)

@@ -1,0 +1,105 @@
+"""How a process finds the others; what several really do is in tests/distributed."""
+
+import os
+import signal
+
+import jax
+import pytest
+
+from clapjax.training import distributed
+
+NAMES = (
+    distributed.ADDRESS,
+    distributed.COUNT,
+    distributed.INDEX,
+    "SLURM_PROCID",
+    "SLURM_NTASKS",
+)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Arguments of jax.distributed.initialize, which is not called; a clean environment."""
+    made = []
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(distributed.glob, "glob", lambda pattern: [])
+    monkeypatch.setattr(
+        jax.distributed, "initialize", lambda *args, **kwargs: made.append((args, kwargs))
+    )
+    return made
+
+
+def test_alone(calls, monkeypatch):
+    distributed.start()
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    distributed.start()
+    assert calls == []
+
+
+def test_flags_come_before_the_environment(calls, monkeypatch):
+    monkeypatch.setenv(distributed.ADDRESS, "there:1")
+    monkeypatch.setenv(distributed.COUNT, "4")
+    monkeypatch.setenv(distributed.INDEX, "3")
+    distributed.start()
+    distributed.start("here:2", 2, 0)
+    expected = [("there:1", 4, 3), ("here:2", 2, 0)]
+    assert calls == [
+        ((address,), {"num_processes": count, "process_id": index})
+        for address, count, index in expected
+    ]
+
+
+def test_clusters(calls, monkeypatch):
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    distributed.start()
+    assert calls == [((), {})]
+    monkeypatch.delenv("SLURM_PROCID")
+    monkeypatch.setattr(distributed.glob, "glob", lambda pattern: ["/dev/accel0"])
+    monkeypatch.setattr(distributed.importlib.util, "find_spec", lambda name: name == "libtpu")
+    monkeypatch.setattr(distributed, "jax", _Platforms("tpu,cpu"))
+    distributed.start()
+    monkeypatch.setattr(distributed, "jax", _Platforms("cpu"))
+    distributed.start()
+    assert calls == [((), {})] * 2
+
+
+class _Platforms:
+    """`jax` on a machine with TPUs, told to use these platforms."""
+
+    def __init__(self, platforms: str):
+        self.config = type("Config", (), {"jax_platforms": platforms})
+        self.distributed = jax.distributed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("host:1", None, None), "num_processes, process_id is missing"),
+        ((None, 2, 0), "coordinator is missing"),
+        (("host", 2, 0), "coordinator 'host' is not host:port"),
+        (("host:1", 2, 2), "process_id 2 is not one of 2 processes"),
+    ],
+)
+def test_half_told(calls, arguments, message):
+    with pytest.raises(ValueError) as caught:
+        distributed.start(*arguments)
+    assert message in str(caught.value) and calls == []
+
+
+def test_a_number_that_is_none(calls, monkeypatch):
+    monkeypatch.setenv(distributed.COUNT, "two")
+    with pytest.raises(ValueError, match="JAX_NUM_PROCESSES='two' is not a number"):
+        distributed.start()
+
+
+def test_sigterm_is_reported_and_then_as_before():
+    before = signal.getsignal(signal.SIGTERM)
+    with distributed.stop_requests() as asked:
+        assert not asked(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert asked(2) and asked(3)
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert distributed.Preempted().code == 75

@@ -1,0 +1,72 @@
+"""The log of a run, and the thread that feeds it."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+
+from clapjax.data.records import RecordsError
+from clapjax.training.config import MeshConfig
+from clapjax.training.feed import device_batches
+from clapjax.training.log import LOG_FILE, TrainLog, read_log
+from clapjax.training.mesh import batch_sharding, make_mesh
+
+
+def test_log_drops_the_rows_of_a_killed_attempt(tmp_path, capsys):
+    log = TrainLog(tmp_path, start_step=0, steps=10, batch_size=4)
+    for step in (2, 4, 6):
+        log.write(step, {"loss": step / 2, "logit_scale": 14.0})
+    log.write_scores(6, {"accuracy": 0.5})
+    log.close()
+    assert "step 6/10: loss 3.0000, " in capsys.readouterr().err
+    with (tmp_path / LOG_FILE).open("a") as file:
+        file.write('{"step": 8, "lo')  # the process died here
+    assert [row["step"] for row in read_log(tmp_path)] == [2, 4, 6, 6]
+
+    log = TrainLog(tmp_path, start_step=4, steps=10, batch_size=4)
+    log.write(8, {"loss": 9.0})
+    log.close()
+    rows = read_log(tmp_path)
+    assert [(row["step"], row["loss"]) for row in rows] == [(2, 1.0), (4, 2.0), (8, 9.0)]
+    assert all(json.loads(line) for line in (tmp_path / LOG_FILE).read_text().splitlines())
+
+
+def test_no_log_yet(tmp_path):
+    assert read_log(tmp_path) == []
+
+
+def test_feed_places_batches_in_order_and_ends():
+    sharding = batch_sharding(make_mesh(MeshConfig()))
+    batches = [{"x": np.arange(8) + 10 * i} for i in range(5)]
+    found = list(device_batches(iter(batches), sharding))
+    assert len(found) == 5
+    for batch, expected in zip(found, batches, strict=True):
+        assert batch["x"].sharding == sharding
+        np.testing.assert_array_equal(batch["x"], expected["x"])
+
+
+def test_feed_hands_on_an_error_where_it_is_due():
+    def failing():
+        yield {"x": np.arange(8)}
+        raise RecordsError("shard 3 is damaged")
+
+    feed = device_batches(failing(), batch_sharding(make_mesh(MeshConfig())))
+    assert next(feed)["x"].shape == (8,)
+    with pytest.raises(RecordsError, match="shard 3 is damaged"):
+        next(feed)
+
+
+def test_feed_runs_ahead_but_not_away():
+    made = []
+
+    def counted():
+        for index in range(100):
+            made.append(index)
+            yield {"x": np.arange(8)}
+
+    feed = device_batches(counted(), batch_sharding(make_mesh(MeshConfig())), ahead=2)
+    next(feed)
+    time.sleep(0.5)
+    feed.close()
+    assert len(made) <= 5

@@ -1,0 +1,96 @@
+"""A model that compiles in seconds, batches for it, and steps on them."""
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from clapjax.audio.config import AudioConfig
+from clapjax.losses.clap import LossConfig
+from clapjax.models.config import ClapConfig, HTSATConfig, TextConfig
+from clapjax.training.config import OptimizerConfig, TrainConfig
+from clapjax.training.mesh import BATCH_AXES, batch_sharding
+from clapjax.training.state import init_state
+from clapjax.training.step import make_train_step
+
+
+def tiny_config() -> TrainConfig:
+    """One second of sound at 16 kHz, one pair of Swin blocks, one text layer; nothing random."""
+    audio = AudioConfig(sample_rate=16_000, clip_samples=16_000, hop_length=320, fmax=7600.0)
+    htsat = HTSATConfig(
+        spec_size=64,
+        embed_dim=8,
+        depths=(2,),
+        heads=(2,),
+        drop_path=0.0,
+        time_width=1,
+        freq_width=1,
+    )
+    text = TextConfig(
+        vocab_size=99,
+        hidden_size=16,
+        layers=1,
+        heads=2,
+        intermediate_size=32,
+        max_positions=40,
+        max_length=16,
+        dropout=0.0,
+        attention_dropout=0.0,
+    )
+    return TrainConfig(
+        batch_size=8,
+        steps=6,
+        log_every=2,
+        checkpoint_every=3,
+        model=ClapConfig(audio, htsat, text, projection_size=16),
+        loss=LossConfig(temporal_weight=0.5),
+        optimizer=OptimizerConfig(learning_rate=1e-2, warmup_steps=1),
+    )
+
+
+def some_mesh(data: int, fsdp: int = 1) -> Mesh:
+    """A mesh over the first devices."""
+    return Mesh(np.array(jax.devices()[: data * fsdp]).reshape(data, fsdp), BATCH_AXES)
+
+
+def some_batch(index: int, rows: int = 8) -> dict[str, np.ndarray]:
+    """A batch for `tiny_config`, always the same for one index."""
+    generator = np.random.default_rng(index)
+    lengths = generator.integers(3, 17, (2, rows, 1))
+    ids = generator.integers(3, 99, (2, rows, 16)).astype(np.int32)
+    mask = (np.arange(16) < lengths).astype(np.int32)
+    ids = np.where(mask == 1, ids, 1)
+    ids[..., 0] = 0
+    tone = np.sin(np.arange(16_000) * generator.uniform(0.05, 1, (rows, 1)))
+    noise = generator.normal(0, 0.1, (rows, 16_000))
+    return {
+        "audio": (10_000 * (tone + noise)).clip(-32_767, 32_767).astype(np.int16),
+        "input_ids": ids[0],
+        "mask": mask[0],
+        "negative_ids": ids[1],
+        "negative_mask": mask[1],
+        "has_negative": np.arange(rows) % 2 == 0,
+        "events": np.arange(rows, dtype=np.int32) // 2,
+    }
+
+
+def run_steps(config: TrainConfig, mesh: Mesh, batches: list[dict], state=None, step=None):
+    """(final state, metrics of each step); each process puts its own rows of the batches there."""
+    state = init_state(config, mesh) if state is None else state
+    step = make_train_step(config, mesh) if step is None else step
+    rows, host, hosts = [], jax.process_index(), jax.process_count()
+    for batch in batches:
+        own = {name: np.split(x, hosts)[host] for name, x in batch.items()}
+        placed = {
+            name: jax.make_array_from_process_local_data(batch_sharding(mesh), x)
+            for name, x in own.items()
+        }
+        state, metrics = step(state, placed)
+        rows.append(jax.device_get(metrics))
+    return state, rows
+
+
+def norm(tree) -> float:
+    """Euclidean norm of all leaves together, in float64."""
+    return float(
+        np.sqrt(sum(np.square(leaf, dtype=np.float64).sum() for leaf in jax.tree.leaves(tree)))
+    )
