@@ -1,0 +1,65 @@
+"""The README.md of an exported model."""
+
+from clapjax.models.config import ClapConfig
+
+USE = {
+    "hf": """\
+```python
+from transformers import AutoTokenizer, ClapModel
+
+model = ClapModel.from_pretrained("{name}")
+tokenizer = AutoTokenizer.from_pretrained("{name}")
+```
+
+or, without PyTorch,
+""",
+    "clapjax": "transformers cannot represent this model; clapjax reads it.\n",
+}
+
+
+def model_card(name: str, config: ClapConfig, layout: str, results: dict | None) -> str:
+    """Markdown with what the model is, how to load it, and its measured numbers."""
+    audio, text = config.audio, config.text
+    tags = ["clap", "audio", "audio-text-retrieval"]
+    library = "transformers" if layout == "hf" else "clapjax"
+    seconds = audio.clip_samples / audio.sample_rate
+    lines = [
+        "---",
+        f"library_name: {library}",
+        "pipeline_tag: zero-shot-audio-classification",
+        "tags:",
+        *[f"- {tag}" for tag in tags],
+        "---",
+        "",
+        f"# {name}",
+        "",
+        "A contrastive language-audio model (CLAP), exported by clapjax.",
+        "",
+        f"- audio: {seconds:g} s at {audio.sample_rate} Hz, {audio.mel_bins} mels of "
+        f"{audio.fmin:g} to {audio.fmax:g} Hz",
+        f"- text: up to {text.max_length} tokens, {text.layers} layers of width {text.hidden_size}",
+        f"- embeddings: {config.projection_size} numbers, unit length",
+        "",
+        "## Use",
+        "",
+        USE[layout].format(name=name),
+        "```python",
+        "import clapjax",
+        "",
+        f'clap = clapjax.load("{name}")',
+        'clap.classify(["dog.wav"], ["dog", "rain"])',
+        "```",
+    ]
+    if results:
+        lines += ["", "## Results", "", "| measure | value |", "|---|---|"]
+        lines += [f"| {measure} | {value:.4g} |" for measure, value in _numbers(results)]
+    return "\n".join(lines) + "\n"
+
+
+def _numbers(results: dict, prefix: str = ""):
+    """(name, number) of every number in nested dicts; lists (confusions, ranks) are left out."""
+    for key, value in results.items():
+        if isinstance(value, dict):
+            yield from _numbers(value, f"{prefix}{key} / ")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield f"{prefix}{key}", value

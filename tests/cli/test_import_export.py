@@ -1,0 +1,124 @@
+"""`clapjax import` and `clapjax export`."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+import clapjax
+from clapjax.cli.main import main
+from clapjax.interop.load import load_pretrained
+from tests.interop.tokenizers import write_bert, write_roberta
+from tests.interop.torch_models import (
+    LaionPann,
+    extractor,
+    laion_state,
+    randomize,
+    transformers_clap,
+)
+
+
+@pytest.fixture(scope="module")
+def roberta(tmp_path_factory):
+    return write_roberta(tmp_path_factory.mktemp("roberta"))
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory):
+    return write_bert(tmp_path_factory.mktemp("bert"))
+
+
+def _main(*arguments) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+def test_laion_file_to_a_folder_that_transformers_reads(roberta, tmp_path, capsys):
+    audio = {"spec_size": 256, "window_size": 8}
+    theirs = transformers_clap(audio=audio, text={"hidden_size": 128, "layer_norm_eps": 1e-5})
+    torch.save({"state_dict": laion_state(theirs)}, tmp_path / "model.pt")
+    out = tmp_path / "folder"
+    assert _main("import", tmp_path / "model.pt", out, "--tokenizer", roberta) == 0
+    assert capsys.readouterr().out == f"{out}: written; transformers and clapjax read it\n"
+    again = transformers.ClapModel.from_pretrained(out)
+    for name, value in theirs.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value), name
+    assert transformers.AutoTokenizer.from_pretrained(out).model_max_length == 32
+    card = (out / "README.md").read_text()
+    assert "library_name: transformers" in card and "- audio: 10 s at 48000 Hz, 64 mels" in card
+    assert 'ClapModel.from_pretrained("folder")' in card and "## Results" not in card
+
+
+def test_what_transformers_cannot_represent_becomes_clapjaxs_own(bert, tmp_path, capsys):
+    size = len(transformers.AutoTokenizer.from_pretrained(bert))
+    torch.save(randomize(LaionPann(size, "bert")).saved(), tmp_path / "model.pt")
+    out = tmp_path / "folder"
+    assert _main("import", tmp_path / "model.pt", out, "--tokenizer", bert) == 0
+    assert capsys.readouterr().out == f"{out}: written; clapjax reads it\n"
+    expected = load_pretrained(tmp_path / "model.pt", tokenizer=bert)
+    assert load_pretrained(out).config == expected.config
+    assert "library_name: clapjax" in (out / "README.md").read_text()
+
+
+def test_workdir_to_a_folder(demo_workdir, tmp_path, capsys):
+    """A demo model has time segments and a convolutional stem, which ClapModel has not."""
+    arguments = ("export", "--workdir", demo_workdir, "--to")
+    assert _main(*arguments, "hf", tmp_path / "hf") == 2
+    err = capsys.readouterr().err
+    assert "transformers.ClapModel cannot represent this model: its patches come from" in err
+    assert err.endswith("Export with --to clapjax\n") and err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+    assert _main(*arguments, "clapjax", tmp_path / "own") == 0
+    expected = f"{tmp_path / 'own'}: step 4 of {demo_workdir} written for clapjax\n"
+    assert capsys.readouterr().out == expected
+    trained, exported = clapjax.load(demo_workdir), clapjax.load(tmp_path / "own")
+    assert exported.config == trained.config
+    texts = ["a dog barks, then a man speaks", "rain"]
+    np.testing.assert_array_equal(exported.embed_text(texts), trained.embed_text(texts))
+    clip = np.sin(np.arange(40_000) / 20).astype(np.float32)
+    np.testing.assert_array_equal(exported.embed_audio(clip), trained.embed_audio(clip))
+
+
+def test_results_stand_on_the_model_card(demo_workdir, tmp_path, capsys):
+    workdir = tmp_path / "run"
+    shutil.copytree(demo_workdir, workdir)
+    results = {"t_classify": {"text_to_audio": 0.948, "n": 240}, "zero_shot": {"confusion": [[1]]}}
+    (workdir / "results.json").write_text(json.dumps(results))
+    out = tmp_path / "out"
+    assert _main("export", "--workdir", workdir, "--to", "clapjax", out) == 0
+    card = (out / "README.md").read_text()
+    assert "| t_classify / text_to_audio | 0.948 |\n| t_classify / n | 240 |\n" in card
+    assert "confusion" not in card
+
+    (workdir / "results.json").write_text("{")
+    assert _main("export", "--workdir", workdir, "--to", "clapjax", tmp_path / "other") == 2
+    assert f"{workdir / 'results.json'}: damaged" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
+def test_bad_input_is_one_line_and_status_2(roberta, tmp_path, capsys):
+    transformers_clap().save_pretrained(tmp_path / "hf")
+    extractor().save_pretrained(tmp_path / "hf")
+    transformers.AutoTokenizer.from_pretrained(roberta).save_pretrained(tmp_path / "hf")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").write_text("")
+    (tmp_path / "broken.pt").write_bytes(b"nothing that torch wrote")
+    before = sorted(tmp_path.rglob("*"))
+    capsys.readouterr()  # transformers shows its progress
+    for arguments, message in (
+        (("import", tmp_path / "no.pt", "out"), "no.pt: no such file or folder"),
+        (("import", tmp_path / "broken.pt", "out"), "broken.pt: damaged, or not by torch ("),
+        (("import", tmp_path / "taken", "out"), "taken: no model here; expected clapjax.json or"),
+        (("import", tmp_path / "hf", tmp_path / "taken"), "taken: exists already; name a new fol"),
+        (("export", "--workdir", tmp_path / "hf", "out"), "config: no field"),
+        (("export", "--workdir", tmp_path / "no", "out"), "no config.json here; not a clapjax wor"),
+    ):
+        assert _main(*arguments) == 2
+        captured = capsys.readouterr()
+        lines = captured.err.strip().splitlines()
+        assert lines[0].startswith(f"clapjax {arguments[0]}: ") and message in lines[0]
+        assert len(lines) == 1 and captured.out == ""
+    assert sorted(tmp_path.rglob("*")) == before
