@@ -1,0 +1,92 @@
+"""Caption files: CSV or JSON lines in, JSON lines out."""
+
+import csv
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def read_column(path: str | os.PathLike, column: str) -> list:
+    """One column of a CSV (with a header line) or JSON-lines file, by the file's ending.
+
+    Raises:
+      ValueError: another ending, no such column, or a line that cannot be read; with its number.
+    """
+    path = Path(path)
+    if path.suffix == ".csv":
+        rows = _csv_rows(path)
+    elif path.suffix in (".jsonl", ".json"):
+        rows = _json_rows(path)
+    else:
+        raise ValueError(f"{path}: neither .csv nor .jsonl")
+    values = []
+    for line, row in rows:
+        if column not in row or row[column] is None:
+            known = ", ".join(str(name) for name in row)
+            raise ValueError(f"{path}:{line}: no column {column!r}; there are {known}")
+        values.append(row[column])
+    if not values:
+        raise ValueError(f"{path}: there are no rows")
+    return values
+
+
+def read_captions(path: str | os.PathLike, column: str) -> list[str]:
+    """A column of texts.
+
+    Raises:
+      ValueError: see `read_column`; or a value that is no text, or an empty one.
+    """
+    captions = read_column(path, column)
+    for row, caption in enumerate(captions, 1):
+        if not isinstance(caption, str) or not caption.strip():
+            raise ValueError(f"{path}: row {row}: {column!r} holds {caption!r}, not a caption")
+    return [caption.strip() for caption in captions]
+
+
+def _csv_rows(path: Path):
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file, strict=True)
+        try:
+            for row in reader:
+                yield reader.line_num, row
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}:{reader.line_num}: {error}") from error
+
+
+def _json_rows(path: Path):
+    with path.open("rb") as file:
+        for line, text in enumerate(file, 1):
+            if not text.strip():
+                continue
+            try:
+                row = json.loads(text)
+            except ValueError as error:
+                raise ValueError(f"{path}:{line}: {error}") from error
+            if not isinstance(row, dict):
+                raise ValueError(f"{path}:{line}: no JSON object")
+            yield line, row
+
+
+def write_rows(path: str | os.PathLike, rows: Iterable[dict]) -> None:
+    """Writes JSON lines; the file appears when the last line is written, or not at all."""
+    path = Path(path)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            for row in rows:
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
