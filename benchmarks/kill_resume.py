@@ -26,8 +26,8 @@ PROCESSES, DEVICES = 2, 2
 GRACE = 60  # seconds for the others to end by themselves where one has ended
 SMALL = (
     "--config.evaluation.tasks=()",
-    "--config.log_every=5",
-    "--config.checkpoint_every=5",
+    "--config.log_every=20",
+    "--config.checkpoint_every=20",
     "--config.model.audio.clip_samples=16000",
     "--config.model.audio.hop_length=320",
     "--config.model.htsat.spec_size=64",
@@ -88,12 +88,15 @@ class Job:
         return [process.wait() for process in self.processes]
 
 
+def steps_of(workdir: Path) -> list[int]:
+    """Steps of the finished checkpoints."""
+    folders = (workdir / "checkpoints").glob("[0-9]*")
+    return [int(folder.name) for folder in folders if folder.name.isdecimal()]
+
+
 def newest(workdir: Path) -> int:
     """Step of the newest finished checkpoint; 0 where there is none."""
-    steps = [
-        int(path.name) for path in (workdir / "checkpoints").glob("[0-9]*") if path.name.isdecimal()
-    ]
-    return max(steps, default=0)
+    return max(steps_of(workdir), default=0)
 
 
 def truncate(folder: Path) -> Path:

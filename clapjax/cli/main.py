@@ -8,6 +8,7 @@ import sys
 VERBS = {
     "demo": ("clapjax.cli.demo", "the whole way on the embedded sounds, in minutes"),
     "records": ("clapjax.cli.records", "build, describe or verify a data set of records"),
+    "captions": ("clapjax.cli.captions", "temporal negatives of captions; captions of labels"),
     "train": ("clapjax.cli.train", "train or resume; the same command again continues"),
     "eval": ("clapjax.cli.evaluate", "run the tasks of a config; results.json and report.html"),
     "embed": ("clapjax.cli.embed", "embeddings of files, folders and texts, into one file"),

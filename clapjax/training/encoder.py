@@ -109,7 +109,8 @@ def _whole(x: jax.Array, spec: P) -> jax.Array:
     axis = split_axis(spec)
     if axis is None:
         return lax.pcast(x, BATCH_AXES, to="varying")
-    return lax.pcast(lax.all_gather(x, "fsdp", axis=axis, tiled=True), "data", to="varying")
+    # In this order the gradient is scattered over one axis before it is reduced over the other.
+    return lax.all_gather(lax.pcast(x, "data", to="varying"), "fsdp", axis=axis, tiled=True)
 
 
 def _front_end(config: ClapConfig, batch: dict, key: jax.Array) -> dict:

@@ -9,8 +9,16 @@ import torch
 import transformers
 
 import clapjax
+from clapjax.cli.config import load_config
 from clapjax.cli.main import main
+from clapjax.data.records import TOKENIZER_FOLDER
+from clapjax.data.tokenizer import load_tokenizer
+from clapjax.experiment import save_experiment
 from clapjax.interop.load import load_pretrained
+from clapjax.training.checkpoint import open_manager, save
+from clapjax.training.loop import adapt_to_tokenizer
+from clapjax.training.mesh import make_mesh
+from clapjax.training.state import init_state
 from tests.interop.tokenizers import write_bert, write_roberta
 from tests.interop.torch_models import (
     LaionPann,
@@ -33,6 +41,21 @@ def bert(tmp_path_factory):
 
 def _main(*arguments) -> int:
     return main([str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory, roberta):
+    """A run of configs/demo.py:runlocal that has a checkpoint, of weights as they are drawn."""
+    folder = tmp_path_factory.mktemp("run")
+    experiment = load_config("configs/demo.py:runlocal", [])
+    save_experiment(experiment, folder)
+    shutil.copytree(roberta, folder / TOKENIZER_FOLDER)
+    config = adapt_to_tokenizer(experiment, load_tokenizer(roberta))
+    manager = open_manager(folder)
+    save(manager, 4, init_state(config, make_mesh(config.mesh)))
+    manager.wait_until_finished()
+    manager.close()
+    return folder
 
 
 def test_laion_file_to_a_folder_that_transformers_reads(roberta, tmp_path, capsys):
@@ -62,9 +85,9 @@ def test_what_transformers_cannot_represent_becomes_clapjaxs_own(bert, tmp_path,
     assert "library_name: clapjax" in (out / "README.md").read_text()
 
 
-def test_workdir_to_a_folder(demo_workdir, tmp_path, capsys):
+def test_workdir_to_a_folder(workdir, tmp_path, capsys):
     """A demo model has time segments and a convolutional stem, which ClapModel has not."""
-    arguments = ("export", "--workdir", demo_workdir, "--to")
+    arguments = ("export", "--workdir", workdir, "--to")
     assert _main(*arguments, "hf", tmp_path / "hf") == 2
     err = capsys.readouterr().err
     assert "transformers.ClapModel cannot represent this model: its patches come from" in err
@@ -72,9 +95,9 @@ def test_workdir_to_a_folder(demo_workdir, tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
     assert _main(*arguments, "clapjax", tmp_path / "own") == 0
-    expected = f"{tmp_path / 'own'}: step 4 of {demo_workdir} written for clapjax\n"
+    expected = f"{tmp_path / 'own'}: step 4 of {workdir} written for clapjax\n"
     assert capsys.readouterr().out == expected
-    trained, exported = clapjax.load(demo_workdir), clapjax.load(tmp_path / "own")
+    trained, exported = clapjax.load(workdir), clapjax.load(tmp_path / "own")
     assert exported.config == trained.config
     texts = ["a dog barks, then a man speaks", "rain"]
     np.testing.assert_array_equal(exported.embed_text(texts), trained.embed_text(texts))
@@ -82,9 +105,8 @@ def test_workdir_to_a_folder(demo_workdir, tmp_path, capsys):
     np.testing.assert_array_equal(exported.embed_audio(clip), trained.embed_audio(clip))
 
 
-def test_results_stand_on_the_model_card(demo_workdir, tmp_path, capsys):
-    workdir = tmp_path / "run"
-    shutil.copytree(demo_workdir, workdir)
+def test_results_stand_on_the_model_card(workdir, tmp_path, capsys):
+    workdir = shutil.copytree(workdir, tmp_path / "run")
     results = {"t_classify": {"text_to_audio": 0.948, "n": 240}, "zero_shot": {"confusion": [[1]]}}
     (workdir / "results.json").write_text(json.dumps(results))
     out = tmp_path / "out"

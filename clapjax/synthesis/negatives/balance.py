@@ -7,13 +7,17 @@ or left out.
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 
 from clapjax.synthesis.negatives.asking import tidy
+from clapjax.synthesis.negatives.backends import Negated
 from clapjax.synthesis.negatives.clauses import parse
 from clapjax.synthesis.negatives.connectives import Split, sounding_order, split
 from clapjax.synthesis.negatives.sentence import Sentence, Unit, write
 from clapjax.synthesis.negatives.validation import why_not
 from clapjax.synthesis.negatives.words import join, tokenize
+
+UNBALANCED = "left out: its connectives differ from its caption's"
 
 
 def connectives_of(caption: str) -> Counter:
@@ -61,6 +65,14 @@ def balance(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
         if negative is not None:
             kept.append((caption, negative))
     return kept
+
+
+def balanced(done: Negated) -> Negated:
+    """An outcome with only those negatives that have, or were given, its caption's connectives."""
+    pairs = balance((done.caption, negative) for negative in done.negative_captions)
+    if not done.negative_captions or len(pairs):
+        return replace(done, negative_captions=tuple(negative for _, negative in pairs))
+    return replace(done, negative_captions=(), reason=UNBALANCED)
 
 
 def _split(caption: str) -> Split | None:

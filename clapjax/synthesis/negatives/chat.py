@@ -99,11 +99,36 @@ def negate(
     captions: Iterable[str], count: int, config: ChatConfig, cache: AnswerCache
 ) -> Iterator[Negatives]:
     """Temporal negatives of captions, in their order, each validated or with its reason."""
-    client = open_client(config)
-    schema = answer_schema(count)
 
-    def one(caption: str) -> Negatives:
-        dialogue = converse(caption, count, config.rounds)
+    def begin(caption: str):
+        return converse(caption, count, config.rounds)
+
+    def failed(why: str) -> Negatives:
+        return Negatives((), why)
+
+    return talk(captions, begin, failed, answer_schema(count), config, cache)
+
+
+def talk(
+    items: Iterable, begin: Callable, failed: Callable, schema: dict, config: ChatConfig, cache
+) -> Iterator:
+    """Holds one dialogue about every item, many at a time.
+
+    Args:
+      items: what to talk about.
+      begin: an item to a generator that yields chat messages, is sent answers, returns the outcome.
+      failed: the reason why a request got no answer, to an outcome.
+      schema: JSON schema of an answer.
+      config: where and how to ask.
+      cache: of answers.
+
+    Yields:
+      The outcomes in the order of the items.
+    """
+    client = open_client(config)
+
+    def one(item):
+        dialogue = begin(item)
         try:
             messages = next(dialogue)
             while True:
@@ -111,10 +136,10 @@ def negate(
         except StopIteration as done:
             return done.value
         except RequestFailed as error:
-            return Negatives((), f"request failed: {error}")
+            return failed(f"request failed: {error}")
 
     with client:
-        yield from in_order(one, captions, config.concurrency)
+        yield from in_order(one, items, config.concurrency)
 
 
 def in_order(work: Callable, items: Iterable, concurrency: int) -> Iterator:

@@ -17,7 +17,7 @@ def read_column(path: str | os.PathLike, column: str) -> list:
     path = Path(path)
     if path.suffix == ".csv":
         rows = _csv_rows(path)
-    elif path.suffix in (".jsonl", ".json"):
+    elif path.suffix == ".jsonl":
         rows = _json_rows(path)
     else:
         raise ValueError(f"{path}: neither .csv nor .jsonl")
@@ -43,6 +43,35 @@ def read_captions(path: str | os.PathLike, column: str) -> list[str]:
         if not isinstance(caption, str) or not caption.strip():
             raise ValueError(f"{path}: row {row}: {column!r} holds {caption!r}, not a caption")
     return [caption.strip() for caption in captions]
+
+
+def read_labels(path: str | os.PathLike, column: str, separator: str) -> list[tuple[str, ...]]:
+    """Labels or tags of every row.
+
+    A list of texts in JSON lines, or a text with separators between; or a .json file with class
+    names, as a list or as the keys of an object, of which each makes a row.
+
+    Raises:
+      ValueError: see `read_column`; or a row without labels.
+    """
+    path = Path(path)
+    if path.suffix == ".json":
+        try:
+            rows = list(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path}: no list or object of class names: {error}") from error
+        values: list = [[row] for row in rows]
+    else:
+        values = read_column(path, column)
+    labels = []
+    for row, value in enumerate(values, 1):
+        names = value.split(separator) if isinstance(value, str) else value
+        good = isinstance(names, list) and all(isinstance(name, str) for name in names)
+        cleaned = tuple(name.strip() for name in names if name.strip()) if good else ()
+        if not cleaned:
+            raise ValueError(f"{path}: row {row}: {column!r} holds {value!r}, no labels")
+        labels.append(cleaned)
+    return labels
 
 
 def _csv_rows(path: Path):
