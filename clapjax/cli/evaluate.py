@@ -9,23 +9,30 @@ EXAMPLE = "clapjax eval --config configs/demo.py --data_dir data/demo --workdir 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """--config F --data_dir D --workdir W."""
+    """--config F --data_dir D --workdir W [--model M]."""
     add_config_argument(parser)
     parser.add_argument("--data_dir", required=True, help="folder of the records")
     parser.add_argument("--workdir", required=True, help="folder of the run; reports go here")
+    parser.add_argument("--model", help="evaluate this instead: whatever clapjax.load takes")
 
 
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
-    """Evaluates the newest checkpoint and writes results.json and report.html."""
+    """Evaluates the newest checkpoint, or --model, and writes results.json and report.html."""
     experiment = load_config(args.config, overrides)
-    results = evaluate_workdir(experiment, args.data_dir, args.workdir)
+    results = evaluate_workdir(experiment, args.data_dir, args.workdir, model_name=args.model)
     print(summary_line(results))
     print(f"wrote {Path(args.workdir) / 'results.json'} and {Path(args.workdir) / 'report.html'}")
     return 0
 
 
-def evaluate_workdir(experiment, data_dir: str, workdir: str, comparison=None) -> dict:
-    """Evaluates a workdir's newest checkpoint, writes results.json and report.html."""
+def evaluate_workdir(
+    experiment, data_dir: str, workdir: str, *, model_name: str | None = None, comparison=None
+) -> dict:
+    """Evaluates a workdir's newest checkpoint, or `model_name`; writes results.json, report.html.
+
+    Raises:
+      FileNotFoundError: `workdir` is none, and no other model is named.
+    """
     import numpy as np
 
     from clapjax.api import load
@@ -35,7 +42,8 @@ def evaluate_workdir(experiment, data_dir: str, workdir: str, comparison=None) -
     from clapjax.experiment import load_experiment, to_dict
     from clapjax.training.log import read_log
 
-    model = load(workdir)
+    trained = load_experiment(workdir) if model_name is None else None
+    model = load(workdir if model_name is None else model_name)
     evaluation = evaluate(model, data_dir, experiment.evaluation)
     examples = []
     for shown in evaluation.examples:
@@ -44,18 +52,19 @@ def evaluate_workdir(experiment, data_dir: str, workdir: str, comparison=None) -
         seconds = samples.size / shown["sample_rate"]
         kept = {key: shown[key] for key in ("title", "caption", "score", "right_order")}
         examples.append({**kept, "log_mel": mel, "seconds": seconds})
+    Path(workdir).mkdir(parents=True, exist_ok=True)
     write_results(Path(workdir) / "results.json", evaluation.results)
     write_report(
         Path(workdir) / "report.html",
-        title=f"clapjax: {Path(workdir).name}",
+        title=f"clapjax: {model_name or Path(workdir).name}",
         results=evaluation.results,
-        curves=read_log(workdir),
+        curves=read_log(workdir) if trained else [],
         margins=evaluation.margins,
         similarity=evaluation.similarity,
         confusion=evaluation.results.get("zero_shot", {}).get("confusion"),
         class_names=evaluation.class_names,
         examples=examples,
-        config=to_dict(load_experiment(workdir)),
+        config=to_dict(trained or model.config),
         comparison=comparison,
     )
     return evaluation.results

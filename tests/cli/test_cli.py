@@ -193,7 +193,7 @@ TRAIN = ("train", "--config", DEMO, "--data_dir", "nowhere", "--workdir", "run")
         (("eval", *TRAIN[1:]), "run: no config.json here; not a clapjax workdir"),
         (
             ("records", "build", "--config", "configs/esc10_mixup.py", "--data_dir", "d"),
-            "expected meta.csv (or meta/esc50.csv) and a folder audio/",
+            "data/ESC-10: no such folder (source.path of 'esc50')",
         ),
     ],
 )
