@@ -44,9 +44,10 @@ LEADING_PHRASE = re.compile(r"(?:as|while) |(?:in|at|on)(?: [^ ,]+){1,5} ,")
 LEADING = re.compile(r"(?:(?:shortly|right|just|soon) )?(after|before|following) ")
 # Any of these makes a caption one that states an order.
 STATED = re.compile(
-    r"\b(?:followed|following by|follow by|then|before|after|afterwards?|later|subsequently|finally"
-    r"|eventually|lastly|preceded by|proceeded by|succeeded by|leading (?:in)?to|leads (?:in)?to"
-    r"|ending (?:with|in)|ends with|(?:begins?|starts?|beginning|starting) with)\b"
+    r"\b(?:followed|following by|follow by|then|before|after|afterwards?|later|subsequently"
+    r"|thereafter|finally|eventually|lastly|preceded by|proceeded by|succeeded by"
+    r"|leading (?:in)?to|leads (?:in)?to|ending (?:with|in)|ends with"
+    r"|(?:begins?|starts?|beginning|starting) with)\b"
 )
 TOGETHER = re.compile(r"\b(?:as|while|whilst|with|and|during|when|alongside|amid|amidst)\b|,")
 
