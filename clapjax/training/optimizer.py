@@ -18,7 +18,8 @@ from clapjax.training.config import ENCODERS, OptimizerConfig, split_freeze, spl
 def make_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
     """Linear warm-up from 0, then cosine decay to 0 at `steps`."""
     warmup = min(config.warmup_steps, max(1, steps - 1))
-    schedule = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, warmup, steps)
+    end = max(steps, warmup + 1)  # a run of one step is its warm-up's first
+    schedule = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, warmup, end)
     if not config.warmup_offset:
         return schedule
     return lambda step: schedule(jnp.where(step < warmup, step + config.warmup_offset, step))
