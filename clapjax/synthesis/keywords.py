@@ -70,8 +70,10 @@ def plain_label(label: str, generator: np.random.Generator | None = None) -> str
 
     Of several names with commas between, the generator chooses one; without it, the first stays.
     """
-    names = [name.strip() for name in label.replace("_", " ").split(",")]
-    names = [name for name in names if name and name != "etc."]
+    names = [name.strip() for name in label.replace("_", " ").split(",") if name.strip()]
+    if names and names[-1].startswith("etc."):  # "bee, wasp, etc. buzzing"
+        shared = names.pop().removeprefix("etc.")
+        names = [name + shared for name in names]
     if not names:
         raise ValueError(f"label {label!r} is no name")
     name = names[0 if generator is None else int(generator.integers(len(names)))]

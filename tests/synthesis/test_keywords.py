@@ -19,6 +19,7 @@ def test_plain_label():
     assert keywords.plain_label("Male speech, man speaking") == "male speech"
     assert keywords.plain_label("TV noise") == "TV noise"
     assert keywords.plain_label("Bee, wasp, etc.") == "bee"
+    assert keywords.plain_label("bee, wasp, etc. buzzing") == "bee buzzing"
     names = {keywords.plain_label("Bee, wasp, etc.", np.random.default_rng(i)) for i in range(20)}
     assert names == {"bee", "wasp"}
     with pytest.raises(ValueError, match="is no name"):

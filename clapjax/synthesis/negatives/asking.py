@@ -103,7 +103,7 @@ def _judge(caption: str, answer: str, good: dict[str, None]) -> str:
 
 def tidy(caption: str, negative: str) -> str:
     """Gives a negative the case and the full stop of its caption: neither must tell them apart."""
-    negative = " ".join(negative.split()).rstrip(".")
+    negative = " ".join(negative.split()).rstrip(". ")
     if caption.rstrip().endswith("."):
         negative += "."
     first = caption[:1]

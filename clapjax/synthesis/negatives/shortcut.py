@@ -131,36 +131,37 @@ def transformer_accuracy(
         embedding_std=0.05,
         position_init_std=0.1,
         init_std=0.0,
+        dropout=0.0,
+        attention_dropout=0.0,
     )
     encoder = TextEncoder(config)
-    key = jax.random.key(seed)
     parameters = {
-        "encoder": encoder.init(key, ids[:1], mask[:1], False),
+        "encoder": encoder.init(jax.random.key(seed), ids[:1], mask[:1], False),
         "logit": jnp.zeros(config.hidden_size),
         "bias": jnp.zeros(()),
     }
     steps = epochs * max(1, len(ids) // batch_size)
-    optimizer = optax.adamw(optax.warmup_cosine_decay_schedule(0.0, 1e-3, steps // 10 + 1, steps))
+    optimizer = optax.adamw(
+        optax.warmup_cosine_decay_schedule(0.0, 3e-3, steps // 10 + 1, steps + 1)
+    )
 
-    def logits(p, ids, mask, dropout=None):
-        rngs = None if dropout is None else {"dropout": dropout}
-        _, states = encoder.apply(p["encoder"], ids, mask, dropout is not None, rngs=rngs)
+    def logits(p, ids, mask):
+        _, states = encoder.apply(p["encoder"], ids, mask, False)
         real = mask[..., None].astype(states.dtype)
         return (states * real).sum(1) / real.sum(1) @ p["logit"] + p["bias"]
 
     @jax.jit
-    def step(p, state, ids, mask, labels, dropout):
+    def step(p, state, ids, mask, labels):
         def loss(p):
-            return optax.sigmoid_binary_cross_entropy(logits(p, ids, mask, dropout), labels).mean()
+            return optax.sigmoid_binary_cross_entropy(logits(p, ids, mask), labels).mean()
 
         updates, state = optimizer.update(jax.grad(loss)(p), state, p)
         return optax.apply_updates(p, updates), state
 
     state = optimizer.init(parameters)
     generator = np.random.default_rng(seed)
-    for count, batch in enumerate(_batches(generator, len(ids), batch_size, epochs)):
-        dropout = jax.random.fold_in(key, count)
-        parameters, state = step(parameters, state, ids[batch], mask[batch], labels[batch], dropout)
+    for batch in _batches(generator, len(ids), batch_size, epochs):
+        parameters, state = step(parameters, state, ids[batch], mask[batch], labels[batch])
     texts, labels = _texts(test)
     ids, mask = tokenize(tokenizer, texts, LENGTH)
     predict = jax.jit(logits)
