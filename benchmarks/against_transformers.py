@@ -131,7 +131,7 @@ def torch_work(workload: str, batch: int, dtype: str) -> Callable[[], None]:
 
 def worker(side: str, workload: str, batch: int, dtype: str) -> None:
     """Runs one iteration for each line on stdin; answers wall, CPU seconds and peak memory."""
-    from clapjax.cli.entry import keep_memory
+    from clapjax.memory import keep_memory
 
     keep_memory()
     work = {"clapjax": clapjax_work, "torch": torch_work}[side](workload, batch, dtype)

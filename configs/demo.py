@@ -27,6 +27,7 @@ def get_config(arg: str = ""):
     # Sounds are made to order here: more of them serve better than augmented ones.
     config.model.htsat.time_stripes = 0
     config.model.htsat.freq_stripes = 0
+    config.model.text.max_length = 16  # tokens; its longest caption has 15
     config.source.sounds_per_fold = 20
     config.synthesis.train_mixtures = 4000
     config.synthesis.crops_per_recording = 3

@@ -13,14 +13,28 @@ from clapjax.experiment import Experiment, from_dict, to_dict
 
 def base_config() -> ConfigDict:
     """Every key with its default; a config file sets what differs."""
-    return ConfigDict(_tuples(to_dict(Experiment())))
+    return ConfigDict(plain(Experiment()))
+
+
+def plain(config) -> dict:
+    """A config dataclass as a config file holds it, to be set into its ConfigDict."""
+    return _tuples(to_dict(config))
 
 
 def shrink(config: ConfigDict) -> None:
     """Makes any config a smoke run of seconds on a CPU: small model, few samples, few steps."""
-    small = base_config().model
-    config.model = small
-    config.model.htsat.update(embed_dim=16, heads=(2,), conv_stem=(8, 8, 8, 16))
+    base = base_config()
+    config.model = base.model
+    config.model.logit_bias = config.loss.kind == "sigmoid"
+    for group in ("source", "data", "evaluation"):  # the embedded sounds, whatever it trains on
+        config[group] = base[group]
+    config.init_from = ""
+    config.keep_best = ""
+    config.eval_every = 0
+    config.optimizer.warmup_steps = 1
+    config.micro_batches = 1
+    config.mesh.fsdp = 1
+    config.model.htsat.update(embed_dim=16, heads=(2,), conv_stem=(8, 8, 16))
     config.model.text.update(hidden_size=32, layers=1, heads=2, intermediate_size=64)
     config.model.projection_size = 32
     config.batch_size = 8
@@ -30,6 +44,7 @@ def shrink(config: ConfigDict) -> None:
     config.source.sounds_per_fold = 2
     config.source.sounds_seconds = 3.0
     config.synthesis.update(train_mixtures=16, test_mixtures=8, crops_per_recording=1)
+    config.loss.tile = 4
 
 
 def _tuples(value):

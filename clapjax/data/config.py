@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from clapjax.data.order import parse_share
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -11,7 +13,14 @@ class DataConfig:
     vocab_size: int = 1000  # of the tokenizer trained on the records' captions
     tokenizer: str = "records"  # "records": that tokenizer; else a Hugging Face id or folder
     split: str = "train"  # what is trained on
-    workers: int = 2  # threads that read and decode records
+    # Further data sets in each batch, "FOLDER=SHARE": a part of it as 0.25, or rows as 16. The
+    # rest of the batch is of --data_dir, whose tokenizer all have.
+    mixture: tuple[str, ...] = ()
+    # Clips that are longer than the model's: a keyed random "cut" of them, or "whole" up to
+    # longest_seconds, for a model with fusion.
+    long_clips: str = "cut"
+    longest_seconds: float = 30.0
+    workers: int = 2  # threads that read batches
     prefetch: int = 2  # batches made ahead
 
     def __post_init__(self):
@@ -19,5 +28,11 @@ class DataConfig:
             raise ValueError(
                 f"data.format must be 'array_record' or 'tfrecord', not {self.format!r}"
             )
+        if self.long_clips not in ("cut", "whole"):
+            raise ValueError(f"data.long_clips must be 'cut' or 'whole', not {self.long_clips!r}")
+        if not self.longest_seconds > 0:
+            raise ValueError(f"data.longest_seconds must be > 0, not {self.longest_seconds}")
+        for item in self.mixture:
+            parse_share(item)
         if self.workers < 1 or self.prefetch < 1:
             raise ValueError("data.workers and data.prefetch must be positive")

@@ -3,22 +3,25 @@
 Batch `step` holds the samples at positions step * B ... step * B + B - 1 of an endless sequence of
 epochs, each a stateless permutation of the split; a host reads its own slice of those positions. So
 starting at step N costs what starting at 0 costs, and neither the batches nor the choices made for
-a sample depend on the number of hosts.
+a sample depend on the number of hosts. In a mixture each data set has such a sequence of its own.
 """
 
 import os
 import weakref
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from clapjax.audio.config import AudioConfig
+from clapjax.audio.fill import fill, truncate
 from clapjax.data import records
 from clapjax.data.config import DataConfig
-from clapjax.data.schema import features
+from clapjax.data.order import MAX_INDEX, batch_rows, parse_share, shuffled
 from clapjax.data.tokenizer import tokenize
+from clapjax.memory import keep_memory
 
-MAX_INDEX = 2**31 - 1
+NAMES = ("audio", "lengths", "caption", "negative", "has_negative", "events")
 
 
 def train_batches(
@@ -38,8 +41,8 @@ def train_batches(
 
     Args:
       data_dir: a finished data set in array_record format.
-      config: split and parallelism.
-      audio: clip length and fill mode; long clips are cropped at a keyed offset.
+      config: split, mixture, what becomes of long clips, and parallelism.
+      audio: clip length and fill mode.
       tokenizer: a `transformers` tokenizer.
       max_length: tokens per caption.
       batch_size: global; host h of n reads rows h * B / n ... (h + 1) * B / n - 1.
@@ -51,26 +54,40 @@ def train_batches(
       An iterator of {"audio": (b, clip_samples) int16, "input_ids", "mask", "negative_ids",
       "negative_mask": (b, max_length) int32, "has_negative": (b,) bool, "events": (b,) int32},
       b = batch_size / hosts; equal positive "events" mean the same events in the same order, 0 that
-      they are unknown.
+      they are unknown. With long_clips "whole" the audio is (b, longest_seconds), zeros behind each
+      row's own "lengths": (b,) int32 samples.
 
     Raises:
       RecordsError: no such data set or split, another format, or another sample rate; from the
         iterator: a damaged shard.
-      ValueError: the batch does not divide among the hosts.
+      ValueError: the batch does not divide among the hosts, or the mixture's shares are too many.
     """
     if batch_size % hosts or not 0 <= host < hosts:
         raise ValueError(f"batch_size {batch_size} does not divide among {hosts} hosts ({host})")
-    dataset = _sample_dataset(
-        data_dir, config, audio, batch_size, seed, start_step, host, hosts
-    ).batch(batch_size // hosts, drop_remainder=True)
-    source = [dataset.prefetch(config.prefetch).as_numpy_iterator()]
     import tensorflow as tf
+
+    keep_memory()  # else half of the time goes into page faults
+    load = _loader(data_dir, config, audio, batch_size, seed, host, hosts)
+    types = (tf.int16, tf.int32, tf.string, tf.string, tf.bool, tf.int32)
+    dataset = (
+        tf.data.Dataset.range(start_step, np.iinfo(np.int64).max)
+        .map(
+            lambda step: tf.numpy_function(load, [step], types, stateful=False),
+            num_parallel_calls=config.workers,
+            deterministic=True,
+        )
+        .prefetch(config.prefetch)
+    )
+    source, broken = [dataset.as_numpy_iterator()], tf.errors.OpError
 
     def batches():
         try:
             while source:
-                yield _with_tokens(next(source[0]), tokenizer, max_length)
-        except tf.errors.OpError as error:
+                rows = dict(zip(NAMES, next(source[0]), strict=True))
+                if config.long_clips == "cut":
+                    del rows["lengths"]
+                yield _with_tokens(rows, tokenizer, max_length)
+        except broken as error:
             raise records.RecordsError(
                 f"{data_dir}: a record cannot be read; see `clapjax records check {data_dir}`"
             ) from error
@@ -84,97 +101,78 @@ def train_batches(
 
 
 def _with_tokens(batch: dict, tokenizer, max_length: int) -> dict[str, np.ndarray]:
-    texts = [text.decode() for text in np.concatenate([batch["caption"], batch["negative"]])]
+    texts = [text.decode() for text in (*batch.pop("caption"), *batch.pop("negative"))]
     ids, mask = tokenize(tokenizer, texts, max_length)
-    rows = len(batch["caption"])
-    return {
-        "audio": batch["audio"],
+    rows = len(ids) // 2
+    return batch | {
         "input_ids": ids[:rows],
         "mask": mask[:rows],
         "negative_ids": ids[rows:],
         "negative_mask": mask[rows:],
-        "has_negative": batch["has_negative"],
-        "events": batch["events"],
     }
 
 
-def _sample_dataset(data_dir, config, audio, batch_size, seed, start_step, host, hosts):
-    """A tf.data.Dataset of this host's samples, in order, from `start_step` on."""
+def _loader(data_dir, config, audio, batch_size, seed, host, hosts) -> Callable[[int], tuple]:
+    """A function from a step to this host's rows of its batch, as NAMES has them."""
     import tensorflow as tf
 
-    read = _open_reader(data_dir, config.split, audio.sample_rate)
-    size = records.split_size(data_dir, config.split)
-    local = batch_size // hosts
-    parser = features()
+    mixture = [parse_share(item) for item in config.mixture]
+    folders = [data_dir, *(folder for folder, _ in mixture)]
+    shares = [share for _, share in mixture]
+    batch_rows(0, batch_size, shares)  # which may refuse the shares
+    sources = [_open_source(folder, config.split, audio.sample_rate) for folder in folders]
+    sizes = np.array([len(source) for source in sources])
+    local = slice(host * batch_size // hosts, (host + 1) * batch_size // hosts)
+    width = audio.clip_samples
+    if config.long_clips == "whole":
+        width = max(width, round(config.longest_seconds * audio.sample_rate))
 
-    def position(step):  # this host's positions in the endless sequence
-        return step * batch_size + host * local + tf.range(local, dtype=tf.int64)
-
-    def sample(position):
-        epoch = tf.cast(position // size, tf.int32)
-        index = tf.random.experimental.index_shuffle(
-            tf.cast(position % size, tf.int32), tf.stack([seed, epoch]), size - 1
+    def load(step: np.int64) -> tuple:
+        sets, positions = (x[local] for x in batch_rows(int(step), batch_size, shares))
+        indices = shuffled(positions, sizes[sets], sets, seed)
+        waveforms = np.zeros((len(sets), width), np.int16)
+        lengths = np.full(len(sets), audio.clip_samples, np.int32)
+        chosen = []
+        for row, (number, position, index) in enumerate(
+            zip(sets.tolist(), positions.tolist(), indices.tolist(), strict=True)
+        ):
+            record = tf.train.Example.FromString(sources[number][index]).features.feature
+            generator = np.random.default_rng((seed, number, position))
+            samples = np.frombuffer(record["audio"].bytes_list.value[0], np.int16)
+            samples = truncate(samples, width, generator)
+            lengths[row] = max(audio.clip_samples, len(samples))
+            samples = fill(samples, audio.clip_samples, audio.fill)
+            waveforms[row, : len(samples)] = samples
+            chosen.append(_choose(record, generator))
+        caption, negative, has_negative, events = zip(*chosen, strict=True)
+        return (
+            waveforms,
+            lengths,
+            np.array(caption, object),
+            np.array(negative, object),
+            np.array(has_negative),
+            np.array(events, np.int32),
         )
-        serialized = tf.numpy_function(read, [index], tf.string, stateful=False)
-        record = parser.deserialize_example(tf.ensure_shape(serialized, ()))
-        key = tf.stack([seed, tf.cast(position % MAX_INDEX, tf.int32)])
-        return _choose(record, audio, key)
 
-    steps = tf.data.Dataset.range(start_step, np.iinfo(np.int64).max)
-    positions = steps.flat_map(lambda step: tf.data.Dataset.from_tensor_slices(position(step)))
-    return positions.map(sample, num_parallel_calls=config.workers, deterministic=True)
+    return load
 
 
-def _choose(record: dict, audio: AudioConfig, key) -> dict:
-    """One caption, one negative and one clip-long waveform of a record, chosen by `key`."""
-    import tensorflow as tf
-
-    def draw(count, salt: int):
-        seed, position = tf.unstack(key)
-        mixed = tf.bitwise.bitwise_xor(seed, salt * 0x5BD1E995 % MAX_INDEX)
-        return tf.random.stateless_uniform((), tf.stack([mixed, position]), 0, count, tf.int32)
-
-    def pick(texts, salt):
-        count = tf.shape(texts)[0]
-        return tf.cond(count > 0, lambda: texts[draw(tf.maximum(count, 1), salt)], lambda: "")
-
-    samples = record["audio"]
-    spare = tf.maximum(tf.size(samples) - audio.clip_samples, 0)
-    start = draw(spare + 1, 3)
-    samples = fill(samples[start : start + audio.clip_samples], audio)
-    return {
-        "audio": tf.ensure_shape(samples, (audio.clip_samples,)),
-        "caption": pick(record["captions"], 1),
-        "negative": pick(record["negative_captions"], 2),
-        "has_negative": tf.shape(record["negative_captions"])[0] > 0,
-        "events": _events_id(record["events"]),
-    }
+def _choose(record, generator: np.random.Generator) -> tuple[bytes, bytes, bool, int]:
+    """A caption, a negative or b"", whether there is one, and a number for the events' sequence."""
+    captions = record["captions"].bytes_list.value
+    negatives = record["negative_captions"].bytes_list.value
+    events = record["events"].bytes_list.value
+    first, second = generator.random(2)
+    return (
+        captions[int(first * len(captions))],
+        negatives[int(second * len(negatives))] if negatives else b"",
+        bool(negatives),
+        zlib.crc32(b"\n".join(events)) % MAX_INDEX + 1 if events else 0,
+    )
 
 
-def _events_id(events):
-    """() int32: a hash of the sequence of events, 1 ... 2**31 - 1, or 0 where there is none."""
-    import tensorflow as tf
-
-    joined = tf.strings.reduce_join(events, separator="\n")
-    bucket = tf.strings.to_hash_bucket_fast(joined, MAX_INDEX - 1)
-    return tf.where(tf.size(events) > 0, tf.cast(bucket, tf.int32) + 1, 0)
-
-
-def fill(samples, audio: AudioConfig):
-    """`clapjax.audio.fill.fill` as TensorFlow operations, for (T,) T <= clip_samples."""
-    import tensorflow as tf
-
-    length = tf.maximum(tf.size(samples), 1)
-    if audio.fill == "pad":
-        copies = 1
-    else:
-        copies = audio.clip_samples // length + (1 if audio.fill == "repeat" else 0)
-    tiled = tf.tile(samples, [copies])[: audio.clip_samples]
-    return tf.pad(tiled, [[0, audio.clip_samples - tf.size(tiled)]])
-
-
-def _open_reader(data_dir, split: str, sample_rate: int):
-    """A function from record index to serialised bytes, after the data set has been checked."""
+def _open_source(data_dir, split: str, sample_rate: int):
+    """Serialised records by their index, after the data set has been checked."""
     from array_record.python.array_record_data_source import ArrayRecordDataSource
 
     build = records.read_build(data_dir)
@@ -187,14 +185,15 @@ def _open_reader(data_dir, split: str, sample_rate: int):
             f"{data_dir}: records are at {build['sample_rate']} Hz, the model wants {sample_rate}; "
             "build them with this config"
         )
+    size = records.split_size(data_dir, split)
     try:
         source = ArrayRecordDataSource(records.shard_paths(data_dir, split))
     except RuntimeError as error:
         raise records.RecordsError(
             f"{data_dir}: damaged or missing shard ({error}); build it again"
         ) from error
-
-    def read(index: np.int32) -> bytes:
-        return source[int(index)]
-
-    return read
+    if len(source) != size:
+        raise records.RecordsError(
+            f"{data_dir}: {len(source)} records of {size} are there; build it again"
+        )
+    return source

@@ -29,7 +29,8 @@ def _open_writer(path: Path, file_format: str):
     if file_format == "array_record":
         from array_record.python.array_record_module import ArrayRecordWriter
 
-        return ArrayRecordWriter(str(path), "group_size:1")  # 1: random access by index
+        # One by one for random access; PCM hardly shrinks, and reads in half the time as it is.
+        return ArrayRecordWriter(str(path), "group_size:1,uncompressed")
     import tensorflow as tf
 
     return tf.io.TFRecordWriter(str(path))

@@ -64,6 +64,9 @@ class Evaluation:
         ):
             scores = self.results.get(task, {})
             flat |= {f"{task}/{key}": scores[key] for key in keys if scores.get(key) is not None}
+        for direction in ("text_to_audio", "audio_to_text"):
+            scores = self.results.get("retrieval", {}).get(direction, {})
+            flat |= {f"retrieval/{direction}/{key}": value for key, value in scores.items()}
         return flat
 
 

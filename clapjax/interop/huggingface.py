@@ -237,6 +237,8 @@ def why_not(config: ClapConfig) -> str | None:
         return f"its projections are {config.projection}, not mlp"
     if config.mlp_transforms:
         return "it has the heads of mlp_loss (mlp_transforms)"
+    if config.logit_bias:
+        return "its logits have a bias (logit_bias)"
     if config.normalize_eps:
         return f"it normalises with normalize_eps {config.normalize_eps:g}"
     return None

@@ -61,6 +61,9 @@ class Clap(nn.Module):
         scale = nn.initializers.constant(config.logit_scale_init)
         self.logit_scale_a = self.param("logit_scale_a", scale, ())
         self.logit_scale_t = self.param("logit_scale_t", scale, ())
+        if config.logit_bias:
+            bias = nn.initializers.constant(config.logit_bias_init)
+            self.logit_bias = self.param("logit_bias", bias, ())
 
     def audio(
         self,

@@ -32,6 +32,7 @@ class HTSATConfig:
     # Widths of 3 x 3 convolutions with stride 2 that replace the patch projection (Xiao et al.,
     # 2021; not in the published HTSAT): a model trained from scratch learns many times faster.
     conv_stem: tuple[int, ...] = ()
+    stem_fold: int = 1  # before them, so many x so many neighbours become channels
     embed_dim: int = 96
     depths: tuple[int, ...] = (2, 2, 6, 2)  # even: blocks come in pairs, plain and shifted
     heads: tuple[int, ...] = (4, 8, 16, 32)
@@ -57,7 +58,7 @@ class HTSATConfig:
 
     def __post_init__(self):
         sizes = ("spec_size", "patch_size", "patch_stride", "embed_dim", "window_size", "mlp_ratio")
-        _positive("htsat", self, *sizes, "time_segments")
+        _positive("htsat", self, *sizes, "time_segments", "stem_fold")
         if len(self.depths) != len(self.heads):
             raise ValueError(f"htsat: depths {self.depths} and heads {self.heads} differ in length")
         if not self.depths or any(depth < 1 or depth % 2 for depth in self.depths):
@@ -79,10 +80,11 @@ class HTSATConfig:
                     f"htsat: stage {stage} is {side} x {side} tokens of width {width}, which does "
                     f"not divide into {heads} heads and windows of {self.window_size}"
                 )
-        if self.conv_stem and self.patch_stride != 2 ** len(self.conv_stem):
+        stride = self.stem_fold * 2 ** len(self.conv_stem)
+        if self.conv_stem and self.patch_stride != stride:
             raise ValueError(
-                f"htsat.patch_stride must be {2 ** len(self.conv_stem)}, what the convolutions of "
-                f"conv_stem {self.conv_stem} amount to, not {self.patch_stride}"
+                f"htsat.patch_stride must be {stride}, what stem_fold {self.stem_fold} and the "
+                f"convolutions of conv_stem {self.conv_stem} amount to, not {self.patch_stride}"
             )
 
     @property
@@ -188,6 +190,8 @@ class ClapConfig:
     text: TextConfig = field(default_factory=TextConfig)
     projection_size: int = 512
     logit_scale_init: float = math.log(1 / 0.07)
+    logit_bias: bool = False  # a learnt bias of the logits, which loss.kind=sigmoid needs
+    logit_bias_init: float = -10.0  # SigLIP's
     compute_dtype: str = "auto"  # "float32", "bfloat16", or "auto": bfloat16 on TPU and GPU
     audio_encoder: str = "htsat"  # or "cnn6", "cnn10", "cnn14"
     pann: PANNConfig = field(default_factory=PANNConfig)
@@ -264,7 +268,8 @@ def htsat_preset(name: str) -> HTSATConfig:
             spec_size=128,
             patch_size=16,
             patch_stride=16,
-            conv_stem=(16, 32, 64, 128),
+            conv_stem=(32, 64, 128),
+            stem_fold=2,
             embed_dim=128,
             depths=(2,),
             heads=(4,),

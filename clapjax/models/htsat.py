@@ -199,6 +199,13 @@ class PatchMerging(nn.Module):
         return merged.astype(x.dtype)
 
 
+def space_to_depth(image: jax.Array, fold: int) -> jax.Array:
+    """(B, S, S, C) to (B, S / fold, S / fold, fold * fold * C): neighbours become channels."""
+    batch, side, _, channels = image.shape
+    image = image.reshape(batch, side // fold, fold, side // fold, fold, channels)
+    return image.transpose(0, 1, 3, 2, 4, 5).reshape(batch, side // fold, side // fold, -1)
+
+
 def conv_by_patches(x: jax.Array, kernel: jax.Array, *_, **__) -> jax.Array:
     """3 x 3 convolution with stride 2 and "SAME" padding of an even image, as one matrix product.
 
@@ -323,6 +330,8 @@ class HTSAT(nn.Module):
     def _patches(self, image: jax.Array, train: bool) -> jax.Array:
         """(B, S, S, 1 or 4) to (B, H, W, C): one projection a patch, or the convolutional stem."""
         config = self.config
+        if config.conv_stem:
+            image = space_to_depth(image, config.stem_fold)
         for index, width in enumerate(config.conv_stem):
             name = f"stem{index}"
             conv = nn.Conv(

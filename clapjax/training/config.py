@@ -136,3 +136,7 @@ class TrainConfig:
             raise ValueError(f"remat must be one of {', '.join(REMAT)}, not {self.remat!r}")
         if self.loss.mlp_loss and not self.model.mlp_transforms:
             raise ValueError("loss.mlp_loss needs the second heads: set model.mlp_transforms")
+        if (self.loss.kind == "sigmoid") != self.model.logit_bias:
+            raise ValueError(
+                "loss.kind=sigmoid and model.logit_bias=True go together: set both, or neither"
+            )

@@ -20,7 +20,7 @@ from clapjax.training import checkpoint, distributed
 from clapjax.training.config import TrainConfig
 from clapjax.training.feed import device_batches
 from clapjax.training.log import TrainLog, read_scores
-from clapjax.training.mesh import batch_sharding, make_mesh, replicated
+from clapjax.training.mesh import batch_sharding, check_batch, make_mesh, replicated
 from clapjax.training.state import TrainState, abstract_state, init_state, start_from
 from clapjax.training.step import make_train_step
 from clapjax.training.trace import Trace
@@ -71,7 +71,7 @@ def train(
     # --- text and records -------------------------------------------------------------------
     build = records.read_build(data_dir)
     mesh = make_mesh(config.mesh)
-    _check_batch(config, mesh.size)
+    check_batch(config, mesh.size)
     workdir = Path(workdir)
     _prepare(workdir, data_dir, build, config)
     tokenizer = workdir_tokenizer(config, workdir)
@@ -161,16 +161,6 @@ def workdir_tokenizer(config: TrainConfig, workdir: str | os.PathLike):
     if config.data.tokenizer != "records":
         return load_tokenizer(config.data.tokenizer)
     return load_tokenizer(Path(workdir) / records.TOKENIZER_FOLDER)
-
-
-def _check_batch(config: TrainConfig, devices: int) -> None:
-    if config.batch_size % devices:
-        raise ValueError(f"batch_size {config.batch_size} does not divide among {devices} devices")
-    if config.batch_size // devices % config.micro_batches:
-        raise ValueError(
-            f"micro_batches {config.micro_batches} does not divide the "
-            f"{config.batch_size // devices} rows of each device"
-        )
 
 
 def _prepare(workdir: Path, data_dir: str | os.PathLike, build: dict, config: TrainConfig) -> None:

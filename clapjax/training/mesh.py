@@ -2,12 +2,13 @@
 
 import math
 import re
+from collections.abc import Sequence
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from clapjax.training.config import MeshConfig
+from clapjax.training.config import MeshConfig, TrainConfig
 
 BATCH_AXES = ("data", "fsdp")
 BATCH_SPEC = P(BATCH_AXES)
@@ -22,19 +23,32 @@ RULES: tuple[tuple[str, P | int], ...] = (
 )
 
 
-def make_mesh(config: MeshConfig) -> Mesh:
-    """The mesh over all devices of all processes.
+def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """The mesh over all devices of all processes, or over the given ones.
 
     Raises:
       ValueError: the axes do not multiply to the number of devices.
     """
-    count = jax.device_count()
+    devices = jax.devices() if devices is None else devices
+    count = len(devices)
     data = count // config.fsdp if config.data == -1 and config.fsdp > 0 else config.data
     if config.fsdp < 1 or data < 1 or data * config.fsdp != count:
         raise ValueError(
             f"mesh: data={config.data} x fsdp={config.fsdp} does not make {count} devices"
         )
-    return jax.make_mesh((data, config.fsdp), BATCH_AXES, axis_types=(AxisType.Auto,) * 2)
+    kinds = (AxisType.Auto,) * 2
+    return jax.make_mesh((data, config.fsdp), BATCH_AXES, axis_types=kinds, devices=devices)
+
+
+def check_batch(config: TrainConfig, devices: int) -> None:
+    """Raises ValueError where a batch does not divide among devices and micro-batches."""
+    if config.batch_size % devices:
+        raise ValueError(f"batch_size {config.batch_size} does not divide among {devices} devices")
+    if config.batch_size // devices % config.micro_batches:
+        raise ValueError(
+            f"micro_batches {config.micro_batches} does not divide the "
+            f"{config.batch_size // devices} rows of each device"
+        )
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

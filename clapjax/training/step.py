@@ -86,6 +86,8 @@ def _losses(
     scale = jnp.exp(jnp.clip(params["logit_scale_a"], 0.0, MAX_LOG_SCALE))
     valid, negative = batch["has_negative"], embeddings.get("negative")
     arguments = {"groups": batch["events"] if config.mask_same_events else None}
+    if config.kind == "sigmoid":
+        arguments["bias"] = params["logit_bias"]
     if config.negatives != "none":
         arguments |= {"negative": negative, "valid": valid}
     if config.laion:

@@ -9,7 +9,6 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from clapjax.audio import fill as numpy_fill
 from clapjax.audio.config import AudioConfig
 from clapjax.data import pipeline, records
 from clapjax.data.config import DataConfig
@@ -169,16 +168,6 @@ def test_events_are_told_apart_by_their_order(take):
     assert numbers[()] == {0}
     assert [len(found) for found in numbers.values()] == [1] * 4  # the same whenever they sound
     assert len(set.union(*numbers.values())) == 4 and min(set.union(*numbers.values())) == 0
-
-
-@pytest.mark.parametrize("mode", ["repeatpad", "repeat", "pad"])
-def test_fill_is_the_numpy_one(mode):
-    audio = dataclasses.replace(AUDIO, clip_samples=37, fill=mode)
-    for length in range(1, 38):
-        samples = np.arange(1, length + 1, dtype=np.int16)
-        found = pipeline.fill(samples, audio).numpy()
-        np.testing.assert_array_equal(found, numpy_fill.fill(samples, 37, mode))
-        assert found.dtype == np.int16
 
 
 def test_errors(take, tmp_path, data_dir, tokenizer):

@@ -135,5 +135,7 @@ def test_killed_runs_end_as_if_undisturbed(demo_records, tmp_path, quick_env, mo
 
 def _until(happened, job) -> None:
     while not happened():
-        assert job.running(), job.logs[0].read_text()
+        if not job.running():
+            logs = "\n".join(log.read_text() for log in job.logs)
+            pytest.fail(f"ended with {job.wait()} before that\n{logs}")
         time.sleep(0.02)

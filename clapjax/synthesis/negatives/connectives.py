@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-HASTE = r"(?:suddenly|finally|eventually|quickly|immediately|shortly|gradually|abruptly|slowly)"
+HASTE = r"(?:suddenly|finally|eventually|immediately|shortly)"  # no manner, which the verb keeps
 ADVERBS = r"(?:(?:closely|shortly|immediately|quickly|soon|briefly|later|suddenly|directly) )?"
 SOON = r"(?:(?:closely|shortly|immediately|soon|later) )?"  # no adverb of the verb before it
 SPAN = (
@@ -38,6 +38,7 @@ NOT_AFTER = re.compile(
     r"|long|couple)|some (?:time|seconds|silence)|one|every|time|it|this|being|silence|several"
     r"|two seconds|word|day)(?!\S)"
 )
+FIRST = re.compile(r"(?:at first|first|firstly|initially) (?:, )?")
 BEGINS = re.compile(r"(?:.* )?(?:begins?|starts?|beginning|starting)(?: off| out)? with ")
 # "While music plays, ..."; "In a quiet room, ...", of six words at most
 LEADING_PHRASE = re.compile(r"(?:as|while) |(?:in|at|on)(?: [^ ,]+){1,5} ,")
@@ -165,8 +166,8 @@ def _cut_lead(words: list[str]) -> tuple[list[str], list[str], int | None]:
             return [], words, None
         return words[:size], words[size:], commas[0] - size
     size = 0
-    if words[0].lower() in ("first", "initially", "firstly"):
-        size = 2 if words[1:2] == [","] else 1
+    if first := FIRST.match(text):
+        size = first.group(0).count(" ")
     elif commas and LEADING_PHRASE.match(text):
         size = commas[0] + 1
     elif (match := BEGINS.match(text)) and not CONNECTIVE.search(match.group(0)):

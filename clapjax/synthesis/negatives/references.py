@@ -6,6 +6,7 @@ from clapjax.synthesis.negatives.reasons import refers_back
 from clapjax.synthesis.negatives.words import (
     is_adverb,
     is_gerund,
+    is_plural,
     lemma,
     number,
     verb_form,
@@ -65,7 +66,7 @@ def _refers(low: list[str], i: int, known: set[str]) -> bool:
 
 def _bound(pronoun: str, before: list[str]) -> bool:
     """Whether a pronoun finds its noun in the same segment."""
-    persons = {word for word in before if word in lex.PERSONS}
+    persons = {w for w in before if w in lex.PERSONS and w not in lex.GROUPS and not is_plural(w)}
     if pronoun == "he":
         return bool(persons - lex.FEMALE)
     if pronoun == "she":

@@ -1,0 +1,59 @@
+"""Floating-point operations of a traced function: its matrix products and convolutions.
+
+The compiler's own count takes the body of a loop once, and layers are scanned over.
+"""
+
+import math
+
+from jax.extend import core
+
+
+def matrix_flops(jaxpr: core.ClosedJaxpr, devices: int = 1) -> int:
+    """What one device computes, two operations for each multiply-add.
+
+    Args:
+      jaxpr: of a traced function (`jax.jit(f).trace(...).jaxpr`).
+      devices: that share what stands outside of `jax.shard_map`.
+
+    Raises:
+      NotImplementedError: a product inside of a loop whose number of turns is not known.
+    """
+    return _count(jaxpr.jaxpr, devices) // devices
+
+
+def _count(jaxpr, devices: int) -> int:
+    return sum(_one(equation, devices) for equation in jaxpr.eqns)
+
+
+def _one(equation, devices: int) -> int:
+    name, params = equation.primitive.name, equation.params
+    if name == "dot_general":
+        (contracted, _), _ = params["dimension_numbers"]
+        depth = math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)
+        return 2 * depth * math.prod(equation.outvars[0].aval.shape)
+    if name == "conv_general_dilated":
+        kernel = equation.invars[1].aval.shape
+        depth = math.prod(kernel) // kernel[params["dimension_numbers"].rhs_spec[0]]
+        dilation = math.prod(params["lhs_dilation"])  # zeros between the inputs cost nothing
+        return 2 * depth * math.prod(equation.outvars[0].aval.shape) // dilation
+    inner = [_count(sub, devices) for sub in _subs(params)]
+    if not any(inner):
+        return 0
+    if name == "while":
+        raise NotImplementedError("a matrix product in a while loop: its turns are not known")
+    if name == "cond":
+        return max(inner)
+    times = params["length"] if name == "scan" else 1
+    if name == "shard_map":
+        times = devices
+    return times * sum(inner)
+
+
+def _subs(params: dict):
+    """The jaxprs among a primitive's parameters."""
+    for value in params.values():
+        for item in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(item, core.ClosedJaxpr):
+                yield item.jaxpr
+            elif isinstance(item, core.Jaxpr):
+                yield item

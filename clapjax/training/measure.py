@@ -1,0 +1,97 @@
+"""What a training step takes on the devices at hand: time, memory, utilisation."""
+
+import statistics
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from clapjax.models.clap import compute_dtype
+from clapjax.training.config import TrainConfig
+from clapjax.training.flops import matrix_flops
+from clapjax.training.mesh import check_batch, make_mesh
+from clapjax.training.plan import batch_shapes, exchanges, model_flops
+from clapjax.training.state import abstract_state, init_state
+from clapjax.training.step import make_train_step
+
+
+def measure(config: TrainConfig, steps: int = 10) -> dict:
+    """Runs a config's step on the devices at hand, on random sound and text.
+
+    Args:
+      config: the run.
+      steps: how many are timed, after two that are not.
+
+    Returns:
+      A dict for JSON: "step_seconds" (median), "clips_per_second", "peak_bytes_per_device",
+      "hbm_limit_bytes" where the device tells, "flops", "model_flops" per device, "matrix_flops"
+      (what a device reaches on a large matrix product of the compute type, per second) and
+      "model_flops_utilization", the model FLOPs per second over that.
+    """
+    mesh = make_mesh(config.mesh)
+    check_batch(config, mesh.size)
+    batch = _random_batch(config, mesh)
+    step = make_train_step(config, mesh)
+    traced = step.trace(abstract_state(config, mesh), batch_shapes(config, mesh))
+    compiled = traced.lower().compile()
+    state = init_state(config, mesh)
+    seconds = []
+    for _ in range(steps + 2):
+        start = time.perf_counter()
+        state, _ = compiled(state, batch)
+        jax.block_until_ready(state)
+        seconds.append(time.perf_counter() - start)
+    median = statistics.median(seconds[2:])
+    device = mesh.local_devices[0]
+    stats, analysis = device.memory_stats() or {}, compiled.memory_analysis()
+    peak = stats.get("peak_bytes_in_use") or (
+        analysis.argument_size_in_bytes + analysis.temp_size_in_bytes
+    )
+    del state
+    reached, needed = matrix_rate(config, device), model_flops(config, mesh)
+    return {
+        "device": device.device_kind,
+        "devices": mesh.size,
+        "batch_size": config.batch_size,
+        "micro_batches": config.micro_batches,
+        "remat": config.remat,
+        "mesh": dict(mesh.shape),
+        "step_seconds": median,
+        "clips_per_second": config.batch_size / median,
+        "peak_bytes_per_device": peak,
+        "hbm_limit_bytes": stats.get("bytes_limit"),
+        "flops": matrix_flops(traced.jaxpr, mesh.size),
+        "model_flops": needed,
+        "matrix_flops": reached,
+        "model_flops_utilization": needed / median / reached,
+        "collectives": exchanges(compiled.as_text()),
+    }
+
+
+def _random_batch(config: TrainConfig, mesh: Mesh) -> dict[str, jax.Array]:
+    generator = np.random.default_rng(0)
+    highest = {"audio": 30_000, "input_ids": config.model.text.vocab_size, "mask": 2}
+
+    def draw(name: str, like: jax.ShapeDtypeStruct) -> jax.Array:
+        top = highest.get(name.replace("negative_ids", "input_ids"), 2)
+        low = {"audio": -30_000, "mask": 1, "negative_mask": 1}.get(name, 0)
+        values = generator.integers(low, top, like.shape).astype(like.dtype)
+        return jax.make_array_from_callback(like.shape, like.sharding, lambda index: values[index])
+
+    return {name: draw(name, like) for name, like in batch_shapes(config, mesh).items()}
+
+
+def matrix_rate(config: TrainConfig, device: jax.Device, repeats: int = 20) -> float:
+    """FLOPs per second that a device reaches on a large matrix product of the compute type."""
+    size = 1024 if device.platform == "cpu" else 8192
+    x = jax.device_put(jnp.ones((size, size), compute_dtype(config.model, device.platform)), device)
+    product = jax.jit(lambda x: x @ x)
+    product(x).block_until_ready()
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        product(x).block_until_ready()
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / min(seconds)
