@@ -17,8 +17,8 @@ from clapjax.cli.config import base_config, shrink
 def get_config(arg: str = ""):
     """`:runlocal` shrinks everything to a smoke run of seconds."""
     config = base_config()
-    config.steps = 1050
-    config.checkpoint_every = 525
+    config.steps = 1000
+    config.checkpoint_every = 500
     config.optimizer.learning_rate = 8e-4
     # From scratch the paper's 0.5 is too quiet to be heard (docs/order.md).
     config.loss.temporal_weight = 3.0

@@ -31,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
     """Prints the plan; status 1 where it does not fit."""
     config = load_config(args.config, overrides)
+    if args.steps < 1:
+        raise ValueError(f"--steps must be positive, not {args.steps}")
     if args.topology is None:
         return _measure(args, config)
     import jax
@@ -38,8 +40,6 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     jax.config.update("jax_platforms", "cpu")  # libtpu compiles; it need not find a TPU
     from clapjax.training.plan import largest_batch, plan
 
-    if args.steps < 1:
-        raise ValueError(f"--steps must be positive, not {args.steps}")
     if args.sweep:
         report = largest_batch(config, args.topology, _print_row)
         if report is None:

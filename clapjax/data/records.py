@@ -1,27 +1,30 @@
 """Write, open and check a data set of records: TFDS metadata round array_record shards.
 
 A data set is built in `<data_dir>.incomplete` and renamed when the last byte is written, so a
-folder named `data_dir` is always whole.
+folder named `data_dir` is always whole. Folders may be in a bucket: see clapjax/data/paths.py.
 """
 
 import json
 import os
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from clapjax.data import paths
+from clapjax.data.paths import as_path
 from clapjax.data.schema import Example, example_from_record, features
 
 NAME, VERSION = "clapjax_records", "1.0.0"
 BUILD_FILE = "clapjax_build.json"  # what the data set was made from; ours, ignored by TFDS
 TOKENIZER_FOLDER = "tokenizer"
+SHARD_BYTES = 128 * 2**20
 
 
 class RecordsError(ValueError):
     """A data set of records that is absent, unfinished or damaged; the message says what to do."""
 
 
-def _filename(split: str, shard: int, shards: int, file_format: str) -> str:
+def shard_name(split: str, shard: int, shards: int, file_format: str) -> str:
+    """File name of a shard, as TFDS has it."""
     return f"{NAME}-{split}.{file_format}-{shard:05d}-of-{shards:05d}"
 
 
@@ -42,7 +45,7 @@ def write_split(
     """Writes `count` examples as contiguous shards.
 
     Args:
-      folder: where the shards go.
+      folder: where the shards go, on this machine.
       split: split name.
       examples: exactly `count` of them.
       count: number of examples.
@@ -55,17 +58,17 @@ def write_split(
     Raises:
       RecordsError: an example breaks the schema, or there are more or fewer than `count`.
     """
-    serializer = features()
+    encode = serializer(split)
     iterator = iter(examples)
     lengths, size = [], 0
     for shard in range(shards):
         length = count * (shard + 1) // shards - count * shard // shards
-        writer = _open_writer(folder / _filename(split, shard, shards, file_format), file_format)
+        writer = _open_writer(folder / shard_name(split, shard, shards, file_format), file_format)
         for _ in range(length):
             example = next(iterator, None)
             if example is None:
                 raise RecordsError(f"split {split}: fewer than the {count} examples announced")
-            data = _serialize(serializer, split, example)
+            data = encode(example)
             size += len(data)
             writer.write(data)
         writer.close()
@@ -75,43 +78,62 @@ def write_split(
     return split, lengths, size
 
 
-def write_stream(
-    folder: Path, split: str, examples: Iterable[Example], file_format: str, shard_bytes: int
-) -> tuple[str, list[int], int]:
-    """Writes examples whose number is not known before, in shards of about `shard_bytes`.
+class ShardWriter:
+    """Writes records whose number is not known before, in files of at most `shard_bytes`.
 
-    Returns and raises as `write_split`; without an example there is no shard.
+    Args:
+      folder: where they go, on this machine.
+      name: what their names begin with.
+      file_format: "array_record" or "tfrecord".
+      shard_bytes: bytes of records in a file; one that is larger has a file to itself.
     """
-    serializer = features()
-    lengths, size, room, writer = [], 0, 0, None
-    for example in examples:
-        data = _serialize(serializer, split, example)
-        if writer is None or room < len(data):
-            if writer is not None:
-                writer.close()
-            writer = _open_writer(folder / f"{split}-{len(lengths)}.partial", file_format)
-            lengths.append(0)
-            room = shard_bytes
-        writer.write(data)
-        lengths[-1] += 1
-        size += len(data)
-        room -= len(data)
-    if writer is not None:
-        writer.close()
-    for shard in range(len(lengths)):
-        name = _filename(split, shard, len(lengths), file_format)
-        os.replace(folder / f"{split}-{shard}.partial", folder / name)
-    return split, lengths, size
+
+    def __init__(self, folder: Path, name: str, file_format: str, shard_bytes: int):
+        self._folder, self._name = folder, name
+        self._format, self._most = file_format, shard_bytes
+        self._writer = None
+        self.files: list[tuple[str, int, int]] = []  # name, records, bytes of records
+
+    def write(self, data: bytes) -> None:
+        """Writes a record that `serializer` made."""
+        if self._writer is None or self.files[-1][2] + len(data) > self._most:
+            self.close()
+            self.files.append((f"{self._name}-{len(self.files):03d}.{self._format}", 0, 0))
+            self._writer = _open_writer(self._folder / self.files[-1][0], self._format)
+        self._writer.write(data)
+        name, count, size = self.files[-1]
+        self.files[-1] = (name, count + 1, size + len(data))
+
+    def close(self) -> None:
+        """Finishes the last file."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
 
-def _serialize(serializer, split: str, example: Example) -> bytes:
-    if problems := example.problems():
-        raise RecordsError(f"split {split}, {example.id}: {'; '.join(problems)}")
+def serializer(split: str):
+    """A function that turns an example into the bytes of a record.
+
+    It raises a RecordsError where an example breaks the schema; the message names `split`.
+    """
     import tensorflow as tf
 
-    data = serializer.serialize_example(example.to_record())
-    # TFDS leaves the order of the features to chance: it differs from process to process.
-    return tf.train.Example.FromString(data).SerializeToString(deterministic=True)
+    schema = features()
+
+    def serialize(example: Example) -> bytes:
+        if problems := example.problems():
+            raise RecordsError(f"split {split}, {example.id}: {'; '.join(problems)}")
+        data = schema.serialize_example(example.to_record())
+        # TFDS leaves the order of the features to chance: it differs from process to process.
+        return tf.train.Example.FromString(data).SerializeToString(deterministic=True)
+
+    return serialize
+
+
+def parser():
+    """A function that turns the bytes of a record back into an example."""
+    schema = features()
+    return lambda data: example_from_record(schema.deserialize_example_np(data))
 
 
 def write_metadata(folder: Path, splits: list[tuple[str, list[int], int]], file_format: str):
@@ -138,18 +160,38 @@ def write_metadata(folder: Path, splits: list[tuple[str, list[int], int]], file_
     )
 
 
+def incomplete(data_dir: Path) -> Path:
+    """The folder in which a data set is built."""
+    return data_dir.with_name(data_dir.name + ".incomplete")
+
+
 def start_build(data_dir: Path) -> Path:
     """An empty folder to build in; what an interrupted build left behind is removed."""
-    folder = data_dir.with_name(data_dir.name + ".incomplete")
-    shutil.rmtree(folder, ignore_errors=True)
+    folder = incomplete(data_dir)
+    paths.remove_folder(folder)
     folder.mkdir(parents=True)
     return folder
 
 
 def finish_build(folder: Path, data_dir: Path, build: dict) -> None:
     """Writes the build description and gives the finished folder its name."""
-    (folder / BUILD_FILE).write_text(json.dumps(build, indent=2) + "\n")
-    os.replace(folder, data_dir)
+    write_build(folder, build)
+    paths.move_folder(folder, data_dir, last=BUILD_FILE)
+
+
+def write_build(folder: Path, build: dict) -> None:
+    """Writes the build description."""
+    paths.write_text(folder / BUILD_FILE, json.dumps(build, indent=2) + "\n")
+
+
+def check_free(data_dir: Path) -> None:
+    """Makes sure that a data set may be written to `data_dir`.
+
+    Raises:
+      RecordsError: there is something already.
+    """
+    if data_dir.exists() and (not data_dir.is_dir() or any(data_dir.iterdir())):
+        raise RecordsError(f"{data_dir}: is there already; choose another folder")
 
 
 def read_build(data_dir: str | os.PathLike) -> dict:
@@ -158,13 +200,12 @@ def read_build(data_dir: str | os.PathLike) -> dict:
     Raises:
       RecordsError: `data_dir` is not a finished data set of clapjax.
     """
-    data_dir = Path(data_dir)
+    data_dir = as_path(data_dir)
     file = data_dir / BUILD_FILE
     if not file.is_file():
-        half = data_dir.with_name(data_dir.name + ".incomplete")
         hint = (
             "its build did not finish; run `clapjax records build` again"
-            if half.is_dir()
+            if incomplete(data_dir).is_dir()
             else "make one with `clapjax records build`"
         )
         raise RecordsError(f"{data_dir}: no records here; {hint}")
@@ -220,19 +261,19 @@ def read_examples(data_dir: str | os.PathLike, split: str) -> Iterator[Example]:
     Raises:
       RecordsError: no such data set or split, or a damaged shard.
     """
-    serializer = features()
+    parse = parser()
     for data in read_serialized(data_dir, split):
-        yield example_from_record(serializer.deserialize_example_np(data))
+        yield parse(data)
 
 
 def read_serialized(data_dir: str | os.PathLike, split: str) -> Iterator[bytes]:
     """Yields a split's serialised examples in order; raises as `read_examples` does."""
     for path in shard_paths(data_dir, split):
         try:
-            if ".array_record-" in Path(path).name:
-                yield from _read_array_record(path)
-            else:
-                yield from _read_tfrecord(path)
+            of_arrays = ".array_record-" in os.path.basename(path)
+            read = _read_array_record if of_arrays else _read_tfrecord
+            with paths.local_file(path) as file:
+                yield from read(file)
         except (RuntimeError, ValueError, OSError, IndexError) as error:
             raise RecordsError(f"{path}: damaged or missing ({error}); build it again") from error
 
@@ -278,41 +319,3 @@ def check(data_dir: str | os.PathLike) -> list[str]:
         if count != info.num_examples:
             found.append(f"{split}: {count} records readable, {info.num_examples} announced")
     return found
-
-
-def describe(data_dir: str | os.PathLike) -> dict:
-    """Counts, hours, captions and labels of each split, for `clapjax records info`.
-
-    Raises:
-      RecordsError: not a finished data set, or damaged.
-    """
-    build = read_build(data_dir)
-    out = {"data_dir": os.fspath(data_dir), "build": build, "splits": {}}
-    for split in open_builder(data_dir).info.splits:
-        out["splits"][split] = _describe_split(read_examples(data_dir, split))
-    return out
-
-
-def _describe_split(examples: Iterable[Example]) -> dict:
-    labels, provenance = {}, {}
-    count = seconds = captions = words = negatives = negative_audio = 0
-    for example in examples:
-        count += 1
-        seconds += example.audio.size / example.sample_rate
-        captions += len(example.captions)
-        words += sum(len(caption.split()) for caption in example.captions)
-        negatives += bool(example.negative_captions)
-        negative_audio += example.negative_audio is not None
-        provenance[example.provenance] = provenance.get(example.provenance, 0) + 1
-        for label in example.labels:
-            labels[label] = labels.get(label, 0) + 1
-    return {
-        "examples": count,
-        "hours": round(seconds / 3600, 3),
-        "captions_per_example": round(captions / max(1, count), 2),
-        "words_per_caption": round(words / max(1, captions), 2),
-        "with_negative_captions": negatives,
-        "with_negative_audio": negative_audio,
-        "provenance": provenance,
-        "labels": dict(sorted(labels.items())),
-    }

@@ -7,10 +7,27 @@ import numpy as np
 from clapjax.audio.files import float_to_int16, int16_to_float
 from clapjax.data.schema import Example
 from clapjax.data.sources.clip import Recording
-from clapjax.synthesis.captions import event_captions, order_captions, wrong_order
+from clapjax.synthesis import acoustics
+from clapjax.synthesis.captions import (
+    event_captions,
+    order_captions,
+    spoken,
+    together_captions,
+    wrong_order,
+)
+from clapjax.synthesis.segments import (
+    PEAK,
+    below_peak,
+    crop_sounding,
+    gain_to,
+    join,
+    lay_over,
+    smooth_edges,
+)
+from clapjax.synthesis.timeline import entry
 
 EDGE = 0.005  # s, of the fade at both ends of an event: a hard cut would click
-LOUD_FRAME = 0.05  # s, over which loudness is looked at when a crop is placed
+DIRECT_DB = (0.0, 15.0)  # of the direct sound over the reverberation that is made
 
 
 @dataclass(frozen=True)
@@ -30,6 +47,20 @@ class MixupConfig:
     level_jitter_db: float = 10.0  # each event's level moves by up to this much either way
     captions: int = 4  # positive captions of a mixture, and as many negative ones
     train_negative_audio: bool = False  # only audio-to-text T-Classify needs it
+    # Chance that a mixture has events that sound together, in pairs: "A while B".
+    overlap_share: float = 0.0
+    together_db: float = 6.0  # the two of a pair differ in loudness by up to this much
+    normalize_loudness: bool = False  # events come to target_lufs before their levels move
+    target_lufs: float = -23.0  # as in EBU R 128; no event clips for it
+    reverb_share: float = 0.0  # chance that a mixture is put into a room
+    impulse_responses: str = ""  # folder of measured rooms; "": decaying noise
+    min_reverb_seconds: float = 0.2  # time in which that noise falls by 60 dB
+    max_reverb_seconds: float = 1.0
+    background_share: float = 0.0  # chance that noise is added, which no caption tells of
+    background: str = ""  # folder of noise
+    background_labels: tuple[str, ...] = ()  # or classes of the source, then never events
+    min_snr_db: float = 5.0  # of the mixture over the noise
+    max_snr_db: float = 20.0
 
     def __post_init__(self):
         if not 2 <= self.min_events <= self.max_events:
@@ -46,6 +77,7 @@ class MixupConfig:
             "max_gap_seconds",
             "max_crossfade_seconds",
             "crops_per_recording",
+            "together_db",
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"synthesis.{name} must be >= 0, not {getattr(self, name)}")
@@ -53,72 +85,33 @@ class MixupConfig:
             raise ValueError(f"synthesis.clip_seconds must be positive, not {self.clip_seconds}")
         if self.captions < 1 or min(self.train_mixtures, self.test_mixtures) < 1:
             raise ValueError("synthesis: captions, train_mixtures and test_mixtures must be >= 1")
+        for name in ("overlap_share", "reverb_share", "background_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"synthesis.{name} must be in 0..1, not {getattr(self, name)}")
+        if not -70 <= self.target_lufs <= 0:
+            raise ValueError(f"synthesis.target_lufs must be in -70..0, not {self.target_lufs}")
+        if not 0 < self.min_reverb_seconds <= self.max_reverb_seconds:
+            raise ValueError("synthesis: need 0 < min_reverb_seconds <= max_reverb_seconds")
+        if not self.min_snr_db <= self.max_snr_db:
+            raise ValueError("synthesis: need min_snr_db <= max_snr_db")
+        if bool(self.background_share) != bool(self.background or self.background_labels):
+            raise ValueError(
+                "synthesis: background_share goes with background or background_labels, which are "
+                "the noise"
+            )
+        if self.background and self.background_labels:
+            raise ValueError("synthesis: either background or background_labels, not both")
 
 
-def crop_sounding(
-    samples: np.ndarray, length: int, sample_rate: int, generator: np.random.Generator
+def _set_level(
+    samples: np.ndarray, sample_rate: int, config: MixupConfig, generator: np.random.Generator
 ) -> np.ndarray:
-    """A random crop that holds the recording's loudest moment, so that no event is cut away.
-
-    Args:
-      samples: (T,) int16.
-      length: samples wanted; a shorter recording comes back whole.
-      sample_rate: Hz.
-      generator: places the crop.
-
-    Returns:
-      (min(T, length),) int16.
-    """
-    if samples.size <= length:
-        return samples
-    frame = max(1, int(LOUD_FRAME * sample_rate))
-    padded = np.pad(samples, (0, -samples.size % frame)).astype(np.float32)
-    loudest = int(np.square(padded).reshape(-1, frame).sum(axis=1).argmax()) * frame
-    low = max(0, loudest + frame - length)
-    high = min(samples.size - length, loudest)
-    start = int(generator.integers(min(low, high), high + 1))
-    return samples[start : start + length]
-
-
-def join(segments: list[np.ndarray], gaps: list[int]) -> np.ndarray:
-    """Joins float segments in time.
-
-    Args:
-      segments: (T_i,) float each.
-      gaps: samples between neighbours, one fewer than segments; a negative one is a cross-fade of
-        that length, with raised-cosine ramps (equal gain).
-
-    Returns:
-      (T,) float.
-    """
-    out = segments[0]
-    shortest = min(segment.size for segment in segments)  # of all: any order gives one length
-    for segment, gap in zip(segments[1:], gaps, strict=True):
-        if gap >= 0:
-            out = np.concatenate([out, np.zeros(gap, out.dtype), segment])
-            continue
-        overlap = min(-gap, shortest)
-        ramp = 0.5 - 0.5 * np.cos(np.pi * (np.arange(overlap) + 0.5) / overlap)
-        mixed = out[-overlap:] * (1 - ramp) + segment[:overlap] * ramp
-        out = np.concatenate([out[:-overlap], mixed, segment[overlap:]])
-    return out
-
-
-def _smooth_edges(samples: np.ndarray, length: int) -> np.ndarray:
-    """(T,) float with raised-cosine fades of `length` samples at both ends."""
-    length = min(length, samples.size // 2)
-    ramp = 0.5 - 0.5 * np.cos(np.pi * (np.arange(length) + 0.5) / max(1, length))
-    envelope = np.ones(samples.size, samples.dtype)
-    envelope[:length] = ramp
-    envelope[samples.size - length :] = ramp[::-1]
-    return samples * envelope
-
-
-def _jitter(samples: np.ndarray, decibels: float, generator: np.random.Generator) -> np.ndarray:
     """(T,) int16 to float at a random level, never clipping."""
     waveform = int16_to_float(samples)
-    gain = 10 ** (generator.uniform(-decibels, decibels) / 20)
-    return waveform * min(gain, 0.99 / max(1e-6, float(np.abs(waveform).max())))
+    gain = 10 ** (generator.uniform(-config.level_jitter_db, config.level_jitter_db) / 20)
+    if config.normalize_loudness:
+        gain *= gain_to(config.target_lufs, waveform, sample_rate)
+    return waveform * min(gain, PEAK / max(1e-6, float(np.abs(waveform).max())))
 
 
 def mixture(
@@ -129,49 +122,142 @@ def mixture(
     *,
     id: str,
     negative_audio: bool,
+    sizes: list[int] | None = None,
+    noise: tuple[np.ndarray, str] | None = None,
 ) -> Example:
     """Joins recordings of different classes, with captions in the right and in a wrong order.
 
     Args:
       recordings: two or more, first sounding first, all of different classes.
       sample_rate: Hz of the recordings.
-      config: durations, gaps, levels and caption counts.
+      config: durations, gaps, levels, rooms and caption counts.
       generator: makes every choice.
       id: id of the example.
       negative_audio: also join the same segments in the wrong order.
+      sizes: how many recordings sound together at each step, 1 or 2; by default they never do.
+      noise: (T,) float to be heard behind it all, and where it is from.
 
     Returns:
-      The example; its audio is at most `config.clip_seconds` long.
+      The example; its audio is at most `config.clip_seconds` long. It has no negatives where there
+      is but one step.
     """
     budget = int(config.clip_seconds * sample_rate)
-    count = len(recordings)
-    segments = []
+    sizes = sizes or [1] * len(recordings)
+    count = len(sizes)
+    parts = []
     for recording in recordings:
         seconds = generator.uniform(config.min_event_seconds, config.max_event_seconds)
         length = min(int(seconds * sample_rate), budget // count)
         crop = crop_sounding(recording.samples, length, sample_rate, generator)
-        segment = _jitter(crop, config.level_jitter_db, generator)
-        segments.append(_smooth_edges(segment, int(EDGE * sample_rate)))
-    spare = (budget - sum(segment.size for segment in segments)) // (count - 1)
+        part = _set_level(crop, sample_rate, config, generator)
+        parts.append(smooth_edges(part, int(EDGE * sample_rate)))
+    segments = [
+        step[0] if len(step) == 1 else lay_over(*step, sample_rate, config.together_db, generator)
+        for step in _grouped(parts, sizes)
+    ]
+    spare = (budget - sum(segment.size for segment in segments)) // max(1, count - 1)
     low = -int(config.max_crossfade_seconds * sample_rate)
     high = max(low, min(int(config.max_gap_seconds * sample_rate), spare))
     gaps = generator.integers(low, high, count - 1, endpoint=True).tolist()
-    events = tuple(recording.clip.label for recording in recordings)
-    positives, negatives = order_captions(events, config.captions, generator)
-    order = wrong_order(tuple(range(count)), generator)
-    wrong = join([segments[i] for i in order], gaps) if negative_audio else None
+    labels = [recording.clip.label for recording in recordings]
+    positives, negatives, order = _tell(_grouped(labels, sizes), config.captions, generator)
+    takes = [join(segments, gaps)]
+    if negative_audio and order:
+        takes.append(join([segments[i] for i in order], gaps))
+    takes = _place(takes, budget, sample_rate, config, generator, noise)
+    sources = [recording.clip.source for recording in recordings]
     return Example(
         id=id,
-        audio=float_to_int16(join(segments, gaps)),
+        audio=float_to_int16(takes[0]),
         sample_rate=sample_rate,
         captions=positives,
         negative_captions=negatives,
-        negative_audio=None if wrong is None else float_to_int16(wrong),
-        labels=tuple(sorted(events)),
-        events=events,
-        source=" + ".join(recording.clip.source for recording in recordings),
+        negative_audio=float_to_int16(takes[1]) if len(takes) > 1 else None,
+        labels=tuple(sorted(labels)),
+        events=tuple(entry(step) for step in _grouped(labels, sizes)),
+        source=" + ".join(sources + ([noise[1]] if noise else [])),
         provenance="template",
     )
+
+
+def _grouped(items: list, sizes: list[int]) -> list[tuple]:
+    ends = np.cumsum(sizes).tolist()
+    return [tuple(items[end - size : end]) for end, size in zip(ends, sizes, strict=True)]
+
+
+def _tell(
+    steps: list[tuple[str, ...]], count: int, generator: np.random.Generator
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...]]:
+    """(captions, negative captions, a wrong order of the steps); () where none is wrong."""
+    name = spoken([label for step in steps for label in step])
+    said = tuple(tuple(name[label] for label in step) for step in steps)
+    if len(said) == 1:
+        return together_captions(said[0], count, generator), (), ()
+    positives, negatives = order_captions(said, count, generator)
+    return positives, negatives, wrong_order(tuple(range(len(said))), generator)
+
+
+def _place(
+    takes: list[np.ndarray],
+    budget: int,
+    sample_rate: int,
+    config: MixupConfig,
+    generator: np.random.Generator,
+    noise: tuple[np.ndarray, str] | None,
+) -> list[np.ndarray]:
+    """Takes of one length, (T,) float, in one room and before one noise, where chance wants it."""
+    reverberant = config.reverb_share and generator.random() < config.reverb_share
+    if reverberant:
+        response = _draw_room(sample_rate, config, generator)
+        takes = [acoustics.reverberate(take, response, budget) for take in takes]
+    if noise:
+        bed = acoustics.noise_of_length(noise[0], takes[0].size, generator)
+        snr = generator.uniform(config.min_snr_db, config.max_snr_db)
+        takes = [acoustics.add_noise(take, bed, snr) for take in takes]
+    return [below_peak(take) for take in takes] if reverberant or noise else takes
+
+
+def _draw_room(sample_rate: int, config: MixupConfig, generator: np.random.Generator) -> np.ndarray:
+    if not config.impulse_responses:
+        seconds = generator.uniform(config.min_reverb_seconds, config.max_reverb_seconds)
+        direct = generator.uniform(*DIRECT_DB)
+        return acoustics.decaying_noise(seconds, sample_rate, direct, generator)
+    files = acoustics.list_audio(config.impulse_responses, "synthesis.impulse_responses")
+    return acoustics.read_response(files[generator.integers(len(files))], sample_rate)
+
+
+def _draw_noise(
+    by_label: dict[str, list[Recording]],
+    sample_rate: int,
+    config: MixupConfig,
+    generator: np.random.Generator,
+) -> tuple[np.ndarray, str] | None:
+    """(T,) float noise and where it is from, where chance wants it."""
+    if not config.background_share or generator.random() >= config.background_share:
+        return None
+    if config.background:
+        files = acoustics.list_audio(config.background, "synthesis.background")
+        file = files[generator.integers(len(files))]
+        return acoustics.read_noise(file, sample_rate), f"background:{file.name}"
+    labels = [label for label in config.background_labels if label in by_label]
+    pool = [(label, i) for label in labels for i in range(len(by_label[label]))]
+    if not pool:
+        raise ValueError(
+            f"synthesis.background_labels: no recordings of {', '.join(config.background_labels)}; "
+            f"there are {', '.join(sorted(by_label))}"
+        )
+    label, index = pool[generator.integers(len(pool))]
+    recording = by_label[label][index]
+    return int16_to_float(recording.samples), recording.clip.source
+
+
+def _draw_sizes(count: int, share: float, generator: np.random.Generator) -> list[int]:
+    """How many of `count` events sound together at each step: pairs, where chance wants any."""
+    if not share or generator.random() >= share:
+        return [1] * count
+    pairs = int(generator.integers(1, count // 2, endpoint=True))
+    sizes = np.array([2] * pairs + [1] * (count - 2 * pairs))
+    return generator.permutation(sizes).tolist()
 
 
 def draw_mixture(
@@ -186,16 +272,18 @@ def draw_mixture(
 ) -> Example:
     """Mixture number `index` of a split: a pure function of its arguments."""
     generator = keyed_generator(seed, split, "mixture", index)
-    most = min(config.max_events, len(by_label))
+    labels = sorted(by_label.keys() - set(config.background_labels))
+    most = min(config.max_events, len(labels))
     if most < config.min_events:
         raise ValueError(
             f"synthesis: mixtures of {config.min_events} events need as many classes; the {split} "
-            f"recordings have {len(by_label)}"
+            f"recordings have {len(labels)}"
         )
     count = int(generator.integers(config.min_events, most, endpoint=True))
-    labels = sorted(by_label)
     chosen = [labels[i] for i in generator.permutation(len(labels))[:count]]
     recordings = [by_label[label][generator.integers(len(by_label[label]))] for label in chosen]
+    sizes = _draw_sizes(count, config.overlap_share, generator)
+    noise = _draw_noise(by_label, sample_rate, config, generator)
     return mixture(
         recordings,
         sample_rate,
@@ -203,6 +291,8 @@ def draw_mixture(
         generator,
         id=f"{split}-mixture-{index:07d}",
         negative_audio=negative_audio,
+        sizes=sizes,
+        noise=noise,
     )
 
 
@@ -215,14 +305,15 @@ def single_event(
     if index:
         seconds = generator.uniform(config.min_event_seconds, config.max_event_seconds)
         samples = crop_sounding(samples, int(seconds * sample_rate), sample_rate, generator)
-        samples = float_to_int16(_jitter(samples, config.level_jitter_db, generator))
+        samples = float_to_int16(_set_level(samples, sample_rate, config, generator))
+    label = recording.clip.label
     return Example(
         id=f"{split}-{recording.clip.id}-{index:03d}",
         audio=samples,
         sample_rate=sample_rate,
-        captions=event_captions(recording.clip.label, config.captions, generator),
-        labels=(recording.clip.label,),
-        events=(recording.clip.label,),
+        captions=event_captions(spoken([label])[label], config.captions, generator),
+        labels=(label,),
+        events=(label,),
         source=recording.clip.source,
         provenance="template",
     )

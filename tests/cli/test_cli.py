@@ -250,9 +250,33 @@ def test_every_config_builds_an_experiment(file):
     assert type(whole) is type(small) is Experiment
     assert small.steps <= 10 < whole.steps
     assert small.batch_size <= 8 and small.synthesis.train_mixtures <= 16
-    assert small.source.kind == whole.source.kind
-    assert small.model.audio.sample_rate == whole.model.audio.sample_rate
+    assert small.source.kind == "sounds"
+    assert small.loss.kind == whole.loss.kind
     assert file.read_text().count(f"configs/{file.name}") >= 1  # its docstring says how to run it
+
+
+@pytest.mark.parametrize("name", ["laion_clap", "t_clap", "large_batch"])
+def test_every_config_trains_when_it_is_shrunk(name, demo_records, tmp_path, command):
+    config = f"configs/{name}.py:runlocal"
+    done = command("train", "--config", config, "--data_dir", demo_records, "--workdir", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "T-Classify" in done.stdout
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert rows[-1]["step"] == 4 and rows[0]["contrastive_loss"] > 0
+
+
+def test_large_batches_grow_in_parts():
+    """The number of micro-batches follows from the batch, unless it is given."""
+
+    def parts(*overrides):
+        return load_config("configs/large_batch.py", list(overrides)).micro_batches
+
+    assert parts() == 8
+    assert parts("--config.batch_size=1048576") == 128
+    assert parts("--config.batch_size=256") == 1
+    assert parts("--config.batch_size=1048576", "--config.micro_batches=64") == 64
+    sigmoid = load_config("configs/large_batch.py:sigmoid", [])
+    assert sigmoid.loss.kind == "sigmoid" and sigmoid.model.logit_bias
 
 
 def test_overrides_reach_the_experiment():

@@ -170,6 +170,25 @@ def test_events_are_told_apart_by_their_order(take):
     assert len(set.union(*numbers.values())) == 4 and min(set.union(*numbers.values())) == 0
 
 
+def test_long_clips_whole(take):
+    """Up to the longest, with zeros and a length behind them; shorter ones are filled to a clip."""
+    config = DataConfig(long_clips="whole", longest_seconds=600 / RATE)
+    rows = _join(take(2 * COUNT, config=config))
+    assert rows["audio"].shape[1] == 600 and rows["lengths"].dtype == np.int32
+    for clip, samples, length in zip(_clips(rows), rows["audio"], rows["lengths"], strict=True):
+        own = min(100 * (clip + 1), 900)
+        assert length == min(max(own, CLIP), 600)
+        assert not samples[length:].any()
+        if CLIP <= own <= 600:
+            np.testing.assert_array_equal(samples[:own], 1000 * clip + np.arange(own))
+        if own > 600:
+            assert (np.diff(samples) == 1).all()
+    with pytest.raises(ValueError, match="long_clips must be 'cut' or 'whole'"):
+        DataConfig(long_clips="loop")
+    with pytest.raises(ValueError, match="longest_seconds must be > 0"):
+        DataConfig(longest_seconds=0.0)
+
+
 def test_errors(take, tmp_path, data_dir, tokenizer):
     with pytest.raises(records.RecordsError, match="no split 'dev'; there are"):
         take(1, config=DataConfig(split="dev"))

@@ -10,6 +10,7 @@ import pkgutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from clapjax.data.paths import as_path
 from clapjax.data.sources.clip import Clip, Rejected
 
 
@@ -50,10 +51,11 @@ def list_clips(kind: str, path: str | os.PathLike) -> tuple[list[Clip], list[Rej
       ValueError: no such source, or `path` is not laid out as it is published.
     """
     lister = find_source(kind)
-    if not Path(path).is_dir():
+    root = as_path(path)
+    if not root.is_dir():
         raise ValueError(f"{path}: no such folder (source.path of {kind!r})")
     good, bad, ids = [], [], set()
-    for item in lister(Path(path)):
+    for item in lister(root):
         if isinstance(item, Rejected):
             bad.append(item)
         elif item.id in ids:

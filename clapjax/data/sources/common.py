@@ -4,14 +4,13 @@ import csv
 import functools
 import itertools
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 
-from clapjax.audio.files import read_audio
+from clapjax.data import paths
 from clapjax.data.sources.clip import Clip, Rejected, TimedEvent
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au")
@@ -64,7 +63,7 @@ def read_rows(
       SourceError: no such file, no rows, a column lacks, or it is not CSV text.
     """
     try:
-        with file.open(newline="", encoding=encoding) as stream:
+        with paths.open_text(file, encoding) as stream:
             lines = (line for line in stream if not (comment and line.startswith(comment)))
             reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
             first = next(reader, None)
@@ -97,7 +96,7 @@ def read_json(file: Path):
       SourceError: no such file, or not JSON.
     """
     try:
-        return json.loads(file.read_text(encoding="utf-8-sig"))
+        return json.loads(paths.read_text(file, "utf-8-sig"))
     except OSError as error:
         raise SourceError(f"{file}: cannot be read ({error.strerror})") from error
     except ValueError as error:
@@ -111,19 +110,12 @@ def audio_files(root: Path, within: str = "") -> Iterator[Path]:
       root: where to look.
       within: only files with a folder of this name above them.
     """
-    seen = set()
-    for folder, folders, names in os.walk(root, followlinks=True):
-        place = os.path.realpath(folder)
-        if place in seen:  # a link to a folder above
-            folders.clear()
-            continue
-        seen.add(place)
-        folders.sort()
-        if within and within not in Path(folder).relative_to(root).parts:
+    for folder, _, names in paths.walk(root):
+        if within and within not in folder.relative_to(root).parts:
             continue
         for name in sorted(names):
             if name.lower().endswith(AUDIO_SUFFIXES):
-                yield Path(folder, name)
+                yield folder / name
 
 
 def index_by_stem(root: Path, within: str = "") -> dict[str, Path]:
@@ -209,7 +201,7 @@ def make_clip(
         fold=fold,
         group=group or source,
         source=source,
-        read=functools.partial(read_audio, audio) if isinstance(audio, Path) else audio,
+        read=functools.partial(paths.read_sound, audio) if isinstance(audio, PurePath) else audio,
         split=split,
         labels=labels,
         captions=captions,

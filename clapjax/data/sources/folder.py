@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from clapjax.data.paths import read_text
 from clapjax.data.sources.clip import Clip, Rejected
 from clapjax.data.sources.common import (
     SourceError,
@@ -68,7 +69,7 @@ def _split_of(root: Path, table: Path) -> str:
 def _read_lines(table: Path) -> list[dict]:
     rows = []
     try:
-        for number, line in enumerate(table.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        for number, line in enumerate(read_text(table, "utf-8-sig").splitlines(), start=1):
             if line.strip():
                 rows.append(json.loads(line))
                 if not isinstance(rows[-1], dict):

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from clapjax.audio.files import AudioError, read_audio
+from clapjax.data.paths import as_path
 from clapjax.data.sources.clip import Clip, Rejected
 from clapjax.data.sources.common import (
     AUDIO_SUFFIXES,
@@ -47,7 +48,7 @@ def _clips_of(data_set: str, tar: Path, split: str) -> Iterator[Clip | Rejected]
     texts: dict[str, bytes] = {}
     damage = ""
     try:
-        with tarfile.open(tar, "r:") as archive:
+        with tar.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
                 path = PurePosixPath(member.name)
                 if member.isfile() and path.suffix.lower() in AUDIO_SUFFIXES:
@@ -81,7 +82,7 @@ def _make(
 def read_member(tar: str | os.PathLike, offset: int, size: int, sample_rate: int) -> np.ndarray:
     """Decodes the bytes of a tar from `offset` on; raises as `read_audio` does."""
     try:
-        with open(tar, "rb") as file:
+        with as_path(tar).open("rb") as file:
             file.seek(offset)
             data = file.read(size)
     except OSError as error:

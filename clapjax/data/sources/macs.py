@@ -9,6 +9,7 @@ anywhere below (`audio/airport-barcelona-0-0-a.wav`). No splits. Labels are ever
 from collections.abc import Iterator
 from pathlib import Path
 
+from clapjax.data.paths import read_text
 from clapjax.data.sources.clip import Clip, Rejected
 from clapjax.data.sources.common import SourceError, index_by_stem, make_clip
 
@@ -42,7 +43,7 @@ def _read(file: Path) -> list:
     import yaml
 
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = yaml.safe_load(read_text(file))
     except OSError as error:
         raise SourceError(f"{file}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -17,13 +17,19 @@ from pathlib import Path
 import numpy as np
 
 from clapjax.audio.files import AudioError, read_audio
+from clapjax.data.paths import as_path, is_local, walk
 from clapjax.data.sources.clip import Clip, Rejected
 from clapjax.data.sources.common import SourceError, make_clip, split_name, texts_of
 
 
 def clips(root: Path) -> Iterator[Clip | Rejected]:
     """Clips in the order of the files, which are sorted by path."""
-    files = sorted(root.rglob("*.parquet"))
+    files = sorted(
+        folder / name
+        for folder, _, names in walk(root)
+        for name in names
+        if name.endswith(".parquet")
+    )
     if not files:
         raise SourceError(f"{root}: no .parquet files in it or below")
     for file in files:
@@ -59,7 +65,8 @@ def _open(file: str | os.PathLike):
     except ImportError as error:
         raise SourceError("parquet sources need pyarrow: pip install pyarrow") from error
     try:
-        return pyarrow.parquet.ParquetFile(file)
+        path = as_path(file)
+        return pyarrow.parquet.ParquetFile(path if is_local(path) else path.open("rb"))
     except (pyarrow.ArrowException, OSError) as error:
         raise SourceError(f"{file}: is not a parquet file ({error})") from error
 

@@ -1,0 +1,175 @@
+"""Folders of this machine and of buckets: what differs between them is here and nowhere else.
+
+A path of this machine is a `pathlib.Path`; one of a bucket ("gs://bucket/folder") is etils' `epath`
+path, which has the same methods. In a bucket nothing is renamed in one go, but an object appears
+whole or not at all.
+"""
+
+import contextlib
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path, PurePath
+
+import numpy as np
+
+from clapjax.audio.files import AudioError, read_audio
+
+SCHEMES = ("gs", "s3")
+
+
+def as_path(name: str | os.PathLike) -> Path:
+    """The path of a folder or file, here or in a bucket.
+
+    Raises:
+      ValueError: a scheme that is not known.
+    """
+    scheme, found, _ = os.fspath(name).partition("://")
+    if not found:
+        return Path(name)
+    if scheme not in SCHEMES:
+        known = ", ".join(f"{one}://" for one in SCHEMES)
+        raise ValueError(f"{name}: {scheme}:// is not known; use a folder of this machine, {known}")
+    from etils import epath
+
+    return epath.Path(name)
+
+
+def is_local(path: PurePath) -> bool:
+    """Whether `os` and C++ libraries can open it."""
+    return isinstance(path, Path)
+
+
+@contextlib.contextmanager
+def local_file(path: str | os.PathLike) -> Iterator[str]:
+    """The name of a file of this machine to read: itself, or a copy that goes afterwards."""
+    path = as_path(path)
+    if is_local(path):
+        yield os.fspath(path)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, path.name)
+        with path.open("rb") as source, copy.open("wb") as target:
+            shutil.copyfileobj(source, target, 2**20)
+        yield os.fspath(copy)
+
+
+@contextlib.contextmanager
+def local_folder(beside: PurePath, name: str) -> Iterator[Path]:
+    """An empty folder of this machine, gone afterwards; on the disk of `beside` if that is here."""
+    if is_local(beside):
+        folder = beside / f"{name}.{os.getpid()}.tmp"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    else:
+        folder = Path(tempfile.mkdtemp())
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def put_file(file: Path, path: Path) -> None:
+    """Moves a finished local file to its place, where it appears whole."""
+    if is_local(path):
+        os.replace(file, path)
+    else:
+        with file.open("rb") as source, path.open("wb") as target:
+            shutil.copyfileobj(source, target, 2**20)
+        file.unlink()
+
+
+def put_folder(folder: Path, path: Path) -> None:
+    """Puts the files of a finished local folder, which has no folders in it, in their place."""
+    path.mkdir(exist_ok=True)
+    for file in sorted(folder.iterdir()):
+        put_file(file, path / file.name)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file, all or nothing."""
+    if not is_local(path):
+        path.write_text(text)
+        return
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def move_folder(source: Path, target: Path, last: str) -> None:
+    """Gives a finished folder its name, in place of an empty one.
+
+    In a bucket file by file, that named `last` last: what looks for it finds a whole folder. Moved
+    again after an interruption, it goes on.
+    """
+    if is_local(target):
+        if target.exists():
+            target.rmdir()
+        os.replace(source, target)
+        return
+    for folder, _, names in source.walk():
+        place = target / os.fspath(folder.relative_to(source))
+        place.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            if name != last:
+                (folder / name).replace(place / name)
+    (source / last).replace(target / last)
+    source.rmtree(missing_ok=True)
+
+
+def remove_folder(folder: Path) -> None:
+    """Removes a folder, if there is one, with all that is in it."""
+    if is_local(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        folder.rmtree(missing_ok=True)
+
+
+def read_text(file: Path, encoding: str = "utf-8") -> str:
+    """The text of a file, its line ends as they are.
+
+    Raises:
+      OSError: no such file, or it cannot be read.
+      UnicodeDecodeError: it is not text in this encoding.
+    """
+    return file.read_bytes().decode(encoding)
+
+
+def open_text(file: Path, encoding: str = "utf-8") -> io.TextIOBase:
+    """A text file, opened for the csv module; raises as `read_text` does."""
+    if is_local(file):
+        return file.open(newline="", encoding=encoding)
+    return io.TextIOWrapper(io.BytesIO(file.read_bytes()), newline="", encoding=encoding)
+
+
+def walk(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """`os.walk` with paths; links are followed, each folder is entered once."""
+    if not is_local(root):
+        yield from root.walk()
+        return
+    seen = set()
+    for folder, folders, names in os.walk(root, followlinks=True):
+        place = os.path.realpath(folder)
+        if place in seen:  # a link to a folder above
+            folders.clear()
+            continue
+        seen.add(place)
+        folders.sort()
+        yield Path(folder), folders, names
+
+
+def read_sound(file: Path, sample_rate: int) -> np.ndarray:
+    """`read_audio` for a file that may lie in a bucket."""
+    if is_local(file):
+        return read_audio(file, sample_rate)
+    try:
+        return read_audio(file.read_bytes(), sample_rate)
+    except AudioError as error:
+        raise AudioError(str(error).replace("<bytes>", os.fspath(file), 1)) from error
+    except OSError as error:
+        raise AudioError(f"{file}: cannot be read ({error})") from error

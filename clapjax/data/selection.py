@@ -1,0 +1,31 @@
+"""Which captions of a record count: LAION-CLAP's text_augment_selection.
+
+A record holds what was published first, then what a model made of the tags. Its provenance is one
+word where all captions came to be in one way, else one for each caption: "human;human;keyword".
+"""
+
+from collections.abc import Sequence
+
+SELECTIONS = ("none", "all", "augment_only")
+SEPARATOR = ";"
+
+
+def join_provenance(kinds: Sequence[str]) -> str:
+    """The provenance of a record whose captions came to be in these ways, in their order."""
+    return SEPARATOR.join(kinds) if len(set(kinds)) > 1 else kinds[0]
+
+
+def select_captions(captions: Sequence, provenance: str, selection: str) -> Sequence:
+    """The captions that a selection leaves; all where none would be left, as in LAION-CLAP.
+
+    Args:
+      captions: of a record, those published first; at least one.
+      provenance: of the record.
+      selection: "none" leaves those as published, "augment_only" the others, "all" both.
+    """
+    kinds = provenance.split(SEPARATOR)
+    if selection == "all" or len(kinds) != len(captions):
+        return captions
+    augmented = selection == "augment_only"
+    chosen = [c for c, kind in zip(captions, kinds, strict=True) if (kind != kinds[0]) == augmented]
+    return chosen or captions

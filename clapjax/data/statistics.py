@@ -1,0 +1,75 @@
+"""What a data set of records holds: counts, hours, captions, labels and provenance."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from clapjax.data import records
+from clapjax.data.schema import Example
+
+
+def describe(
+    data_dir: str | os.PathLike,
+    connectives: Callable[[str], Counter] = lambda caption: Counter(),
+    look: Callable[[str, Example], None] = lambda split, example: None,
+) -> dict:
+    """Figures of each split, for `clapjax records info`; every record is read once.
+
+    Args:
+      data_dir: the data set.
+      connectives: how often a caption has each temporal connective.
+      look: called with each example and its split.
+
+    Raises:
+      RecordsError: not a finished data set, or damaged.
+    """
+    build = records.read_build(data_dir)
+    out = {"data_dir": os.fspath(data_dir), "build": build, "splits": {}}
+    for split in records.open_builder(data_dir).info.splits:
+        examples = _looked_at(records.read_examples(data_dir, split), split, look)
+        out["splits"][split] = _describe_split(examples, connectives)
+    return out
+
+
+def _looked_at(examples: Iterable[Example], split: str, look) -> Iterable[Example]:
+    for example in examples:
+        look(split, example)
+        yield example
+
+
+def _describe_split(examples: Iterable[Example], connectives) -> dict:
+    count = captions = negatives = negative_audio = 0
+    seconds, words = [], []
+    labels, provenance, links = Counter(), Counter(), Counter()
+    for example in examples:
+        count += 1
+        seconds.append(example.audio.size / example.sample_rate)
+        captions += len(example.captions)
+        words += [len(caption.split()) for caption in example.captions]
+        negatives += bool(example.negative_captions)
+        negative_audio += example.negative_audio is not None
+        provenance[example.provenance] += 1
+        labels.update(example.labels)
+        for caption in example.captions:
+            links.update(connectives(caption))
+    return {
+        "examples": count,
+        "hours": round(sum(seconds) / 3600, 3),
+        "seconds": _spread(seconds),
+        "captions_per_example": round(captions / max(1, count), 2),
+        "words_per_caption": round(sum(words) / max(1, captions), 2),
+        "caption_words": {str(n): times for n, times in sorted(Counter(words).items())},
+        "with_negative_captions": negatives,
+        "with_negative_audio": negative_audio,
+        "connectives": dict(sorted(links.items(), key=lambda item: (-item[1], item[0]))),
+        "provenance": dict(provenance),
+        "labels": dict(sorted(labels.items())),
+    }
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    """Shortest, median and longest."""
+    found = np.quantile(values, (0, 0.5, 1)) if values else np.zeros(3)
+    return dict(zip(("shortest", "median", "longest"), found.round(2).tolist(), strict=True))
