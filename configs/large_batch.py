@@ -3,11 +3,11 @@
     clapjax plan --config configs/large_batch.py --topology v5e:16x16
     clapjax train --config configs/large_batch.py --data_dir data/pairs --workdir runs/large_batch
 
-Hardware: TPU v5e-256 (tpu_scripts/), or less with a smaller `--config.batch_size`; the mesh is eight
-wide in fsdp, so at least eight devices, or `--config.mesh.fsdp=1`. The loss is the tiled ring, which
-never has the matrix of logits; the encoders go through the batch in parts of about 8,192 rows. Not
-from a paper: `:sigmoid` takes SigLIP's loss. Expect the step time that `clapjax plan` gives as the
-least, and more.
+Hardware: TPU v5e-256 (tpu_scripts/), or less with a smaller `--config.batch_size`; the mesh is
+eight wide in fsdp, so at least eight devices, or `--config.mesh.fsdp=1`. The loss is the tiled
+ring, which never has the matrix of logits; the encoders go through the batch in parts of about
+8,192 rows. Not from a paper. `:sigmoid` takes SigLIP's loss. Expect the step time that
+`clapjax plan` gives as the least, and more.
 """
 
 import math

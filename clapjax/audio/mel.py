@@ -113,9 +113,12 @@ def _mel_power(padded: jax.Array, frames: int, config: AudioConfig) -> jax.Array
     window = config.window_length
     positions = np.arange(frames)[:, None] * config.hop_length + np.arange(window)  # (F, W)
     hann = np.hanning(window + 1)[:-1].astype(padded.dtype)  # periodic
-    spectrum = jnp.fft.rfft(padded[:, positions] * hann, axis=-1)  # (B, F, K)
+    filters = mel_filters(config)
+    heard = np.flatnonzero(filters.any(axis=1))
+    heard = slice(heard[0], heard[-1] + 1)  # the other bins are in no filter
+    spectrum = jnp.fft.rfft(padded[:, positions] * hann, axis=-1)[..., heard]  # (B, F, K)
     power = (jnp.square(spectrum.real) + jnp.square(spectrum.imag)).astype(jnp.float32)
-    return jnp.dot(power, mel_filters(config), precision=jax.lax.Precision.HIGHEST)
+    return jnp.dot(power, filters[heard], precision=jax.lax.Precision.HIGHEST)
 
 
 def _mel_power_in_blocks(padded: jax.Array, frames: int, config: AudioConfig) -> jax.Array:

@@ -253,7 +253,13 @@ def _take(
         if parts[split]
     }
     sample = DirectSample(
-        job.sample_rate, source.min_seconds, source.silence_db, source.text_augment_selection
+        sample_rate=job.sample_rate,
+        min_seconds=source.min_seconds,
+        silence_db=source.silence_db,
+        selection=source.text_augment_selection,
+        seed=job.seed,
+        window_seconds=source.window_seconds,
+        window_hop_seconds=source.window_hop_seconds,
     )
     known: dict[str, list[dict]] = {}
 

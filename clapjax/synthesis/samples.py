@@ -2,36 +2,37 @@
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from clapjax.data.fingerprint import fingerprint
 from clapjax.data.overlap import HeldOut, find_duplicates
 from clapjax.data.schema import Example
 from clapjax.data.sources.clip import Clip, Rejected
-from clapjax.synthesis.direct import clip_example
+from clapjax.synthesis.direct import clip_examples
 from clapjax.synthesis.mixup import MixupConfig, draw_mixture, single_event
 from clapjax.synthesis.units import StoredClip, StoredClips
 
 
 @dataclass(frozen=True)
 class DirectSample:
-    """A clip as it is published."""
+    """A clip as it is published, whole or in windows."""
 
     sample_rate: int  # Hz
     min_seconds: float
     silence_db: float
     selection: str  # LAION's text_augment_selection
-    held_out: HeldOut | None = None  # a clip that sounds like one of these is left out
+    seed: int
+    window_seconds: float  # 0: the whole clip
+    window_hop_seconds: float
+    held_out: HeldOut | None = None  # what sounds like one of these is left out
 
-    def __call__(self, clip: Clip) -> Example | Rejected:
-        """The record of a clip, or why there is none."""
-        made = clip_example(
-            clip,
-            self.sample_rate,
-            min_seconds=self.min_seconds,
-            silence_db=self.silence_db,
-            selection=self.selection,
-        )
+    def __call__(self, clip: Clip) -> list[Example | Rejected]:
+        """The records of a clip, or why there are none."""
+        settings = {field.name: getattr(self, field.name) for field in fields(self)}
+        del settings["held_out"]
+        return [self._heard_first(made) for made in clip_examples(clip, **settings)]
+
+    def _heard_first(self, made: Example | Rejected) -> Example | Rejected:
         if self.held_out is None or isinstance(made, Rejected):
             return made
         pair = (made.id, fingerprint(made.audio, made.sample_rate))
@@ -66,23 +67,13 @@ class MixupSample:
     sample_rate: int  # Hz
     seed: int
 
-    def __call__(self, wanted: Mixture | Single) -> Example:
-        """The sample that an item names."""
+    def __call__(self, wanted: Mixture | Single) -> list[Example]:
+        """The sample that an item names, alone in a list."""
         split = wanted.split
+        key = (self.sample_rate, self.synthesis, self.seed, split, wanted.index)
         if isinstance(wanted, Single):
-            recording = self.clips[split][wanted.clip].load()
-            return single_event(
-                recording, self.sample_rate, self.synthesis, self.seed, split, wanted.index
-            )
-        return draw_mixture(
-            self._by_label[split],
-            self.sample_rate,
-            self.synthesis,
-            self.seed,
-            split,
-            wanted.index,
-            negative_audio=wanted.negative_audio,
-        )
+            return [single_event(self.clips[split][wanted.clip].load(), *key)]
+        return [draw_mixture(self._by_label[split], *key, negative_audio=wanted.negative_audio)]
 
     @functools.cached_property
     def _by_label(self) -> dict[str, dict[str, StoredClips]]:

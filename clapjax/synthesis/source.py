@@ -31,6 +31,9 @@ class SourceConfig:
     on_rejected: str = "skip"  # "skip": list them and go on; "error": the build fails
     sounds_per_fold: int = 16  # embedded set: recordings of each class in a fold
     sounds_seconds: float = 5.0
+    # A direct build cuts longer clips into windows of so many seconds; 0: clips stay whole.
+    window_seconds: float = 0.0
+    window_hop_seconds: float = 0.0  # from one window to the next; 0: window_seconds
     exclude: tuple[str, ...] = ()  # files that name recordings to keep out of train (`read_ids`)
     exclude_audio: tuple[str, ...] = ()  # records "DIR" or "DIR:SPLIT", to keep out by ear
     drop_duplicates: bool = False  # training clips with the audio of a test clip are left out
@@ -56,6 +59,8 @@ class SourceConfig:
             raise ValueError(
                 f"source.on_rejected must be 'skip' or 'error', not {self.on_rejected}"
             )
+        if not (self.window_seconds >= 0 and self.window_hop_seconds >= 0):
+            raise ValueError("source: window_seconds and window_hop_seconds must be >= 0")
         if set(self.train_folds) & set(self.test_folds):
             raise ValueError("source: a fold is in both train_folds and test_folds")
         if min(self.window_seconds, self.window_hop_seconds) < 0:

@@ -103,7 +103,7 @@ class Work:
 class WriteRecords(Work):
     """Makes samples and writes them as records."""
 
-    make: Callable[[object], Example | Rejected]  # a pure function of an item
+    make: Callable[[object], list[Example | Rejected]]  # a pure function of an item
     file_format: str
     shard_bytes: int
     prints: bool = False  # whether to keep the fingerprints
@@ -115,10 +115,10 @@ class WriteRecords(Work):
         with paths.local_folder(as_path(self.folder), unit.name) as folder:
             writer = ShardWriter(folder, unit.name, self.file_format, self.shard_bytes)
             for item in unit.items:
-                made = self.make(item)
-                if isinstance(made, Rejected):
-                    known["rejected"].append((made.source, made.reason))
-                else:
+                for made in self.make(item):
+                    if isinstance(made, Rejected):
+                        known["rejected"].append((made.source, made.reason))
+                        continue
                     writer.write(encode(made))
                     known["captions"] += made.captions + made.negative_captions
                     if self.prints:
@@ -139,7 +139,7 @@ class DecodeClips(Work):
     prints: bool = False
 
     def __call__(self, unit: Unit) -> Iterator[None]:
-        """Known afterwards: "lengths" of the clips in samples (0: rejected), "rejected", "prints"."""
+        """Known afterwards: "lengths" in samples, 0 of what is in "rejected"; "prints"."""
         known = {"lengths": [], "rejected": [], "prints": []}
         levels = {"min_seconds": self.min_seconds, "silence_db": self.silence_db}
         with paths.local_folder(as_path(self.folder), unit.name) as folder:

@@ -44,7 +44,7 @@ def test_a_scan_reads_its_slice_and_not_the_stack():
 
     moved = memory_traffic(_text(f, jnp.ones((layers, size)), jnp.ones(size)))
     once = layers * size * 4  # bytes of the stack
-    # Each turn reads a slice and the carry, and writes both; the whole stack would be 64 times that.
+    # Each turn reads a slice and the carry and writes both; the stack would be 64 times that.
     assert 3 * once < moved < 12 * once
 
 

@@ -1,0 +1,25 @@
+"""LAION's text_augment_selection, at training time."""
+
+import pytest
+
+from clapjax.data.selection import join_provenance, select_captions
+
+TWO_KINDS = ("human", "human", "keyword")
+
+
+@pytest.mark.parametrize(
+    ("selection", "wanted"), [("none", "ab"), ("all", "abc"), ("augment_only", "c")]
+)
+def test_selection(selection, wanted):
+    assert "".join(select_captions("abc", join_provenance(TWO_KINDS), selection)) == wanted
+
+
+@pytest.mark.parametrize("selection", ["none", "all", "augment_only"])
+@pytest.mark.parametrize("kind", ["human", "keyword", "llm:x"])
+def test_what_is_of_one_kind_is_never_left_without_captions(selection, kind):
+    assert join_provenance([kind] * 3) == kind
+    assert select_captions(["a", "b", "c"], kind, selection) == ["a", "b", "c"]
+
+
+def test_of_bytes_as_the_pipeline_has_them():
+    assert select_captions([b"a", b"b"], "human;keyword", "augment_only") == [b"b"]
