@@ -13,6 +13,7 @@ from pathlib import Path
 import jax
 
 from clapjax.data import records
+from clapjax.data.order import parse_share
 from clapjax.data.pipeline import train_batches
 from clapjax.data.tokenizer import load_tokenizer
 from clapjax.models.config import with_vocabulary
@@ -69,7 +70,7 @@ def train(
         fit; steps to profile that are not to come.
     """
     # --- text and records -------------------------------------------------------------------
-    build = records.read_build(data_dir)
+    build = _builds(data_dir, config)
     mesh = make_mesh(config.mesh)
     check_batch(config, mesh.size)
     workdir = Path(workdir)
@@ -161,6 +162,15 @@ def workdir_tokenizer(config: TrainConfig, workdir: str | os.PathLike):
     if config.data.tokenizer != "records":
         return load_tokenizer(config.data.tokenizer)
     return load_tokenizer(Path(workdir) / records.TOKENIZER_FOLDER)
+
+
+def _builds(data_dir: str | os.PathLike, config: TrainConfig) -> dict:
+    """What the records were made from, those that are mixed in included."""
+    build = records.read_build(data_dir)
+    folders = [parse_share(item)[0] for item in config.data.mixture]
+    if folders:
+        build["mixture"] = [records.read_build(folder) for folder in folders]
+    return build
 
 
 def _prepare(workdir: Path, data_dir: str | os.PathLike, build: dict, config: TrainConfig) -> None:

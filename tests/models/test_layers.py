@@ -1,0 +1,64 @@
+"""Products of low precision: their sums, and their gradients, are float32."""
+
+import re
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from clapjax.models.layers import dense, product
+
+SPECS = {
+    "ti,io->to": ((50, 300), (300, 20)),
+    "...qhd,...khd->...hqk": ((3, 8, 2, 64), (3, 8, 2, 64)),
+    "...hqk,...khd->...qhd": ((3, 2, 8, 80), (3, 80, 2, 8)),
+}
+
+
+def _float64(spec, x, y, cotangent):
+    """(product, gradient of x, gradient of y) by numpy."""
+    (of_x, of_y), out = spec.split("->")[0].split(","), spec.split("->")[1]
+    x, y, cotangent = (np.asarray(a, np.float64) for a in (x, y, cotangent))
+    return (
+        np.einsum(spec, x, y),
+        np.einsum(f"{out},{of_y}->{of_x}", cotangent, y),
+        np.einsum(f"{of_x},{out}->{of_y}", x, cotangent),
+    )
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize(("dtype", "rounding"), [(jnp.float32, 2e-6), (jnp.bfloat16, 2**-8)])
+def test_product_and_its_gradient(spec, dtype, rounding):
+    generator = np.random.default_rng(0)
+    x, y = (jnp.asarray(generator.normal(size=shape), dtype) for shape in SPECS[spec])
+    out, pull = jax.vjp(lambda x, y: product(spec, x, y), x, y)
+    cotangent = jnp.asarray(generator.normal(size=out.shape), dtype).astype(jnp.float32)
+    dx, dy = pull(cotangent)
+    assert out.dtype == jnp.float32 and dx.dtype == dy.dtype == dtype
+    expected = _float64(spec, x, y, cotangent)
+    # The factors are exact in float64: what is left is the rounding of a gradient to its type.
+    for found, wanted, limit in zip((out, dx, dy), expected, (2e-6, rounding, rounding), strict=True):
+        error = np.abs(np.asarray(found, np.float64) - wanted).max()
+        assert error <= limit * np.abs(wanted).max()
+
+
+class _Layer(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return dense(16, "layer", jnp.bfloat16, 0.02)(x)
+
+
+def test_a_bfloat16_layer_multiplies_bfloat16_in_both_passes():
+    """A gradient that came as float32 would be multiplied as float32, at half the speed."""
+    x = jnp.ones((4, 8, 32), jnp.bfloat16)
+    params = _Layer().init(jax.random.key(0), x)
+
+    def loss(params, x):
+        return _Layer().apply(params, x).astype(jnp.float32).sum()
+
+    text = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(params, x).as_text()
+    products = [line for line in text.splitlines() if "stablehlo.dot_general" in line]
+    assert len(products) >= 2  # the gradients of kernel and input; a sum needs no forward product
+    assert all(re.search(r"bf16>, tensor<[\dx]+bf16>\) -> tensor<[\dx]+f32>", x) for x in products)
