@@ -1,7 +1,5 @@
 """Pieces that the encoders are built from."""
 
-import functools
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -18,33 +16,30 @@ def initializer(std: float):
     return nn.initializers.normal(std) if std > 0 else nn.initializers.lecun_normal()
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def product(spec: str, x: jax.Array, y: jax.Array) -> jax.Array:
-    """`jnp.einsum` of two arrays whose factors may be bfloat16, and whose sums are float32.
+@jax.custom_vjp
+def product(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Matrix product whose factors may be bfloat16, and whose sums are float32.
 
-    So is its gradient, which jnp.einsum's own would multiply as float32. XLA:CPU multiplies
+    So are its gradient's, whose factors jnp.dot would widen to float32 first. XLA:CPU multiplies
     bfloat16 fast only where the result is float32.
 
     Args:
-      spec: as "ti,io->to"; each index in two of the three.
-      x, y: of one type.
+      x, y: (T, I) and (I, O) of one type.
 
     Returns:
-      float32.
+      (T, O) float32.
     """
-    return jnp.einsum(spec, x, y, preferred_element_type=jnp.float32)
+    return jnp.dot(x, y, preferred_element_type=jnp.float32)
 
 
-def _product_forward(spec, x, y):
-    return product(spec, x, y), (x, y)
+def _product_forward(x, y):
+    return product(x, y), (x, y)
 
 
-def _product_backward(spec, factors, cotangent):
+def _product_backward(factors, cotangent):
     x, y = factors
-    (of_x, of_y), of_result = spec.split("->")[0].split(","), spec.split("->")[1]
     cotangent = cotangent.astype(x.dtype)
-    dx = jnp.einsum(f"{of_result},{of_y}->{of_x}", cotangent, y, preferred_element_type=jnp.float32)
-    dy = jnp.einsum(f"{of_x},{of_result}->{of_y}", x, cotangent, preferred_element_type=jnp.float32)
+    dx, dy = product(cotangent, y.T), product(x.T, cotangent)
     return dx.astype(x.dtype), dy.astype(y.dtype)
 
 
@@ -63,7 +58,7 @@ def dense(features: int, name: str, dtype, init_std: float, use_bias: bool = Tru
         use_bias=use_bias,
         dtype=dtype,
         kernel_init=initializer(init_std),
-        dot_general=lambda x, kernel, *_, **__: product("ti,io->to", x, kernel),
+        dot_general=lambda x, kernel, *_, **__: product(x, kernel),
         name=name,
     )
 
@@ -127,9 +122,11 @@ def attend(
       (..., N, heads * head_dim) in the type of `value`.
     """
     scale = query.shape[-1] ** -0.5
-    scores = product("...qhd,...khd->...hqk", query * scale, key)
+    scores = jnp.einsum(
+        "...qhd,...khd->...hqk", query * scale, key, preferred_element_type=jnp.float32
+    )
     weights = dropout(nn.softmax(scores + bias, axis=-1)).astype(value.dtype)
-    mixed = product("...hqk,...khd->...qhd", weights, value).astype(value.dtype)
+    mixed = jnp.einsum("...hqk,...khd->...qhd", weights, value)
     return mixed.reshape(*mixed.shape[:-2], -1)
 
 

@@ -10,36 +10,24 @@ import pytest
 
 from clapjax.models.layers import dense, product
 
-SPECS = {
-    "ti,io->to": ((50, 300), (300, 20)),
-    "...qhd,...khd->...hqk": ((3, 8, 2, 64), (3, 8, 2, 64)),
-    "...hqk,...khd->...qhd": ((3, 2, 8, 80), (3, 80, 2, 8)),
-}
 
-
-def _float64(spec, x, y, cotangent):
-    """(product, gradient of x, gradient of y) by numpy."""
-    (of_x, of_y), out = spec.split("->")[0].split(","), spec.split("->")[1]
-    x, y, cotangent = (np.asarray(a, np.float64) for a in (x, y, cotangent))
-    return (
-        np.einsum(spec, x, y),
-        np.einsum(f"{out},{of_y}->{of_x}", cotangent, y),
-        np.einsum(f"{of_x},{out}->{of_y}", x, cotangent),
-    )
-
-
-@pytest.mark.parametrize("spec", SPECS)
 @pytest.mark.parametrize(("dtype", "rounding"), [(jnp.float32, 2e-6), (jnp.bfloat16, 2**-8)])
-def test_product_and_its_gradient(spec, dtype, rounding):
+def test_product_and_its_gradient(dtype, rounding):
     generator = np.random.default_rng(0)
-    x, y = (jnp.asarray(generator.normal(size=shape), dtype) for shape in SPECS[spec])
-    out, pull = jax.vjp(lambda x, y: product(spec, x, y), x, y)
-    cotangent = jnp.asarray(generator.normal(size=out.shape), dtype).astype(jnp.float32)
-    dx, dy = pull(cotangent)
+    x, y, cotangent = (
+        jnp.asarray(generator.normal(size=shape), dtype)
+        for shape in ((50, 300), (300, 20), (50, 20))
+    )
+    out, pull = jax.vjp(jax.jit(product), x, y)
+    dx, dy = pull(cotangent.astype(jnp.float32))
     assert out.dtype == jnp.float32 and dx.dtype == dy.dtype == dtype
-    expected = _float64(spec, x, y, cotangent)
+    x, y, cotangent = (np.asarray(a, np.float64) for a in (x, y, cotangent))
     # The factors are exact in float64: what is left is the rounding of a gradient to its type.
-    for found, wanted, limit in zip((out, dx, dy), expected, (2e-6, rounding, rounding), strict=True):
+    for found, wanted, limit in (
+        (out, x @ y, 2e-6),
+        (dx, cotangent @ y.T, rounding),
+        (dy, x.T @ cotangent, rounding),
+    ):
         error = np.abs(np.asarray(found, np.float64) - wanted).max()
         assert error <= limit * np.abs(wanted).max()
 
