@@ -1,8 +1,9 @@
-"""`clapjax records build|info|check|overlap`."""
+"""`clapjax records build|info|check|overlap|merge|filter`."""
 
 import argparse
 import json
 import sys
+from collections import Counter
 
 from clapjax.cli.config import add_config_argument, load_config
 from clapjax.cli.show import progress
@@ -11,41 +12,100 @@ EXAMPLE = "clapjax records build --config configs/demo.py --data_dir data/demo"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """build --config F --data_dir D; info D; check D; overlap TRAIN TEST."""
+    """build --config F --data_dir D; info D; check D; overlap A B; merge OUT IN; filter OUT IN."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    build = actions.add_parser("build", help="make a data set", epilog=f"example: {EXAMPLE}")
+
+    def add(name: str, text: str, example: str) -> argparse.ArgumentParser:
+        return actions.add_parser(name, help=text, epilog=f"example: {example}")
+
+    build = add("build", "make a data set; the same command again goes on", EXAMPLE)
     add_config_argument(build)
-    build.add_argument("--data_dir", required=True, help="folder of the data set")
-    for name, text in (
-        ("info", "counts, hours, captions and labels"),
-        ("check", "read every record and list what is wrong"),
-    ):
-        example = f"example: clapjax records {name} data/demo"
-        action = actions.add_parser(name, help=text, epilog=example)
-        action.add_argument("data_dir", help="folder of the data set")
-    overlap = actions.add_parser(
+    build.add_argument("--data_dir", required=True, help="folder of the data set, or gs://...")
+    build.add_argument("--processes", type=int, help="that make samples; default: one a core")
+    build.add_argument("--runner", default="", help="of Apache Beam, instead of processes")
+    build.add_argument("--beam_options", default="", help='Beam\'s flags: "--project=p ..."')
+    info = add("info", "counts, hours, captions and labels", "clapjax records info data/demo")
+    info.add_argument("data_dir", help="folder of the data set")
+    info.add_argument("--html", metavar="FILE", help="write a page with players as well")
+    check = add("check", "read every record, list what is wrong", "clapjax records check data/demo")
+    check.add_argument("data_dir", help="folder of the data set")
+    overlap = add(
         "overlap",
-        help="list the audio that is in a training and in a test set",
-        epilog="example: clapjax records overlap data/wavcaps:train data/clotho:test",
+        "list the audio that is in a training and in a test set",
+        "clapjax records overlap data/wavcaps:train data/clotho:test",
     )
     overlap.add_argument("train", help="DIR or DIR:SPLIT, of which train is the default")
     overlap.add_argument("test", help="DIR or DIR:SPLIT, of which test is the default")
+    merge = add("merge", "join data sets", "clapjax records merge data/all data/clotho data/macs")
+    merge.add_argument("data_dir", metavar="OUT", help="the new data set")
+    merge.add_argument("inputs", metavar="IN", nargs="+", help="data sets of one sample rate")
+    merge.add_argument("--prefix", action="store_true", help="make ids unique: FOLDER/ID")
+    choose = add(
+        "filter",
+        "copy the records that fulfil criteria",
+        "clapjax records filter data/short data/all --where max_seconds=10 label=dog,rain",
+    )
+    choose.add_argument("data_dir", metavar="OUT", help="the new data set")
+    choose.add_argument("source", metavar="IN", help="the data set to choose from")
+    choose.add_argument(
+        "--where",
+        metavar="NAME=VALUE",
+        nargs="+",
+        required=True,
+        help="min_seconds, max_seconds; split, provenance, label: one of a,b,c; labels, negatives: "
+        "yes or no",
+    )
 
 
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
     """Runs one of them."""
-    from clapjax.data import records
-
     if args.action == "info":
-        print(json.dumps(records.describe(args.data_dir), indent=2))
-        return 0
+        return info(args.data_dir, args.html)
     if args.action == "check":
-        problems = records.check(args.data_dir)
+        from clapjax.data.records import check
+
+        problems = check(args.data_dir)
         print("\n".join(problems) or f"{args.data_dir}: sound")
         return 1 if problems else 0
     if args.action == "overlap":
         return report_overlap(args.train, args.test)
-    return build(load_config(args.config, overrides), args.data_dir)
+    if args.action in ("merge", "filter"):
+        from clapjax.data import edit
+
+        if args.action == "merge":
+            counts = edit.merge(args.data_dir, args.inputs, prefix=args.prefix, progress=progress)
+        else:
+            where = edit.parse_where(args.where)
+            counts = edit.select(args.data_dir, args.source, where, progress=progress)
+        print(f"{args.data_dir}: {_listed(counts)}")
+        return 0
+    return build(
+        load_config(args.config, overrides),
+        args.data_dir,
+        processes=args.processes,
+        runner=args.runner,
+        beam_options=args.beam_options,
+    )
+
+
+def info(data_dir: str, html: str | None) -> int:
+    """Prints the figures of a data set as JSON, and writes its page."""
+    from clapjax.data.records import open_builder
+    from clapjax.data.statistics import describe
+    from clapjax.evaluation.records_page import Chooser, write_page
+    from clapjax.synthesis.negatives.balance import connectives_of
+
+    def connectives(caption: str) -> Counter:
+        return Counter(link.strip(" ,") for link in connectives_of(caption).elements())
+
+    splits = open_builder(data_dir).info.splits
+    chooser = Chooser({split: info.num_examples for split, info in splits.items()})
+    described = describe(data_dir, connectives, chooser.look)
+    print(json.dumps(described, indent=2))
+    if html:
+        write_page(html, described, chooser.chosen)
+        print(f"wrote {html}", file=sys.stderr)
+    return 0
 
 
 def report_overlap(train: str, test: str) -> int:
@@ -66,10 +126,22 @@ def report_overlap(train: str, test: str) -> int:
     return 1 if found else 0
 
 
-def build(experiment, data_dir: str) -> int:
+def build(
+    experiment,
+    data_dir: str,
+    *,
+    processes: int | None = None,
+    runner: str = "",
+    beam_options: str = "",
+) -> int:
     """Builds the records of an experiment and says what came of it."""
     from clapjax.synthesis.build import build_records
+    from clapjax.synthesis.parallel import cores
 
+    if runner and processes is not None:
+        raise ValueError("either --processes or --runner; Beam has flags of its own for workers")
+    if beam_options and not runner:
+        raise ValueError("--beam_options goes with --runner")
     result = build_records(
         experiment.source,
         experiment.synthesis,
@@ -78,11 +150,18 @@ def build(experiment, data_dir: str) -> int:
         sample_rate=experiment.model.audio.sample_rate,
         data_dir=data_dir,
         progress=progress,
+        processes=cores() if processes is None else processes,
+        runner=runner,
+        beam_options=beam_options,
     )
     for item in result.rejected:
         print(f"left out: {item.source}: {item.reason}", file=sys.stderr)
-    counts = ", ".join(f"{count} {split}" for split, count in result.counts.items())
-    print(f"{data_dir}: {'already built' if result.reused else 'built'}: {counts}")
+    done = "already built" if result.reused else "built"
+    print(f"{data_dir}: {done}: {_listed(result.counts)}")
     if result.rejected:
         print(f"{data_dir}: {len(result.rejected)} recordings left out, see rejected.jsonl")
     return 0
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {split}" for split, count in counts.items())

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from clapjax.data.order import parse_share
+from clapjax.data.selection import SELECTIONS
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,9 @@ class DataConfig:
     # Further data sets in each batch, "FOLDER=SHARE": a part of it as 0.25, or rows as 16. The
     # rest of the batch is of --data_dir, whose tokenizer all have.
     mixture: tuple[str, ...] = ()
+    # Of records that have both, the captions as they were published ("none"), those made of tags
+    # ("augment_only"), or "all" of them; LAION-CLAP's option of that name.
+    text_augment_selection: str = "all"
     # Clips that are longer than the model's: a keyed random "cut" of them, or "whole" up to
     # longest_seconds, for a model with fusion.
     long_clips: str = "cut"
@@ -27,6 +31,11 @@ class DataConfig:
         if self.format not in ("array_record", "tfrecord"):
             raise ValueError(
                 f"data.format must be 'array_record' or 'tfrecord', not {self.format!r}"
+            )
+        if self.text_augment_selection not in SELECTIONS:
+            raise ValueError(
+                f"data.text_augment_selection must be one of {', '.join(SELECTIONS)}, not "
+                f"{self.text_augment_selection!r}"
             )
         if self.long_clips not in ("cut", "whole"):
             raise ValueError(f"data.long_clips must be 'cut' or 'whole', not {self.long_clips!r}")

@@ -22,7 +22,7 @@ def parse_share(item: str) -> tuple[str, Fraction | int]:
     rows = "." not in text and "/" not in text
     if not (folder and equals) or share <= 0 or (share > 1 and not rows):
         raise ValueError(
-            f"data.mixture: {item!r} is not FOLDER=SHARE: a part of the batch as 0.25, or rows as 16"
+            f"data.mixture: {item!r} is not FOLDER=SHARE: a part of the batch, 0.25, or rows, 16"
         )
     return folder, int(share) if rows else share
 

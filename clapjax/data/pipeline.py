@@ -18,6 +18,7 @@ from clapjax.audio.fill import fill, truncate
 from clapjax.data import records
 from clapjax.data.config import DataConfig
 from clapjax.data.order import MAX_INDEX, batch_rows, parse_share, shuffled
+from clapjax.data.selection import select_captions
 from clapjax.data.tokenizer import tokenize
 from clapjax.memory import keep_memory
 
@@ -143,7 +144,7 @@ def _loader(data_dir, config, audio, batch_size, seed, host, hosts) -> Callable[
             lengths[row] = max(audio.clip_samples, len(samples))
             samples = fill(samples, audio.clip_samples, audio.fill)
             waveforms[row, : len(samples)] = samples
-            chosen.append(_choose(record, generator))
+            chosen.append(_choose(record, config.text_augment_selection, generator))
         caption, negative, has_negative, events = zip(*chosen, strict=True)
         return (
             waveforms,
@@ -157,9 +158,10 @@ def _loader(data_dir, config, audio, batch_size, seed, host, hosts) -> Callable[
     return load
 
 
-def _choose(record, generator: np.random.Generator) -> tuple[bytes, bytes, bool, int]:
+def _choose(record, selection: str, generator) -> tuple[bytes, bytes, bool, int]:
     """A caption, a negative or b"", whether there is one, and a number for the events' sequence."""
-    captions = record["captions"].bytes_list.value
+    kinds = record["provenance"].bytes_list.value[0].decode()
+    captions = select_captions(record["captions"].bytes_list.value, kinds, selection)
     negatives = record["negative_captions"].bytes_list.value
     events = record["events"].bytes_list.value
     first, second = generator.random(2)

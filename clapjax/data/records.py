@@ -116,16 +116,17 @@ def serializer(split: str):
 
     It raises a RecordsError where an example breaks the schema; the message names `split`.
     """
-    import tensorflow as tf
+    import tensorflow_datasets as tfds
 
     schema = features()
+    encoder = tfds.core.ExampleSerializer(schema.get_serialized_info())
 
     def serialize(example: Example) -> bytes:
         if problems := example.problems():
             raise RecordsError(f"split {split}, {example.id}: {'; '.join(problems)}")
-        data = schema.serialize_example(example.to_record())
+        message = encoder.get_tf_example(schema.encode_example(example.to_record()))
         # TFDS leaves the order of the features to chance: it differs from process to process.
-        return tf.train.Example.FromString(data).SerializeToString(deterministic=True)
+        return message.SerializeToString(deterministic=True)
 
     return serialize
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from clapjax.data import records
 from clapjax.data.schema import Example
+from clapjax.data.selection import SEPARATOR
 
 
 def describe(
@@ -50,7 +51,7 @@ def _describe_split(examples: Iterable[Example], connectives) -> dict:
         words += [len(caption.split()) for caption in example.captions]
         negatives += bool(example.negative_captions)
         negative_audio += example.negative_audio is not None
-        provenance[example.provenance] += 1
+        provenance.update(set(example.provenance.split(SEPARATOR)))
         labels.update(example.labels)
         for caption in example.captions:
             links.update(connectives(caption))

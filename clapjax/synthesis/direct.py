@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 
 from clapjax.data.schema import Example
-from clapjax.data.selection import SELECTIONS as SELECTIONS
 from clapjax.data.selection import join_provenance
 from clapjax.data.sources.clip import Clip, Recording, Rejected, TimedEvent, decode_clip
 from clapjax.synthesis.captions import timeline_captions

@@ -30,10 +30,12 @@ def loudness(samples: np.ndarray, sample_rate: int) -> float:
     """
     if sample_rate < LOWEST_RATE:
         raise ValueError(f"loudness: needs {LOWEST_RATE} Hz or more, not {sample_rate}")
+    if not samples.size:
+        return -math.inf
     weighted = sosfilt(k_weighting(sample_rate), samples.astype(np.float64))
     block, step = round(BLOCK * sample_rate), round(STEP * sample_rate)
     if weighted.size < block:
-        return _decibels(np.square(weighted).mean()) if weighted.size else -math.inf
+        return _decibels(np.square(weighted).mean())
     energy = np.concatenate([[0.0], np.cumsum(np.square(weighted))])
     starts = np.arange(0, weighted.size - block + 1, step)
     power = (energy[starts + block] - energy[starts]) / block  # (blocks,)

@@ -58,7 +58,7 @@ class MixupConfig:
     max_reverb_seconds: float = 1.0
     background_share: float = 0.0  # chance that noise is added, which no caption tells of
     background: str = ""  # folder of noise
-    background_labels: tuple[str, ...] = ()  # or classes of the source, then never events
+    background_labels: tuple[str, ...] = ()  # or classes of the source, then in no mixture
     min_snr_db: float = 5.0  # of the mixture over the noise
     max_snr_db: float = 20.0
 

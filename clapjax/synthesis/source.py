@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from clapjax.data.fingerprint import Fingerprint
 from clapjax.data.overlap import find_duplicates, hold_out, named_in, read_ids
+from clapjax.data.selection import SELECTIONS
 from clapjax.data.sources import find_source, list_clips
 from clapjax.data.sources.clip import Clip, Rejected
-from clapjax.synthesis.direct import SELECTIONS
 from clapjax.synthesis.embedded import list_sounds
 from clapjax.synthesis.units import StoredClip
 
@@ -37,8 +37,6 @@ class SourceConfig:
     exclude: tuple[str, ...] = ()  # files that name recordings to keep out of train (`read_ids`)
     exclude_audio: tuple[str, ...] = ()  # records "DIR" or "DIR:SPLIT", to keep out by ear
     drop_duplicates: bool = False  # training clips with the audio of a test clip are left out
-    window_seconds: float = 0.0  # longer clips of a direct build are cut into several; 0: never
-    window_hop_seconds: float = 0.0  # from the start of a window to the next; 0: its length
 
     def __post_init__(self):
         if self.kind != "sounds":
@@ -63,8 +61,6 @@ class SourceConfig:
             raise ValueError("source: window_seconds and window_hop_seconds must be >= 0")
         if set(self.train_folds) & set(self.test_folds):
             raise ValueError("source: a fold is in both train_folds and test_folds")
-        if min(self.window_seconds, self.window_hop_seconds) < 0:
-            raise ValueError("source: window_seconds and window_hop_seconds must be >= 0")
         if self.window_hop_seconds and not self.window_seconds:
             raise ValueError("source.window_hop_seconds needs source.window_seconds")
         if self.window_seconds and self.mixes_up():

@@ -9,7 +9,7 @@ import numpy as np
 from clapjax.data.sources.clip import TimedEvent
 
 PAUSE = 0.5  # s; a shorter one does not part two events of one label
-TOGETHER = 0.5  # events sound together that share more than this part of the shorter one
+SHARED = 0.5  # events sound together that share more than this part of the shorter one
 JOINER = " + "  # between the labels of one entry of a record's `events`
 
 
@@ -43,7 +43,7 @@ def find_steps(events: Sequence[TimedEvent]) -> Timeline | None:
     end = np.array([event.end for event in events])
     length = end - start
     shared = np.minimum(end[:, None], end) - np.maximum(start[:, None], start)  # (N, N) s
-    together = shared > TOGETHER * np.minimum(length[:, None], length)
+    together = shared > SHARED * np.minimum(length[:, None], length)
     np.fill_diagonal(together, False)
     partners = together.sum(1)
     pairs = ((together.astype(int) @ together) * together).sum(1)  # of partners that are together

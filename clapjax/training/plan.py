@@ -224,7 +224,10 @@ def memory_limit(mesh: Mesh) -> int:
 
 def _out_of_memory(error: Exception) -> tuple[int, int]:
     """(bytes taken, bytes there are) of the compiler's complaint; another error goes on."""
-    match = re.search(r"Used ([\d.]+)([KMGTP]?) of ([\d.]+)([KMGTP]?) hbm", str(error))
+    size = r"([\d.]+)([KMGTP]?)"
+    match = re.search(rf"Used {size} of {size} hbm", str(error)) or re.search(
+        rf"temporaries \({size}\) exceeds available HBM \({size}\)", str(error)
+    )
     if match is None:
         raise error
     unit = {"": 1} | {letter: 2 ** (10 * power) for power, letter in enumerate("KMGTP", 1)}

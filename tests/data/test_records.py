@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 
 from clapjax.data import records
 from clapjax.data.schema import example_from_record
-from tests.data.building import RATE, assert_same, make_example, write_records
+from tests.data.building import assert_same, make_example, write_records
 
 FORMATS = ("array_record", "tfrecord")
 TRAIN = [make_example(index) for index in range(7)]
@@ -126,7 +126,7 @@ def test_half_a_build_is_not_a_data_set(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         records.write_split(folder, "train", interrupted(), 7, "array_record", 2)
     assert not data_dir.exists()
-    for use in (records.read_build, records.check, records.describe, records.open_builder):
+    for use in (records.read_build, records.check, records.open_builder):
         with pytest.raises(records.RecordsError, match="its build did not finish; run `clapjax"):
             use(data_dir)
 
@@ -155,17 +155,3 @@ def test_damaged_metadata_is_one_clear_line(data_dir, name, content):
         records.check(data_dir)
     assert str(data_dir) in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_describe(data_dir):
-    found = records.describe(data_dir)
-    assert found["build"]["sample_rate"] == RATE
-    train = found["splits"]["train"]
-    assert train["examples"] == 7
-    assert train["hours"] == round(sum(200 + i for i in range(7)) / RATE / 3600, 3)
-    assert train["captions_per_example"] == 2.0
-    assert train["words_per_caption"] == 4.0  # five and three
-    assert train["with_negative_captions"] == train["with_negative_audio"] == 3
-    assert train["provenance"] == {"human": 7}
-    assert train["labels"] == {"animal": 7, "dog": 7}
-    assert found["splits"]["test"]["examples"] == 3

@@ -1,6 +1,7 @@
 """Records straight from the sources: captions and splits as published, whatever holds them."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -11,9 +12,10 @@ from clapjax.data import records
 from clapjax.data.config import DataConfig
 from clapjax.data.schema import Example
 from clapjax.data.sources.clip import Clip, TimedEvent
-from clapjax.synthesis.build import RejectedError, SourceConfig, build_records
+from clapjax.synthesis.build import SourceConfig, build_records
 from clapjax.synthesis.direct import choose_captions, clip_example, label_caption, sounding_order
 from clapjax.synthesis.mixup import MixupConfig
+from clapjax.synthesis.source import RejectedError
 from tests.conftest import REPO
 from tests.data.layouts import LAYOUTS
 from tests.data.miniature import RATE, sound, write_audio, write_table
@@ -53,7 +55,8 @@ def test_every_source_becomes_records(kind, tmp_path):
         if clip.captions:
             assert (example.captions, example.provenance) == (clip.captions, clip.provenance)
         else:
-            assert example.captions == (label_caption(clip.labels),)
+            if len(example.events) < 2:  # else its order is told
+                assert example.captions == (label_caption(clip.labels),)
             assert example.provenance == "template"
         assert example.sample_rate == RATE and example.negative_captions == ()
         assert abs(example.audio.size - sound(clip.sound).size) <= 1
@@ -97,7 +100,9 @@ def test_strong_labels_give_the_order_of_events(tmp_path):
     found = _examples(tmp_path / "d")
     first = found["train/audioset-train/--PJHxphWEs_30000"]
     assert first.events == ("Gush", "Speech", "Gush")
-    assert first.captions == ("The sounds of Speech and Gush",)
+    for caption in first.captions:
+        assert re.findall("gush|speech", caption.lower()) == ["gush", "speech", "gush"]
+    assert first.negative_captions == ()  # speech is before and after a gush
     assert found["train/audioset-train/YxlGt805lTA_0"].events == ("Dog",)
     assert found["test/audioset-test/-0mjrMposBM_120000"].events == ()  # order is not known
 
@@ -150,7 +155,7 @@ def _clip(**fields) -> Clip:
 def test_text_augment_selection():
     clip = _clip(captions=("Human",), augmented=("T5",), labels=("dog",))
     assert choose_captions(clip, "none") == (("Human",), "human")
-    assert choose_captions(clip, "all") == (("Human", "T5"), "keyword")
+    assert choose_captions(clip, "all") == (("Human", "T5"), "human;keyword")
     assert choose_captions(clip, "augment_only") == (("T5",), "keyword")
     bare = _clip(captions=("Human",))
     assert choose_captions(bare, "augment_only") == (("Human",), "human")

@@ -13,9 +13,10 @@ import soundfile
 
 from clapjax.data import records
 from clapjax.data.config import DataConfig
-from clapjax.synthesis import build
+from clapjax.synthesis import build, samples
 from clapjax.synthesis.mixup import MixupConfig
 from clapjax.synthesis.sounds import render
+from clapjax.synthesis.source import RejectedError
 
 RATE = 16_000
 CLASSES = ("dog bark", "rain", "siren")
@@ -154,7 +155,7 @@ def test_stereo_at_another_rate_is_mixed_down_and_resampled(faulty, tmp_path):
 
 
 def test_on_rejected_error_leaves_nothing(faulty, tmp_path):
-    with pytest.raises(build.RejectedError, match=f"{len(FAULTS)} recordings rejected") as caught:
+    with pytest.raises(RejectedError, match=f"{len(FAULTS)} recordings rejected") as caught:
         _run(faulty, tmp_path / "records", on_rejected="error")
     for name in FAULTS:
         assert f"esc50:{name}: " in str(caught.value)
@@ -241,14 +242,14 @@ def test_an_empty_folder_is_filled(good, tmp_path):
     assert records.check(tmp_path / "records") == []
 
 
-def test_an_interrupted_build_is_made_anew(good, built, tmp_path, monkeypatch):
+def test_an_interrupted_build_goes_on(good, built, tmp_path, monkeypatch):
     data_dir = tmp_path / "records"
 
     def fail(*args, **kwargs):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(build, "single_event", fail)  # after the mixtures
+        patch.setattr(samples, "single_event", fail)  # after the mixtures
         with pytest.raises(KeyboardInterrupt):
             _run(good, data_dir)
     assert not data_dir.exists()

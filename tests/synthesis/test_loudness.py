@@ -32,10 +32,10 @@ def test_at_another_rate_the_filter_weighs_alike(rate):
 @pytest.mark.parametrize("rate", [32_000, 44_100, 48_000])
 def test_a_full_scale_sine_at_997_hz(rate):
     """BS.1770-5: in one channel it reads -3.01 LKFS."""
-    assert loudness(_sine(2, 0, rate, 997), rate) == pytest.approx(-3.01, abs=0.01)
+    assert loudness(_sine(2, 0, rate, 997), rate) == pytest.approx(-3.01, abs=0.02)
 
 
-# EBU Tech 3341, minimum requirements 1 to 5: (s, dBFS) of sines at 1 kHz in both channels, and LUFS.
+# EBU Tech 3341, requirements 1 to 5: (s, dBFS) of sines at 1 kHz in both channels, and LUFS.
 EBU = [
     ([(20, -23)], -23.0),
     ([(20, -33)], -33.0),
