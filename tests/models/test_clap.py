@@ -162,7 +162,7 @@ def test_waveforms_of_any_length_equal_transformers_with_fusion():
 
 SMALL = dataclasses.replace(
     small_clap(),
-    htsat=dataclasses.replace(small_clap().htsat, conv_stem=(4, 4, 4, 8), embed_dim=8, heads=(2,)),
+    htsat=dataclasses.replace(small_clap().htsat, conv_stem=(4, 4, 8), embed_dim=8, heads=(2,)),
     text=TextConfig(
         vocab_size=50, hidden_size=8, layers=1, heads=2, intermediate_size=8, max_length=8
     ),

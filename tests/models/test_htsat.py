@@ -14,7 +14,7 @@ import transformers
 from transformers.models.clap.modeling_clap import ClapAudioEncoder, ClapAudioModel
 
 from clapjax.models.config import ClapConfig, HTSATConfig, htsat_preset
-from clapjax.models.htsat import HTSAT, DropPath, bicubic_matrix, fold_mel
+from clapjax.models.htsat import HTSAT, DropPath, bicubic_matrix, fold_mel, space_to_depth
 
 TINY = HTSATConfig(spec_size=64, embed_dim=8, depths=(2,), heads=(1,), time_width=1, freq_width=1)
 MELS = 16  # 4 chunks of 64 frames
@@ -114,6 +114,18 @@ def test_token_grid(stem, side):
     kernel = variables["params"]["patch_embed"]["kernel"]
     assert kernel.shape == ((1, 1, stem[-1], 8) if stem else (4, 4, 1, 8))
     assert sum(name.startswith("stem") for name in variables["params"]) == 2 * len(stem)
+
+
+def test_folding_neighbours_is_a_strided_convolution():
+    """Space to depth and a dense layer see what one kernel of that size and stride sees."""
+    generator = np.random.default_rng(0)
+    image = generator.normal(size=(2, 8, 8, 3)).astype(np.float32)
+    kernel = generator.normal(size=(2, 2, 3, 5)).astype(np.float32)
+    expected = jax.lax.conv_general_dilated(
+        image, kernel, (2, 2), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    found = space_to_depth(jnp.asarray(image), 2) @ kernel.reshape(12, 5)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("segments", [1, 4, 16])
@@ -248,6 +260,8 @@ def test_stacked_layers_start_apart():
         ({"spec_size": 250}, "htsat.spec_size 250"),
         ({"spec_size": 240}, "htsat.spec_size 240"),
         ({"conv_stem": (8, 8, 8)}, "htsat.patch_stride must be 8"),
+        ({"conv_stem": (8, 8), "stem_fold": 2}, "htsat.patch_stride must be 8"),
+        ({"stem_fold": 0}, "htsat.stem_fold must be positive"),
     ],
 )
 def test_config_errors_name_the_setting(change, reason):
