@@ -1,6 +1,6 @@
 """How near `clapjax records build` comes to the speed of decoding and resampling alone.
 
-    python -m benchmarks.build_throughput --out DIR [--processes 2] [--clips 1500] [--rounds 3]
+    python -m benchmarks.build_throughput --out DIR [--processes 2] [--clips 3000] [--rounds 3]
 
 Makes a folder of FLAC and WAV clips of 10 s at 44.1 kHz with a table of captions, then, in turns
 and in the same number of processes, decodes and resamples them all to 32 kHz, and builds records of
@@ -70,7 +70,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", required=True, type=Path, help="a folder that is not there yet")
     parser.add_argument("--processes", type=int, default=cores())
-    parser.add_argument("--clips", type=int, default=1500)
+    parser.add_argument("--clips", type=int, default=3000)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     if args.out.exists():

@@ -134,18 +134,17 @@ class SwinBlock(nn.Module):
 
     config: HTSATConfig
     heads: int
-    deterministic: bool
+    shift: int
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, x: jax.Array, drop_path: jax.Array, shifted: jax.Array | bool) -> jax.Array:
+    def __call__(self, x: jax.Array, drop_path: jax.Array, deterministic: bool) -> jax.Array:
         """(B, H, W, C) to the same; `drop_path` is this block's rate."""
-        config, side, deterministic = self.config, x.shape[1], self.deterministic
+        config, side = self.config, x.shape[1]
         window = min(config.window_size, side)
-        shift = window // 2 if side > window else 0
         y = layer_norm(config.layer_norm_eps, "norm1")(x)
-        mask = _shift_mask(side, window, shift) * jnp.float32(shifted) if shift else 0.0
-        y = _roll(y, -shift, shifted)
+        mask = _shift_mask(side, window, self.shift) if self.shift else 0.0
+        y = jnp.roll(y, (-self.shift, -self.shift), axis=(1, 2)) if self.shift else y
         y = WindowAttention(
             self.heads,
             window,
@@ -156,7 +155,7 @@ class SwinBlock(nn.Module):
             name="attention",
         )(_windows(y, window), mask, deterministic)
         y = _unwindows(y, window, side)
-        y = _roll(y, shift, shifted)
+        y = jnp.roll(y, (self.shift, self.shift), axis=(1, 2)) if self.shift else y
         x = x + DropPath(name="drop_path1")(y, drop_path, deterministic).astype(x.dtype)
         y = layer_norm(config.layer_norm_eps, "norm2")(x)
         hidden = int(config.mlp_ratio * x.shape[-1])
@@ -164,15 +163,8 @@ class SwinBlock(nn.Module):
         return x + DropPath(name="drop_path2")(y, drop_path, deterministic).astype(x.dtype)
 
 
-def _roll(x: jax.Array, shift: int, shifted: jax.Array | bool) -> jax.Array:
-    """(B, H, W, C) rolled along H and W where `shifted`."""
-    if not shift or shifted is False:
-        return x
-    return jax.lax.cond(shifted, lambda x: jnp.roll(x, (shift, shift), axis=(1, 2)), lambda x: x, x)
-
-
 class SwinPair(nn.Module):
-    """A plain and a shifted block, as parameters hold them."""
+    """A plain and a shifted block: the unit that is scanned over."""
 
     config: HTSATConfig
     heads: int
@@ -182,54 +174,12 @@ class SwinPair(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, drop_path: jax.Array):
         """(B, H, W, C) and (2,) rates to ((B, H, W, C), None), as `nn.scan` wants it."""
-        for index in range(2):
-            name = f"block{index}"
-            block = SwinBlock(self.config, self.heads, self.deterministic, self.dtype, name=name)
-            x = block(x, drop_path[index], index == 1)
+        window = self.config.window_size
+        shift = window // 2 if x.shape[1] > window else 0
+        for index, by in enumerate((0, shift)):
+            block = SwinBlock(self.config, self.heads, by, self.dtype, name=f"block{index}")
+            x = block(x, drop_path[index], self.deterministic)
         return x, None
-
-
-class SwinStage(nn.Module):
-    """The blocks of a stage, scanned over: one of them is compiled, whatever their number.
-
-    The parameters are those of a scan over pairs: "block0" and "block1" with an axis of pairs.
-    """
-
-    config: HTSATConfig
-    heads: int
-    depth: int
-    deterministic: bool
-    dtype: jnp.dtype
-    remat: str
-
-    @nn.compact
-    def __call__(self, x: jax.Array, drop_path: jax.Array) -> jax.Array:
-        """(B, H, W, C) to the same; `drop_path` (depth,) are the blocks' rates."""
-        settings = (self.config, self.heads, self.deterministic, self.dtype)
-        if self.is_initializing():
-            pairs = nn.scan(
-                SwinPair,
-                variable_axes={"params": 0},
-                split_rngs={"params": True, "dropout": True},
-                length=self.depth // 2,
-            )(*settings)
-            nn.share_scope(self, pairs)
-            return pairs(x, drop_path.reshape(-1, 2))[0]
-        params = self.variables["params"]
-        params = jax.tree.map(  # (pairs, ...) of each to (depth, ...)
-            lambda a, b: jnp.stack([a, b], 1).reshape(self.depth, *a.shape[1:]),
-            params["block0"],
-            params["block1"],
-        )
-        block = rematerialised(SwinBlock, self.remat, prevent_cse=False)(*settings, parent=None)
-        key = None if self.deterministic else self.make_rng("dropout")
-
-        def one(x, inputs):
-            params, rate, number = inputs
-            rngs = {} if key is None else {"dropout": jax.random.fold_in(key, number)}
-            return block.apply({"params": params}, x, rate, number % 2 == 1, rngs=rngs), None
-
-        return jax.lax.scan(one, x, (params, drop_path, jnp.arange(self.depth)))[0]
 
 
 class PatchMerging(nn.Module):
@@ -325,10 +275,13 @@ class HTSAT(nn.Module):
         rates = np.linspace(0.0, config.drop_path, sum(config.depths), dtype=np.float32)
         for stage, (depth, heads) in enumerate(zip(config.depths, config.heads, strict=True)):
             first = sum(config.depths[:stage])
-            blocks = SwinStage(
-                config, heads, depth, not train, self.dtype, self.remat, name=f"stage{stage}"
-            )
-            x = blocks(x, jnp.asarray(rates[first : first + depth]))
+            pairs = nn.scan(
+                rematerialised(SwinPair, self.remat, prevent_cse=False),
+                variable_axes={"params": 0},
+                split_rngs={"params": True, "dropout": True},
+                length=depth // 2,
+            )(config, heads, not train, self.dtype, name=f"stage{stage}")
+            x, _ = pairs(x, jnp.asarray(rates[first : first + depth].reshape(-1, 2)))
             if stage + 1 < len(config.depths):
                 x = PatchMerging(config, self.dtype, name=f"merge{stage}")(x)
         tokens = layer_norm(config.layer_norm_eps, "norm")(x)

@@ -121,7 +121,8 @@ def build_records(
         run = functools.partial(beam.run_units, runner=runner, options=beam_options)
     else:
         run = functools.partial(parallel.run_units, processes=processes, progress=progress)
-    folder = _open_folder(data_dir, build | {"shard_bytes": shard_bytes})
+    made_from = build | {"shard_bytes": shard_bytes, "version": records.VERSION}
+    folder = _open_folder(data_dir, made_from)
     job = Job(source, synthesis, data.format, sample_rate, seed, shard_bytes, folder, run)
     try:
         make = _mix_up if source.mixes_up() else _take
@@ -230,7 +231,7 @@ def _reuse(data_dir: Path, build: dict) -> BuildResult | None:
     defaults = {"source": asdict(SourceConfig()), "synthesis": asdict(MixupConfig())}
     defaults = json.loads(json.dumps(defaults))
     for group, values in defaults.items():  # made before a setting existed: its default
-        there[group] = values | there[group]
+        there[group] = values | there.get(group, {})  # merged records have none
     if there != build:
         changed = [key for key in build if there.get(key) != build[key]]
         raise records.RecordsError(

@@ -94,6 +94,11 @@ def test_train_then_eval(demo_records, demo_workdir, command):
         "eval/t_classify/text_to_audio",
         "eval/t_classify/audio_to_text",
         "eval/zero_shot/accuracy",
+        *(
+            f"eval/retrieval/{direction}/{score}"
+            for direction in ("text_to_audio", "audio_to_text")
+            for score in ("R@1", "R@5", "R@10", "mAP@10")
+        ),
     }
 
     where = ("--config", DEMO, "--data_dir", demo_records, "--workdir", demo_workdir)

@@ -39,7 +39,8 @@ def test_measures_what_is_here(plan):
         "--steps", "1", "--config.remat=full", "--config.batch_size=16", "--config.micro_batches=2"
     )
     assert other["model_flops"] == pytest.approx(2 * report["model_flops"], rel=0.05)
-    assert 1.2 < other["flops"] / other["model_flops"] < 1.5  # the forward pass twice
+    # Of three passes' worth: the parts run forward twice, and their layers once more.
+    assert 1.4 < other["flops"] / other["model_flops"] < 1.75
 
 
 def test_compiles_for_a_slice(plan, compiler):

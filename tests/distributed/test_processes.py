@@ -93,12 +93,11 @@ def test_killed_runs_end_as_if_undisturbed(demo_records, tmp_path, quick_env, mo
         monkeypatch.setenv(name, quick_env[name])
     monkeypatch.chdir(REPO)
     # Many steps: JAX asks once a second whether SIGTERM has come.
-    steps, interval = 300, 20
+    steps, interval = 100, 10
     overrides = (*SMALL, f"--config.steps={steps}", f"--config.checkpoint_every={interval}")
-    cache = tmp_path / "compiled"
 
     def start(workdir):
-        return Job(demo_records, workdir, cache, overrides)
+        return Job(demo_records, workdir, overrides)
 
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     job = start(whole)

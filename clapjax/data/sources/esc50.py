@@ -9,7 +9,7 @@ import functools
 from collections.abc import Iterator
 from pathlib import Path
 
-from clapjax.audio.files import read_audio
+from clapjax.data.paths import read_sound
 from clapjax.data.sources.clip import Clip, Rejected
 from clapjax.data.sources.common import SourceError, read_rows
 
@@ -54,7 +54,7 @@ def list_esc50(root: Path, *, only_esc10: bool = False) -> Iterator[Clip | Rejec
                 fold=int(row["fold"]),
                 group=f"freesound:{row['src_file'] or name}",
                 source=source,
-                read=functools.partial(read_audio, root / "audio" / name),
+                read=functools.partial(read_sound, root / "audio" / name),
                 labels=(label,),
             )
             stems.add(stem)
