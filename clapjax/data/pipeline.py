@@ -131,7 +131,7 @@ def _loader(data_dir, config, audio, batch_size, seed, host, hosts) -> Callable[
     def load(step: np.int64) -> tuple:
         sets, positions = (x[local] for x in batch_rows(int(step), batch_size, shares))
         indices = shuffled(positions, sizes[sets], sets, seed)
-        waveforms = np.zeros((len(sets), width), np.int16)
+        waveforms = np.empty((len(sets), width), np.int16)
         lengths = np.full(len(sets), audio.clip_samples, np.int32)
         chosen = []
         for row, (number, position, index) in enumerate(
@@ -144,6 +144,7 @@ def _loader(data_dir, config, audio, batch_size, seed, host, hosts) -> Callable[
             lengths[row] = max(audio.clip_samples, len(samples))
             samples = fill(samples, audio.clip_samples, audio.fill)
             waveforms[row, : len(samples)] = samples
+            waveforms[row, len(samples) :] = 0
             chosen.append(_choose(record, config.text_augment_selection, generator))
         caption, negative, has_negative, events = zip(*chosen, strict=True)
         return (

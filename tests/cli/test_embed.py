@@ -302,6 +302,6 @@ def test_progress_in_a_log(monkeypatch, capsys):
     assert list(show.progress(range(4), 4, "embedding")) == [0, 1, 2, 3]
     assert capsys.readouterr().err.splitlines() == [
         "embedding: 2/4, 0.1/s, 0 min 40 s left",
-        "embedding: 4/4, 0 min 0 s left",
+        "embedding: 4/4, 0.1/s, 0 min 0 s left",
         "embedding: 4 in 100.0 s (0.0/s)",
     ]

@@ -93,7 +93,7 @@ def test_killed_runs_end_as_if_undisturbed(demo_records, tmp_path, quick_env, mo
         monkeypatch.setenv(name, quick_env[name])
     monkeypatch.chdir(REPO)
     # Many steps: JAX asks once a second whether SIGTERM has come.
-    steps, interval = 100, 10
+    steps, interval = 80, 10
     overrides = (*SMALL, f"--config.steps={steps}", f"--config.checkpoint_every={interval}")
 
     def start(workdir):
