@@ -1,7 +1,6 @@
 """`clapjax plan`."""
 
 import argparse
-import dataclasses
 import json
 import sys
 
@@ -60,11 +59,6 @@ def _measure(args, config) -> int:
 
     if args.sweep:
         raise ValueError("--sweep compiles for a --topology; name one")
-    # A run's vocabulary is that of its records' tokenizer; here it is the largest it may have.
-    if config.data.tokenizer == "records":
-        text = dataclasses.replace(config.model.text, vocab_size=config.data.vocab_size)
-        model = dataclasses.replace(config.model, text=text)
-        config = dataclasses.replace(config, model=model)
     report = measure(config, args.steps)
     print(measured_report(report))
     if args.json:

@@ -1,13 +1,13 @@
 """The report: one HTML file that needs nothing else; and the results as JSON."""
 
 import json
-import os
 import re
 from html import escape
 from pathlib import Path
 
 import numpy as np
 
+from clapjax.data.paths import write_text
 from clapjax.evaluation import figures
 
 NAMES = {"t_classify": "T-Classify", "zero_shot": "Zero-shot", "retrieval": "Retrieval"}
@@ -217,17 +217,6 @@ def _details(results, config) -> str:
     )
 
 
-def _write(path, text) -> None:
-    """All or nothing: a temporary file in the same folder takes the place of `path`."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def write_results(path, results) -> None:
     """Writes results as JSON, indented by 2, atomically.
 
@@ -239,7 +228,7 @@ def write_results(path, results) -> None:
     for name, value in _leaves(results):
         if isinstance(value, float) and not np.isfinite(value):
             raise ValueError(f"{path}: '{name}' is {value}, which JSON cannot hold")
-    _write(path, json.dumps(results, indent=2, allow_nan=False) + "\n")
+    write_text(Path(path), json.dumps(results, indent=2, allow_nan=False) + "\n")
 
 
 def write_report(
@@ -296,4 +285,4 @@ def write_report(
         f'<h1>{escape(title)}</h1>{_cards(results)}<div class="grid">{"".join(boxes)}'
         "</div></body></html>\n"
     )
-    _write(path, page)
+    write_text(Path(path), page)

@@ -60,7 +60,7 @@ class Attention(nn.Module):
         """(B, ..., C) and (B,) bool to (B, ..., C) float32 logits."""
         channels = x.shape[-1]
         mask = _rows(longer, x)
-        x = nn.Dense(channels // self.reduction, dtype=self.dtype, name="conv1")(x)
+        x = nn.Dense(max(1, channels // self.reduction), dtype=self.dtype, name="conv1")(x)
         x = nn.relu(MaskedBatchNorm(name="norm1")(x, train, mask))
         x = nn.Dense(channels, dtype=self.dtype, name="conv2")(x)
         return MaskedBatchNorm(name="norm2")(x, train, mask)

@@ -304,7 +304,7 @@ def test_a_frame_of_a_model_with_time_segments_lasts_throughout():
 
 # --- Presets --------------------------------------------------------------------------------
 
-# Kong et al. (2020), table IV; with AudioSet's classifier, which a CLAP has not.
+# Kong et al. (2020); with AudioSet's classifier, which a CLAP has not.
 PANN_PARAMETERS = {"cnn6": (4_837_455, 512), "cnn14": (80_753_615, 2048)}
 
 
