@@ -111,14 +111,37 @@ def _reflect(waveform: jax.Array, lengths: jax.Array, half: int) -> jax.Array:
 def _mel_power(padded: jax.Array, frames: int, config: AudioConfig) -> jax.Array:
     """(B, (frames - 1) * hop + window or more) to (B, frames, mel_bins) float32."""
     window = config.window_length
-    positions = np.arange(frames)[:, None] * config.hop_length + np.arange(window)  # (F, W)
     hann = np.hanning(window + 1)[:-1].astype(padded.dtype)  # periodic
     filters = mel_filters(config)
     heard = np.flatnonzero(filters.any(axis=1))
     heard = slice(heard[0], heard[-1] + 1)  # the other bins are in no filter
-    spectrum = jnp.fft.rfft(padded[:, positions] * hann, axis=-1)[..., heard]  # (B, F, K)
+    spectrum = jnp.fft.rfft(_windows(padded, frames, config) * hann, axis=-1)[
+        ..., heard
+    ]  # (B, F, K)
     power = (jnp.square(spectrum.real) + jnp.square(spectrum.imag)).astype(jnp.float32)
     return jnp.dot(power, filters[heard], precision=jax.lax.Precision.HIGHEST)
+
+
+def _windows(padded: jax.Array, frames: int, config: AudioConfig) -> jax.Array:
+    """(B, T) to (B, frames, window), a hop apart; gathers are fast on CPUs and slow elsewhere."""
+    sizes = {"frames": frames, "window": config.window_length, "hop": config.hop_length}
+    gather, slices = (functools.partial(f, **sizes) for f in (windows_by_gather, windows_by_slices))
+    return jax.lax.platform_dependent(padded, cpu=gather, default=slices)
+
+
+def windows_by_gather(padded: jax.Array, frames: int, window: int, hop: int) -> jax.Array:
+    """(B, T) to (B, frames, window), a hop apart."""
+    return padded[:, np.arange(frames)[:, None] * hop + np.arange(window)]
+
+
+def windows_by_slices(padded: jax.Array, frames: int, window: int, hop: int) -> jax.Array:
+    """(B, T) to (B, frames, window), a hop apart."""
+    beside = -(-window // hop)  # hops that a window touches
+    end = (frames - 1 + beside) * hop
+    hops = jnp.pad(padded, ((0, 0), (0, max(0, end - padded.shape[1]))))[:, :end]
+    hops = hops.reshape(padded.shape[0], -1, hop)
+    parts = [hops[:, first : first + frames] for first in range(beside)]
+    return jnp.concatenate(parts, axis=-1)[..., :window]
 
 
 def _mel_power_in_blocks(padded: jax.Array, frames: int, config: AudioConfig) -> jax.Array:

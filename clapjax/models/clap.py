@@ -40,12 +40,18 @@ class Clap(nn.Module):
     config: ClapConfig
     dtype: jnp.dtype = jnp.float32
     remat: str = "none"  # what of an encoder's layers the backward pass computes again
+    single_blocks: bool = False  # of HTSAT: half as much to compile, for TPUs
 
     def setup(self):
         config, dtype = self.config, self.dtype
         if config.audio_encoder == "htsat":
             self.audio_encoder = HTSAT(
-                config.htsat, config.audio.mel_bins, dtype, config.fusion, self.remat
+                config.htsat,
+                config.audio.mel_bins,
+                dtype,
+                config.fusion,
+                self.remat,
+                self.single_blocks,
             )
         else:
             self.audio_encoder = PANN(

@@ -1,5 +1,7 @@
 """Pieces that the encoders are built from."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -46,8 +48,42 @@ def _product_backward(factors, cotangent):
 product.defvjp(_product_forward, _product_backward)
 
 
-def dense(features: int, name: str, dtype, init_std: float, use_bias: bool = True):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def activated_product(x: jax.Array, y: jax.Array, activation: str) -> jax.Array:
+    """`product` of an activation of x, which the backward pass computes again.
+
+    Kept is x alone: less memory, and a TPU compiles the error function once less per layer.
+
+    Args:
+      x, y: (T, I) and (I, O) of one type.
+      activation: of `activate`.
+
+    Returns:
+      (T, O) float32.
+    """
+    return product(activate(x, activation), y)
+
+
+def _activated_forward(x, y, activation):
+    return activated_product(x, y, activation), (x, y)
+
+
+def _activated_backward(activation, factors, cotangent):
+    x, y = factors
+    active, pull_back = jax.vjp(lambda x: activate(x, activation), x)
+    dactive, dy = _product_backward((active, y), cotangent)
+    return *pull_back(dactive), dy
+
+
+activated_product.defvjp(_activated_forward, _activated_backward)
+
+
+def dense(
+    features: int, name: str, dtype, init_std: float, use_bias: bool = True, activation: str = ""
+):
     """A dense layer on tokens: float32 parameters, `dtype` compute; for `init_std` see above.
+
+    With an activation, of its input.
 
     Returns:
       A function of (..., D) to (..., features). It multiplies (tokens, D): XLA:CPU takes twice as
@@ -58,7 +94,9 @@ def dense(features: int, name: str, dtype, init_std: float, use_bias: bool = Tru
         use_bias=use_bias,
         dtype=dtype,
         kernel_init=initializer(init_std),
-        dot_general=lambda x, kernel, *_, **__: product(x, kernel),
+        dot_general=lambda x, kernel, *_, **__: (
+            activated_product(x, kernel, activation) if activation else product(x, kernel)
+        ),
         name=name,
     )
 
@@ -151,8 +189,7 @@ class Mlp(nn.Module):
         """(..., D) to (..., D)."""
         width = x.shape[-1]
         x = dense(self.hidden, "up", self.dtype, self.init_std)(x.astype(self.dtype))
-        x = activate(x, self.activation)
-        x = dense(width, "down", self.dtype, self.init_std)(x)
+        x = dense(width, "down", self.dtype, self.init_std, activation=self.activation)(x)
         return nn.Dropout(self.dropout)(x, deterministic=deterministic)
 
 

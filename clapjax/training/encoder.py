@@ -43,7 +43,8 @@ def make_encoder(config: TrainConfig, mesh: Mesh, specs: dict) -> Callable[..., 
       "text_mlp", "negative_mlp".
     """
     platform = mesh.devices.flat[0].platform
-    model = Clap(config.model, compute_dtype(config.model, platform), config.remat)
+    dtype = compute_dtype(config.model, platform)
+    model = Clap(config.model, dtype, config.remat, single_blocks=platform == "tpu")
     negatives = needs_negatives(config)
     parts = config.micro_batches
 

@@ -11,7 +11,7 @@ from jax.sharding import AxisType, PartitionSpec
 from clapjax.audio.config import AudioConfig
 from clapjax.audio.files import read_audio
 from clapjax.audio.fill import fill
-from clapjax.audio.mel import log_mel, mel_filters
+from clapjax.audio.mel import log_mel, mel_filters, windows_by_gather, windows_by_slices
 
 SLANEY = AudioConfig()
 HTK = AudioConfig(mel_scale="htk", mel_norm="none")
@@ -209,3 +209,18 @@ def test_config_errors_name_the_setting(change, reason):
 
 def test_frames_of_a_clip():
     assert SLANEY.frames == 1001 and SMALL.frames == 26
+
+
+@pytest.mark.parametrize(
+    ("frames", "window", "hop"),
+    [(21, 1024, 480), (9, 512, 160), (7, 64, 64), (5, 30, 64), (1, 8, 3)],
+)
+def test_windows_by_slices_equal_a_gather(frames, window, hop):
+    """Each serves one kind of device; the waveform may be longer than the windows reach."""
+    for spare in (0, 1, 700):
+        size = (frames - 1) * hop + window + spare
+        waveform = np.random.default_rng(spare).normal(size=(2, size)).astype(np.float32)
+        expected = np.stack([waveform[:, i * hop : i * hop + window] for i in range(frames)], 1)
+        for windows in (windows_by_gather, windows_by_slices):
+            found = windows(jnp.asarray(waveform), frames, window, hop)
+            np.testing.assert_array_equal(found, expected)

@@ -14,7 +14,7 @@ import transformers
 from transformers.models.clap.modeling_clap import ClapAudioEncoder, ClapAudioModel
 
 from clapjax.models.config import ClapConfig, HTSATConfig, htsat_preset
-from clapjax.models.htsat import HTSAT, DropPath, bicubic_matrix, fold_mel, space_to_depth
+from clapjax.models.htsat import HTSAT, DropPath, bicubic_matrix, fold_mel
 
 TINY = HTSATConfig(spec_size=64, embed_dim=8, depths=(2,), heads=(1,), time_width=1, freq_width=1)
 MELS = 16  # 4 chunks of 64 frames
@@ -116,18 +116,6 @@ def test_token_grid(stem, side):
     assert sum(name.startswith("stem") for name in variables["params"]) == 2 * len(stem)
 
 
-def test_folding_neighbours_is_a_strided_convolution():
-    """Space to depth and a dense layer see what one kernel of that size and stride sees."""
-    generator = np.random.default_rng(0)
-    image = generator.normal(size=(2, 8, 8, 3)).astype(np.float32)
-    kernel = generator.normal(size=(2, 2, 3, 5)).astype(np.float32)
-    expected = jax.lax.conv_general_dilated(
-        image, kernel, (2, 2), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-    found = space_to_depth(jnp.asarray(image), 2) @ kernel.reshape(12, 5)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-
-
 @pytest.mark.parametrize("segments", [1, 4, 16])
 def test_pooling_by_time_segments(segments):
     """Rows of tokens are (chunk of time, mel), columns time: segments follow (chunk, column)."""
@@ -218,6 +206,42 @@ def test_drop_path_is_random_per_key_and_spares_the_first_block():
         np.testing.assert_allclose(got, expected, atol=1e-4)
     nothing = {"params": without("block0", "block1"), "batch_stats": stats}
     assert np.abs(_evaluate(config, nothing, mel)[0] - expected).max() > 0.01
+
+
+def test_blocks_scanned_one_by_one_equal_pairs():
+    config = dataclasses.replace(TINY, depths=(4, 2), heads=(1, 2), drop_path=0.0, init_std=0.2)
+    variables, mel = _variables(config), _mel()
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def run(single: bool):
+        model = HTSAT(config, MELS, single_blocks=single)
+
+        def loss(params):
+            pooled, tokens = model.apply({**variables, "params": params}, mel, False)
+            return jnp.sum(jnp.sin(tokens)), pooled
+
+        return jax.grad(loss, has_aux=True)(variables["params"])
+
+    for left, right in zip(
+        *(jax.tree.leaves(run(single)) for single in (False, True)), strict=True
+    ):
+        scale = np.abs(left).max()
+        np.testing.assert_allclose(right, left, atol=1e-5 * scale)
+
+
+def test_single_blocks_are_dropped_each_on_its_own():
+    config = dataclasses.replace(TINY, depths=(4,), drop_path=0.9, init_std=0.5)
+    variables, mel = _variables(config), _mel()
+    model = HTSAT(config, MELS, single_blocks=True)
+
+    @jax.jit
+    def run(key):
+        rngs = {"augment": key, "dropout": key}
+        return model.apply(variables, mel, True, rngs=rngs, mutable=["batch_stats"])[0][0]
+
+    runs = np.stack([run(jax.random.key(seed)) for seed in (0, 0, 1, 2, 3)])
+    np.testing.assert_array_equal(runs[0], runs[1])
+    assert all(np.abs(a - b).max() > 0.01 for a, b in zip(runs[1:], runs[2:], strict=False))
 
 
 def _count(tree) -> int:

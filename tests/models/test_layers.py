@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from clapjax.models.layers import dense, product
+from clapjax.models.layers import activate, activated_product, dense, product
 
 
 @pytest.mark.parametrize(("dtype", "rounding"), [(jnp.float32, 2e-6), (jnp.bfloat16, 2**-8)])
@@ -30,6 +30,25 @@ def test_product_and_its_gradient(dtype, rounding):
     ):
         error = np.abs(np.asarray(found, np.float64) - wanted).max()
         assert error <= limit * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("activation", ["gelu", "relu", "quick_gelu"])
+def test_product_of_an_activation_keeps_its_input_alone(activation):
+    generator = np.random.default_rng(0)
+    x, y, weights = (
+        jnp.asarray(generator.normal(size=shape), jnp.float32)
+        for shape in ((50, 30), (30, 20), (50, 20))
+    )
+
+    def plain(x, y):
+        return product(activate(x, activation), y)
+
+    expected, expected_pull = jax.vjp(plain, x, y)
+    found, pull = jax.vjp(lambda x, y: activated_product(x, y, activation), x, y)
+    np.testing.assert_array_equal(found, expected)
+    for ours, theirs in zip(pull(weights), expected_pull(weights), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6)
+    assert sorted(leaf.shape for leaf in jax.tree.leaves(pull)) == [(30, 20), (50, 30)]
 
 
 class _Layer(nn.Module):
