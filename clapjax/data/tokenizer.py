@@ -1,5 +1,6 @@
 """Tokenizers: a Hugging Face one by id or folder, or one trained on the records' captions."""
 
+import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,7 +21,6 @@ def train_tokenizer(captions: Iterable[str], folder: str | os.PathLike, vocab_si
     """
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from tokenizers.trainers import BpeTrainer
-    from transformers import PreTrainedTokenizerFast
 
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     captions = list(captions)
@@ -40,13 +40,15 @@ def train_tokenizer(captions: Iterable[str], folder: str | os.PathLike, vocab_si
     )
     tokenizer.train_from_iterator(captions, trainer)
     tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    # What `PreTrainedTokenizerFast.save_pretrained` leaves, without the seconds of importing it.
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(os.fspath(folder / "tokenizer.json"))
     names = dict(zip(("bos", "pad", "eos", "unk", "mask"), special, strict=True))
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        cls_token="<s>",
-        sep_token="</s>",
-        **{f"{name}_token": token for name, token in names.items()},
-    ).save_pretrained(folder)
+    names |= {"cls": "<s>", "sep": "</s>"}
+    described = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    described |= {f"{name}_token": token for name, token in names.items()}
+    (folder / "tokenizer_config.json").write_text(json.dumps(described, indent=2) + "\n")
 
 
 def load_tokenizer(name: str | os.PathLike):
