@@ -2,9 +2,9 @@
 
     python -m benchmarks.chat_throughput [--captions 5000] [--concurrency 32] [--seconds 0.5]
 
-A server on this machine answers each request after `--seconds`. Prints how many requests were with it
-on average, as a share of the concurrency, from the first to the last. Status 1 where that is under
-0.9, or a caption has no negative or was asked twice.
+A server on this machine answers each request after `--seconds`. Prints how many requests were with
+it on average, as a share of the concurrency, from the first to the last. Status 1 where that is
+under 0.9, or a caption has no negative or was asked twice.
 """
 
 import argparse
