@@ -2,6 +2,7 @@
 
 import glob
 import importlib.util
+import itertools
 import os
 import signal
 import threading
@@ -106,7 +107,9 @@ def stop_requests() -> Iterator[Callable[[int], bool]]:
       A function to be called at the end of each step with its number: whether to save and stop now.
     """
     if jax.distributed.is_initialized():  # JAX has taken the signal over
-        yield multihost_utils.reached_preemption_sync_point
+        # It wants calls counted from 1: what comes before the first call stops at number 1.
+        calls = itertools.count(1)
+        yield lambda step: multihost_utils.reached_preemption_sync_point(next(calls))
         return
     if threading.current_thread() is not threading.main_thread():
         yield lambda step: False  # only the main thread may handle signals

@@ -103,3 +103,18 @@ def test_sigterm_is_reported_and_then_as_before():
         assert asked(2) and asked(3)
     assert signal.getsignal(signal.SIGTERM) == before
     assert distributed.Preempted().code == 75
+
+
+def test_calls_are_counted_from_1_wherever_a_run_goes_on(monkeypatch):
+    """A SIGTERM before the first call is due at call 1, which a resumed run must not skip."""
+    seen = []
+
+    def reached(call: int) -> bool:
+        seen.append(call)
+        return call == 1
+
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(distributed.multihost_utils, "reached_preemption_sync_point", reached)
+    with distributed.stop_requests() as asked:
+        assert [asked(step) for step in (301, 302, 303)] == [True, False, False]
+    assert seen == [1, 2, 3]
