@@ -40,7 +40,7 @@ class Clap(nn.Module):
     config: ClapConfig
     dtype: jnp.dtype = jnp.float32
     remat: str = "none"  # what of an encoder's layers the backward pass computes again
-    single_blocks: bool = False  # of HTSAT: half as much to compile, for TPUs
+    single_blocks: bool = False  # of HTSAT: less to compile, for TPUs
 
     def setup(self):
         config, dtype = self.config, self.dtype

@@ -197,7 +197,7 @@ class SwinPair(nn.Module):
 class SwinStage(nn.Module):
     """The blocks of a stage scanned over one by one, with the parameters of a scan over pairs.
 
-    Half as much to compile as pairs, which counts on TPUs; CPUs run 6 % slower for it.
+    Less to compile than pairs, which counts on TPUs; CPUs run slower for it.
     """
 
     config: HTSATConfig

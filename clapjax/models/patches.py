@@ -1,7 +1,7 @@
 """Convolutions whose windows do not overlap, or hardly: matrix products of patches.
 
-Their gradients are matrix products too. XLA's own for the kernel of a convolution takes CPUs twice
-the time where channels are few, and its compiler for TPUs minutes where windows do not overlap.
+Their gradients are matrix products too. XLA's own for the kernel of a convolution is slow on CPUs
+where channels are few, and slow to compile for TPUs where windows do not overlap.
 """
 
 import jax
