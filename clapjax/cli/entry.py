@@ -5,11 +5,12 @@ import os
 import signal
 import sys
 
-from clapjax.memory import keep_memory
+from clapjax.memory import keep_memory, large_pages
 
 
 def entry() -> int:
     """The console script."""
+    large_pages()
     if sys.argv[1:2] == ["train"]:  # until training knows better: stop, and say "start me again"
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(os.EX_TEMPFAIL))
     if sys.argv[1:2] == ["plan"]:  # compiles for TPUs that are not here: nothing is to look for one

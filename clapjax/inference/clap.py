@@ -15,7 +15,7 @@ from clapjax.inference.batches import in_batches
 from clapjax.inference.forward import any_length, embed, embed_frames, frame_samples
 from clapjax.inference.pieces import Cutter, Failure, static_length, stream
 from clapjax.models.clap import Clap as ClapModule
-from clapjax.models.clap import compute_dtype
+from clapjax.models.clap import cast_kernels, compute_dtype
 from clapjax.models.config import ClapConfig
 
 MAX_CHANNELS = 32  # columns of a (T, channels) array, as in clapjax.audio.files
@@ -52,8 +52,11 @@ class Clap:
         self.tokenizer = tokenizer
         self.batch_size = batch_size
         device = jax.local_devices()[0]
+        dtype = compute_dtype(config, device.platform)
         self._variables = jax.device_put(variables, device)
-        model = ClapModule(config, compute_dtype(config, device.platform))
+        # Cast once and not at each call; float32 kernels are the same arrays.
+        self._compute = {**self._variables, "params": cast_kernels(self.params, dtype)}
+        model = ClapModule(config, dtype)
         double = device.platform != "tpu"
         self._audio = jax.jit(functools.partial(embed, model, double))
         self._frames = jax.jit(functools.partial(embed_frames, model, double))
@@ -177,7 +180,7 @@ class Clap:
         """
         cutter = self._cutter(sampling_rate, "windows", None)
         clip = np.zeros((1, self.config.audio.clip_samples), np.float32), np.zeros(1, np.int32)
-        per_clip = jax.eval_shape(self._frames, self._variables, *clip).shape[1]
+        per_clip = jax.eval_shape(self._frames, self._compute, *clip).shape[1]
         step = frame_samples(self.config, per_clip)
         cutter = dataclasses.replace(cutter, hop=round(per_clip * step), grid=step)
         times, windows = _only(self._each(self._frames, cutter, self._inputs([audio])))
@@ -231,7 +234,7 @@ class Clap:
         failed = set()
         for part, result in in_batches(
             rows,
-            functools.partial(function, self._variables),
+            functools.partial(function, self._compute),
             lambda length: max(1, self.batch_size * clip // length),
         ):
             if isinstance(part, Failure):
@@ -268,7 +271,7 @@ class Clap:
         rows = dict(
             in_batches(
                 self._tokens(texts, cut),
-                functools.partial(self._text, self._variables),
+                functools.partial(self._text, self._compute),
                 lambda length: self.batch_size,
             )
         )

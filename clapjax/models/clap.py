@@ -22,6 +22,19 @@ def compute_dtype(config: ClapConfig, platform: str) -> jnp.dtype:
     return jnp.dtype(config.compute_dtype)
 
 
+def cast_kernels(params: dict, dtype: jnp.dtype) -> dict:
+    """The kernels, all that matrix products take, in the type that they run in.
+
+    The model casts them itself, but layer by layer, at each call, and keeps what it cast for the
+    backward pass.
+    """
+
+    def cast(path, leaf):
+        return leaf.astype(dtype) if path[-1].key == "kernel" else leaf
+
+    return jax.tree_util.tree_map_with_path(cast, params)
+
+
 def normalize(x: jax.Array, eps: float = 0.0) -> jax.Array:
     """(..., D) to unit length, float32: x / |x|, or with BLAT's `eps` x / (|x| + eps)."""
     x = x.astype(jnp.float32)

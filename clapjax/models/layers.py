@@ -1,6 +1,7 @@
 """Pieces that the encoders are built from."""
 
 import functools
+import math
 
 import flax.linen as nn
 import jax
@@ -41,8 +42,17 @@ def _product_forward(x, y):
 def _product_backward(factors, cotangent):
     x, y = factors
     cotangent = cotangent.astype(x.dtype)
-    dx, dy = product(cotangent, y.T), product(x.T, cotangent)
+    dx = _contract(cotangent, y, ((1,), (1,)))
+    # XLA:CPU widens bfloat16 factors that are summed over their first axis, but not over two axes.
+    parts = math.gcd(len(x), 8) if x.dtype == jnp.bfloat16 else 1
+    rows = [z.reshape(parts, -1, z.shape[1]) for z in (x, cotangent)]
+    dy = _contract(*rows, ((0, 1), (0, 1)))
     return dx.astype(x.dtype), dy.astype(y.dtype)
+
+
+def _contract(x: jax.Array, y: jax.Array, axes: tuple) -> jax.Array:
+    """The sums over these axes of both, float32."""
+    return jax.lax.dot_general(x, y, (axes, ((), ())), preferred_element_type=jnp.float32)
 
 
 product.defvjp(_product_forward, _product_backward)

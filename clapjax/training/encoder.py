@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec as P
 
 from clapjax.audio.fusion import fusion_mels
 from clapjax.audio.mel import log_mel
-from clapjax.models.clap import Clap, compute_dtype
+from clapjax.models.clap import Clap, cast_kernels, compute_dtype
 from clapjax.models.config import ClapConfig
 from clapjax.training.config import TrainConfig
 from clapjax.training.mesh import BATCH_AXES, BATCH_SPEC, split_axis
@@ -52,7 +52,7 @@ def make_encoder(config: TrainConfig, mesh: Mesh, specs: dict) -> Callable[..., 
         augment_key, dropout_key = key
         ids, mask = _captions(batch, negatives)
         outputs, updates = model.apply(
-            {"params": params, "batch_stats": batch_stats},
+            {"params": cast_kernels(params, dtype), "batch_stats": batch_stats},
             input_ids=ids,
             mask=mask,
             train=True,

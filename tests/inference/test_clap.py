@@ -1,5 +1,6 @@
 """Embeddings: the same vector in any company, long audio by hand, texts, towers."""
 
+import dataclasses
 import functools
 import tracemalloc
 import warnings
@@ -73,6 +74,14 @@ def test_padding_of_texts_is_not_heard(clap):
     ids, mask = tokenize(clap.tokenizer, TEXTS, clap.config.text.max_length)
     text = jax.jit(functools.partial(ClapModule(clap.config).apply, method="text"))
     _close(clap.embed_text(TEXTS), text(clap.variables, ids, mask), 1e-5)
+
+
+def test_a_bfloat16_model_keeps_its_float32_parameters(clap):
+    config = dataclasses.replace(clap.config, compute_dtype="bfloat16")
+    half = Clap(config, clap.variables, clap.tokenizer, clap.batch_size)
+    jax.tree.map(np.testing.assert_array_equal, half.params, clap.params)
+    found, exact = half.embed_text(TEXTS), clap.embed_text(TEXTS)
+    assert 0 < np.abs(found - exact).max() < 0.05  # bfloat16 rounds to 2**-9
 
 
 # --- inputs of every kind -------------------------------------------------------------------

@@ -13,7 +13,7 @@ import torch
 import transformers
 
 from clapjax.audio.config import AudioConfig
-from clapjax.models.clap import Clap, embed_waveform, init_variables, normalize
+from clapjax.models.clap import Clap, cast_kernels, embed_waveform, init_variables, normalize
 from clapjax.models.config import ClapConfig, FusionConfig, HTSATConfig, TextConfig, small_clap
 from clapjax.models.presets import audio_preset, blat_clap, laion_clap
 from clapjax.models.text import TextEncoder
@@ -267,6 +267,31 @@ def test_one_tower_needs_no_parameters_of_the_other():
     mel = jnp.zeros((1, SMALL.audio.frames, SMALL.audio.mel_bins))
     audio = jax.eval_shape(lambda v: Clap(SMALL).apply(v, mel, method="audio"), of("audio"))
     assert audio.shape == (1, 6)
+
+
+@pytest.mark.parametrize("audio_encoder", ["htsat", "cnn6"])
+def test_kernels_cast_once_change_no_bit(audio_encoder):
+    """Neither of the embeddings nor, in float32 at last, of the gradient."""
+    config = dataclasses.replace(SMALL, audio_encoder=audio_encoder)
+    variables = _variables(config)
+    mel = jax.random.normal(jax.random.key(0), (2, config.audio.frames, config.audio.mel_bins))
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def gradient(params, cast):
+        def loss(params):
+            used = cast_kernels(params, jnp.bfloat16) if cast else params
+            audio, text, *_ = Clap(config, jnp.bfloat16).apply(
+                variables | {"params": used}, mel, IDS, MASK
+            )
+            return jnp.sum(audio * text), (audio, text)
+
+        return jax.grad(loss, has_aux=True)(params)
+
+    found, expected = (gradient(variables["params"], cast) for cast in (True, False))
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    kernels = flax.traverse_util.flatten_dict(cast_kernels(variables["params"], jnp.bfloat16))
+    for path, leaf in kernels.items():
+        assert leaf.dtype == (jnp.bfloat16 if path[-1] == "kernel" else jnp.float32)
 
 
 # --- Frames ---------------------------------------------------------------------------------
