@@ -1,7 +1,7 @@
 """How this process takes memory from the system.
 
-XLA:CPU's fresh buffers cost a page fault for every 4 KiB otherwise: up to a quarter of a training
-step. Elsewhere than on Linux with glibc nothing is done.
+XLA:CPU's fresh buffers cost a page fault for every 4 KiB otherwise (docs/performance.md). Elsewhere
+than on Linux with glibc nothing is done.
 """
 
 import ctypes
@@ -35,7 +35,6 @@ def large_pages() -> None:
     if not ours or TUNABLE in tunables or _glibc() is None:
         return
     os.environ["GLIBC_TUNABLES"] = ":".join(filter(None, [tunables, f"{TUNABLE}=1"]))
-    sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, *arguments])
 
 
