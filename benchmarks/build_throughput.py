@@ -60,12 +60,12 @@ def make_folder(root: Path, clips: int) -> None:
 
 def main() -> int:
     """Runs it and prints a line for each round."""
+    from clapjax.data.build.builder import SourceConfig, build_records
+    from clapjax.data.build.processes import cores, run_units
+    from clapjax.data.build.units import divide
     from clapjax.data.config import DataConfig
     from clapjax.data.sources import list_clips
-    from clapjax.synthesis.build import SourceConfig, build_records
     from clapjax.synthesis.mixup import MixupConfig
-    from clapjax.synthesis.parallel import cores, run_units
-    from clapjax.synthesis.units import divide
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", required=True, type=Path, help="a folder that is not there yet")

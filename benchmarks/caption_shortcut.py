@@ -17,14 +17,15 @@ from pathlib import Path
 
 import numpy as np
 
-from clapjax.synthesis.captions import order_captions
-from clapjax.synthesis.negatives import rules, shortcut
-from clapjax.synthesis.negatives.balance import balance
-from clapjax.synthesis.negatives.clauses import parse
-from clapjax.synthesis.negatives.connectives import sounding_order, split
-from clapjax.synthesis.negatives.files import read_captions
-from clapjax.synthesis.negatives.forms import to_finite
-from clapjax.synthesis.negatives.words import join, tokenize
+from benchmarks import shortcut
+from clapjax.captions.balance import balance
+from clapjax.captions.rules import rules
+from clapjax.captions.rules.clauses import parse
+from clapjax.captions.rules.connectives import sounding_order, split
+from clapjax.captions.rules.forms import to_finite
+from clapjax.captions.rules.words import join, tokenize
+from clapjax.captions.tables import read_captions
+from clapjax.captions.templates import order_captions
 from clapjax.synthesis.sounds import SOUND_CLASSES
 
 Pairs = list[tuple[str, str]]

@@ -15,9 +15,9 @@ import threading
 import time
 from pathlib import Path
 
-from clapjax.synthesis.negatives.cache import open_cache
-from clapjax.synthesis.negatives.chat import ChatConfig, negate
-from tests.synthesis.chat_server import content, serve
+from clapjax.captions.llm.cache import open_cache
+from clapjax.captions.llm.chat import ChatConfig, negate
+from tests.captions.chat_server import content, serve
 
 LEAST = 0.9
 

@@ -5,9 +5,9 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from clapjax.data.build.builder import SourceConfig
 from clapjax.evaluation.tasks import EvaluationConfig
 from clapjax.plain import from_dict, to_dict
-from clapjax.synthesis.build import SourceConfig
 from clapjax.synthesis.mixup import MixupConfig
 from clapjax.training.config import TrainConfig
 

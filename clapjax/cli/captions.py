@@ -71,7 +71,7 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
 
 @contextlib.contextmanager
 def _cache(args: argparse.Namespace, wanted: bool):
-    from clapjax.synthesis.negatives.cache import open_cache
+    from clapjax.captions.llm.cache import open_cache
 
     if not wanted:
         yield None
@@ -82,10 +82,11 @@ def _cache(args: argparse.Namespace, wanted: bool):
 
 def negate(args: argparse.Namespace) -> int:
     """Writes temporal negatives and says how many, and why others have none."""
-    from clapjax.synthesis.negatives import backends, chat, local
-    from clapjax.synthesis.negatives.balance import balanced
-    from clapjax.synthesis.negatives.connectives import states_order
-    from clapjax.synthesis.negatives.files import read_captions, write_rows
+    from clapjax.captions import backends
+    from clapjax.captions.balance import balanced
+    from clapjax.captions.llm import chat, local
+    from clapjax.captions.rules.connectives import states_order
+    from clapjax.captions.tables import read_captions, write_rows
 
     shares = backends.parse_mixture(args.backend)
     captions = read_captions(args.input, args.column)
@@ -135,7 +136,7 @@ def _report(output: str, tally: Counter, total: int) -> None:
 
 
 def _chat_config(args: argparse.Namespace):
-    from clapjax.synthesis.negatives.chat import ChatConfig
+    from clapjax.captions.llm.chat import ChatConfig
 
     return ChatConfig(
         model=args.model,
@@ -150,8 +151,8 @@ def expand(args: argparse.Namespace) -> int:
     """Writes captions of labels and says how many."""
     from dataclasses import replace
 
-    from clapjax.synthesis import keywords
-    from clapjax.synthesis.negatives.files import read_labels, write_rows
+    from clapjax.captions import keywords
+    from clapjax.captions.tables import read_labels, write_rows
 
     rows = read_labels(args.input, args.column, args.separator)
     with _cache(args, args.backend == "openai") as cache:

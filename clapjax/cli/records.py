@@ -90,10 +90,10 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
 
 def info(data_dir: str, html: str | None) -> int:
     """Prints the figures of a data set as JSON, and writes its page."""
+    from clapjax.captions.balance import connectives_of
     from clapjax.data.records import open_builder
     from clapjax.data.statistics import describe
     from clapjax.evaluation.records_page import Chooser, write_page
-    from clapjax.synthesis.negatives.balance import connectives_of
 
     def connectives(caption: str) -> Counter:
         return Counter(link.strip(" ,") for link in connectives_of(caption).elements())
@@ -135,8 +135,8 @@ def build(
     beam_options: str = "",
 ) -> int:
     """Builds the records of an experiment and says what came of it."""
-    from clapjax.synthesis.build import build_records
-    from clapjax.synthesis.parallel import cores
+    from clapjax.data.build.builder import build_records
+    from clapjax.data.build.processes import cores
 
     if runner and processes is not None:
         raise ValueError("either --processes or --runner; Beam has flags of its own for workers")

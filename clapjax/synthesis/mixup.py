@@ -5,16 +5,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from clapjax.audio.files import float_to_int16, int16_to_float
-from clapjax.data.schema import Example
-from clapjax.data.sources.clip import Recording
-from clapjax.synthesis import acoustics
-from clapjax.synthesis.captions import (
+from clapjax.captions.templates import (
     event_captions,
     order_captions,
     spoken,
     together_captions,
     wrong_order,
 )
+from clapjax.captions.timeline import entry
+from clapjax.data.schema import Example
+from clapjax.data.sources.clip import Recording
+from clapjax.synthesis import acoustics
 from clapjax.synthesis.segments import (
     PEAK,
     below_peak,
@@ -24,7 +25,6 @@ from clapjax.synthesis.segments import (
     lay_over,
     smooth_edges,
 )
-from clapjax.synthesis.timeline import entry
 
 EDGE = 0.005  # s, of the fade at both ends of an event: a hard cut would click
 DIRECT_DB = (0.0, 15.0)  # of the direct sound over the reverberation that is made

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from clapjax.captions.rules.rules import negate
 from clapjax.cli.main import main
-from clapjax.synthesis.negatives.rules import negate
-from tests.synthesis.chat_server import content, serve
+from tests.captions.chat_server import content, serve
 
 CAPTIONS = [
     "A man speaks followed by a dog barking",

@@ -14,8 +14,8 @@ from etils import epath
 from clapjax.data import paths, records
 from clapjax.data.edit import merge
 from clapjax.data.sources import list_clips
+from tests.data.build.test_processes import build, folder, tree
 from tests.data.layouts import LAYOUTS
-from tests.synthesis.test_build_parallel import build, folder, tree
 
 assert folder  # a fixture
 

@@ -8,10 +8,10 @@ import soundfile
 
 from clapjax.cli.main import main
 from clapjax.data import records
+from clapjax.data.build.builder import REJECTED_FILE, SourceConfig, build_records
 from clapjax.data.config import DataConfig
 from clapjax.data.overlap import named_in, read_ids
 from clapjax.data.sources import list_clips
-from clapjax.synthesis.build import REJECTED_FILE, SourceConfig, build_records
 from clapjax.synthesis.mixup import MixupConfig
 from clapjax.synthesis.sounds import render
 from tests.data.layouts import LAYOUTS

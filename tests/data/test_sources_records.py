@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from clapjax.data import records
+from clapjax.data.build.builder import SourceConfig, build_records
+from clapjax.data.build.direct import choose_captions, clip_example, label_caption, sounding_order
+from clapjax.data.build.splits import RejectedError
 from clapjax.data.config import DataConfig
 from clapjax.data.schema import Example
 from clapjax.data.sources.clip import Clip, TimedEvent
-from clapjax.synthesis.build import SourceConfig, build_records
-from clapjax.synthesis.direct import choose_captions, clip_example, label_caption, sounding_order
 from clapjax.synthesis.mixup import MixupConfig
-from clapjax.synthesis.source import RejectedError
 from tests.conftest import REPO
 from tests.data.layouts import LAYOUTS
 from tests.data.miniature import RATE, sound, write_audio, write_table

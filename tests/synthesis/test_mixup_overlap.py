@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from clapjax.captions.templates import order_captions, together_captions
 from clapjax.data.sources.clip import Clip, Recording
-from clapjax.synthesis.captions import order_captions, together_captions
 from clapjax.synthesis.loudness import loudness
 from clapjax.synthesis.mixup import MixupConfig, draw_mixture
 from clapjax.synthesis.segments import lay_over

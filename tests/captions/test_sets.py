@@ -1,0 +1,237 @@
+"""Mixtures of backends, caption files, and what gives negatives away."""
+
+import itertools
+import json
+import os
+import random
+import stat
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from benchmarks import shortcut
+from clapjax.captions.backends import (
+    Negated,
+    by_rules,
+    choose,
+    negate_all,
+    parse_mixture,
+)
+from clapjax.captions.balance import balance, balanced, connectives_of, restyle
+from clapjax.captions.rules.rules import Negatives
+from clapjax.captions.tables import read_captions, read_labels, write_rows
+
+# --- mixtures -------------------------------------------------------------------------------
+
+
+def test_parse_mixture():
+    assert parse_mixture("rules") == {"rules": 1.0}
+    assert parse_mixture("rules:1, openai:3") == {"rules": 0.25, "openai": 0.75}
+    for text, why in (
+        ("rulez", "no backend 'rulez'; there are rules, openai, transformers"),
+        ("rules:0.5,rules:0.5", "named twice"),
+        ("rules:0", "must be positive"),
+        ("rules:nan", "must be positive"),
+        ("rules:half", "'half' is no number"),
+        ("", "no backend ''"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            parse_mixture(text)
+
+
+def test_choice_follows_the_shares_and_the_seed():
+    shares = parse_mixture("rules:0.3,openai:0.7")
+    captions = [f"caption {i}" for i in range(4000)]
+    first = [choose(caption, shares, 0) for caption in captions]
+    assert first == [choose(caption, shares, 0) for caption in captions]
+    assert 0.27 < first.count("rules") / 4000 < 0.33  # five standard deviations
+    other = [choose(caption, shares, 1) for caption in captions]
+    agree = sum(a == b for a, b in zip(first, other, strict=True)) / 4000
+    assert abs(agree - (0.3**2 + 0.7**2)) < 0.05
+
+
+def test_a_mixture_keeps_order_and_provenance():
+    captions = [f"A dog barks {i} times then a bell rings" for i in range(50)]
+    run = {
+        "rules": lambda some: by_rules(some, 1, 0),
+        "openai": lambda some: (Negatives((f"not {caption}",)) for caption in some),
+    }
+    shares = parse_mixture("rules:0.5,openai:0.5")
+    names = {"rules": "rules", "openai": "llm:m"}
+    done = list(negate_all(captions, shares, 0, run, names))
+    assert [item.caption for item in done] == captions
+    for item in done:
+        by_model = item.provenance == "llm:m"
+        assert by_model == item.negative_captions[0].startswith("not A dog")
+        assert by_model == (choose(item.caption, shares, 0) == "openai")
+    assert 10 < sum(item.provenance == "rules" for item in done) < 40
+
+
+# --- files ----------------------------------------------------------------------------------
+
+
+def test_csv_and_jsonl_give_the_same_captions(tmp_path):
+    captions = ['A dog barks, then "stops"', "Größe, 犬\u2028", "two\nlines"]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": c}) + "\n" for c in captions))
+    quoted = [c.replace('"', '""') for c in captions]
+    rows = "".join(f'{i},"{c}"\r\n' for i, c in enumerate(quoted))
+    (tmp_path / "a.csv").write_text("\ufeffid,text\r\n" + rows, newline="")
+    expected = [caption.strip() for caption in captions]
+    assert read_captions(tmp_path / "a.csv", "text") == expected
+    assert read_captions(tmp_path / "a.jsonl", "text") == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("a.csv", "id,caption\n1,\n", "row 1: 'caption' holds '', not a caption"),
+        ("a.csv", "id,text\n1,x\n", r"a.csv:2: no column 'caption'; there are id, text"),
+        ("a.csv", "caption\n", "there are no rows"),
+        ("a.csv", 'caption\n"never closed\n', "a.csv:"),
+        ("a.jsonl", '{"caption": "x"}\n{"caption"\n', "a.jsonl:2: "),
+        ("a.jsonl", '["x"]\n', "a.jsonl:1: no JSON object"),
+        ("a.jsonl", '{"caption": 3}\n', "row 1: 'caption' holds 3"),
+        ("a.jsonl", '{"caption": null}\n', "no column 'caption'"),
+        ("a.txt", "x\n", "neither .csv nor .jsonl"),
+    ],
+)
+def test_bad_caption_files(tmp_path, name, text, why):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=why):
+        read_captions(tmp_path / name, "caption")
+
+
+def test_read_labels(tmp_path):
+    (tmp_path / "a.csv").write_text('labels\n"dog; rain ;"\nbell\n')
+    (tmp_path / "a.jsonl").write_text('{"labels": ["dog", "rain"]}\n{"labels": "bell"}\n')
+    expected = [("dog", "rain"), ("bell",)]
+    assert read_labels(tmp_path / "a.csv", "labels", ";") == expected
+    assert read_labels(tmp_path / "a.jsonl", "labels", ";") == expected
+    (tmp_path / "a.json").write_text('{"dog": 0, "sea_waves": 1}')
+    assert read_labels(tmp_path / "a.json", "labels", ";") == [("dog",), ("sea_waves",)]
+    (tmp_path / "b.jsonl").write_text('{"labels": [1]}\n')
+    with pytest.raises(ValueError, match=r"row 1: 'labels' holds \[1\], no labels"):
+        read_labels(tmp_path / "b.jsonl", "labels", ";")
+    (tmp_path / "b.json").write_text("3")
+    with pytest.raises(ValueError, match="no list or object of class names"):
+        read_labels(tmp_path / "b.json", "labels", ";")
+
+
+def test_write_rows_all_or_nothing(tmp_path):
+    out = tmp_path / "out.jsonl"
+    write_rows(out, [{"a": "ö"}, {"a": 2}])
+    assert out.read_text() == '{"a": "ö"}\n{"a": 2}\n'
+    umask = os.umask(0)
+    os.umask(umask)
+    assert stat.S_IMODE(out.stat().st_mode) == 0o666 & ~umask
+
+    def breaks():
+        yield {"a": 3}
+        raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        write_rows(out, breaks())
+    assert out.read_text() == '{"a": "ö"}\n{"a": 2}\n' and os.listdir(tmp_path) == ["out.jsonl"]
+
+
+# --- balance --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("caption", "negative", "expected"),
+    [
+        (
+            "A man speaks followed by a dog barking",
+            "First, a dog barks, then a man speaks",
+            "A dog barks followed by a man speaking",
+        ),
+        (
+            "A dog barks before a man speaks.",
+            "A man speaking, and then a dog barking",
+            "A man speaks before a dog barks.",
+        ),
+        (
+            "A dog barks after a man speaks",
+            "A dog barks and then a man speaks",
+            "A man speaks after a dog barks",
+        ),
+        ("A man speaks followed by a dog barking", "A dog barks as a man speaks", None),
+        ("A man speaks followed by a dog barking", "A man speaks, then a dog barks", None),
+    ],
+)
+def test_restyle(caption, negative, expected):
+    assert restyle(caption, negative) == expected
+
+
+def test_balance_leaves_equal_connectives_on_both_sides():
+    captions = ["A man speaks followed by a dog barking", "Rain falls before a bell rings"]
+    pairs = [
+        (captions[0], "First, a dog barks, then a man speaks"),
+        (captions[0], "A dog barks followed by a man speaking"),
+        (captions[1], "A bell, a fall of rain"),  # cannot be worded anew
+        (captions[1], "A bell rings, and after that rain falls"),
+    ]
+    kept = balance(pairs)
+    assert [caption for caption, _ in kept] == [captions[0], captions[0], captions[1]]
+    assert kept[1] == pairs[1]
+    for caption, negative in kept:
+        assert connectives_of(caption) == connectives_of(negative)
+
+
+def test_balanced_says_why_nothing_is_left():
+    done = Negated("Rain falls before a bell rings", ("A bell, a fall of rain",), "llm:m")
+    assert balanced(done).to_row() == {
+        "caption": "Rain falls before a bell rings",
+        "negative_captions": [],
+        "provenance": "llm:m",
+        "reason": "left out: its connectives differ from its caption's",
+    }
+    none = Negated("Rain falls", (), "rules", "no order of events is stated")
+    assert balanced(none) == none
+
+
+# --- shortcut -------------------------------------------------------------------------------
+
+HOW = ("loudly", "softly", "twice", "nearby", "briefly")
+EVENTS = ("a dog barks", "a bell rings", "rain falls", "a man speaks", "a car honks", "a cat meows")
+
+
+def _pairs(count: int, style: str) -> list[tuple[str, str]]:
+    """Distinct captions of two events and their negatives: in the same words, or with "First"."""
+    two = itertools.product(itertools.permutations(EVENTS, 2), HOW, HOW)
+    pairs = [
+        (f"{a} {how} then {b} {also}", f"{b} {also} then {a} {how}") for (a, b), how, also in two
+    ]
+    chosen = random.Random(0).sample(pairs, count)
+    first = "" if style == "same" else "First, "
+    return [(right, first + wrong) for right, wrong in chosen]
+
+
+def test_bag_of_words_finds_a_style_and_nothing_else():
+    assert shortcut.bag_of_words_accuracy(_pairs(300, "first")) == 1.0
+    assert shortcut.bag_of_words_accuracy(_pairs(300, "same")) == 0.5  # the same words
+
+
+def test_transformer_finds_a_style():
+    accuracy = shortcut.transformer_accuracy(_pairs(100, "first"), epochs=8, batch_size=32)
+    assert accuracy >= 0.95
+
+
+def test_logistic_regression_is_sklearns():
+    generator = np.random.default_rng(0)
+    x = generator.poisson(0.5, (200, 30)).astype(float)
+    y = (x @ generator.normal(size=30) + generator.normal(size=200) > 0).astype(np.float32)
+    weights, bias = shortcut.fit_logistic(x, y, penalty=2.0)
+    ours = LogisticRegression(C=0.5, tol=1e-8, max_iter=5000).fit(x, y)
+    np.testing.assert_allclose(weights, ours.coef_[0], atol=2e-3)
+    assert bias == pytest.approx(ours.intercept_[0], abs=5e-3)
+
+
+def test_split_keeps_a_caption_on_one_side():
+    pairs = [(f"caption {i % 40}", f"negative {i}") for i in range(400)]
+    train, test = shortcut.split_pairs(pairs)
+    assert not {c for c, _ in train} & {c for c, _ in test}
+    assert sorted(train + test) == sorted(pairs) and 20 <= len(test) <= 160
+    with pytest.raises(ValueError, match="too few"):
+        shortcut.split_pairs(pairs[:9])
