@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-PROVENANCES = ("human", "template", "keyword", "llm:", "captioner:")
+PROVENANCES = ("human", "template", "keyword", "rules", "llm:", "captioner:")
+SEPARATOR = ";"  # between the words of a provenance
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,9 @@ class Example:
     negative_audio: np.ndarray | None = None  # (T',) int16: the same events in a wrong order
     labels: tuple[str, ...] = ()
     events: tuple[str, ...] = ()  # in the order in which they sound
-    source: str = ""
+    source: str = ""  # data set and file
+    origin: str = ""  # the recording it was cut from, "freesound:1234"; several: joined by ";"
+    # How each text came to be: one word for all, or one each, captions then negative captions.
     provenance: str = "template"
 
     def problems(self) -> list[str]:
@@ -41,8 +44,13 @@ class Example:
             found.append("a caption is empty or there is none")
         if set(self.captions) & set(self.negative_captions):
             found.append("a negative caption equals a positive one")
-        if not self.provenance.startswith(PROVENANCES):
+        kinds = self.provenance.split(SEPARATOR)
+        if not all(kind.startswith(PROVENANCES) for kind in kinds):
             found.append(f"provenance {self.provenance!r} is not one of {PROVENANCES}")
+        # Records made before negatives had one: a word for each caption alone.
+        texts = len(self.captions) + len(self.negative_captions)
+        if len(kinds) not in (1, len(self.captions), texts):
+            found.append(f"provenance has {len(kinds)} words for {texts} texts")
         return found
 
     def to_record(self) -> dict:
@@ -58,6 +66,7 @@ class Example:
             "labels": list(self.labels),
             "events": list(self.events),
             "source": self.source,
+            "origin": self.origin,
             "provenance": self.provenance,
         }
 
@@ -82,6 +91,7 @@ def example_from_record(record: dict) -> Example:
         labels=texts(record["labels"]),
         events=texts(record["events"]),
         source=text(record["source"]),
+        origin=text(record.get("origin", "")),
         provenance=text(record["provenance"]),
     )
 
@@ -106,6 +116,7 @@ def features():
             "labels": texts,
             "events": texts,
             "source": tfds.features.Text(),
+            "origin": tfds.features.Text(),
             "provenance": tfds.features.Text(),
         }
     )

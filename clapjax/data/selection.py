@@ -1,13 +1,15 @@
 """Which captions of a record count: LAION-CLAP's text_augment_selection.
 
 A record holds what was published first, then what a model made of the tags. Its provenance is one
-word where all captions came to be in one way, else one for each caption: "human;human;keyword".
+word where all its texts came to be in one way, else one for each, the captions first and then the
+negative captions: "human;human;keyword;rules".
 """
 
 from collections.abc import Sequence
 
+from clapjax.data.schema import SEPARATOR
+
 SELECTIONS = ("none", "all", "augment_only")
-SEPARATOR = ";"
 
 
 def join_provenance(kinds: Sequence[str]) -> str:
@@ -23,7 +25,7 @@ def select_captions(captions: Sequence, provenance: str, selection: str) -> Sequ
       provenance: of the record.
       selection: "none" leaves those as published, "augment_only" the others, "all" both.
     """
-    kinds = provenance.split(SEPARATOR)
+    kinds = provenance.split(SEPARATOR)[: len(captions)]
     if selection == "all" or len(kinds) != len(captions):
         return captions
     augmented = selection == "augment_only"

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from clapjax.data import records
-from clapjax.data.schema import Example
-from clapjax.data.selection import SEPARATOR
+from clapjax.data.schema import SEPARATOR, Example
 
 
 def describe(
