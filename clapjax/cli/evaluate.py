@@ -9,26 +9,38 @@ EXAMPLE = "clapjax eval --config configs/demo.py --data_dir data/demo --workdir 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """--config F --data_dir D --workdir W [--model M]."""
+    """--config F --data_dir D --workdir W [--model M] [--out R]."""
     add_config_argument(parser)
     parser.add_argument("--data_dir", required=True, help="folder of the records")
-    parser.add_argument("--workdir", required=True, help="folder of the run; reports go here")
+    parser.add_argument("--workdir", required=True, help="folder of the run")
+    parser.add_argument("--out", metavar="R", help="folder of the reports; default: the workdir")
     parser.add_argument("--model", help="evaluate this instead: whatever clapjax.load takes")
 
 
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
     """Evaluates the newest checkpoint, or --model, and writes results.json and report.html."""
     experiment = load_config(args.config, overrides)
-    results = evaluate_workdir(experiment, args.data_dir, args.workdir, model_name=args.model)
+    out = Path(args.out or args.workdir)
+    results = evaluate_workdir(
+        experiment, args.data_dir, args.workdir, model_name=args.model, out=out
+    )
     print(summary_line(results))
-    print(f"wrote {Path(args.workdir) / 'results.json'} and {Path(args.workdir) / 'report.html'}")
+    print(f"wrote {out / 'results.json'} and {out / 'report.html'}")
     return 0
 
 
 def evaluate_workdir(
-    experiment, data_dir: str, workdir: str, *, model_name: str | None = None, comparison=None
+    experiment,
+    data_dir: str,
+    workdir: str,
+    *,
+    model_name: str | None = None,
+    out: Path | None = None,
+    comparison=None,
 ) -> dict:
-    """Evaluates a workdir's newest checkpoint, or `model_name`; writes results.json, report.html.
+    """Evaluates a workdir's newest checkpoint, or `model_name`.
+
+    Writes results.json and report.html to `out`, or else to the workdir.
 
     Raises:
       FileNotFoundError: `workdir` is none, and no other model is named.
@@ -52,10 +64,11 @@ def evaluate_workdir(
         seconds = samples.size / shown["sample_rate"]
         kept = {key: shown[key] for key in ("title", "caption", "score", "right_order")}
         examples.append({**kept, "log_mel": mel, "seconds": seconds})
-    Path(workdir).mkdir(parents=True, exist_ok=True)
-    write_results(Path(workdir) / "results.json", evaluation.results)
+    out = Path(workdir) if out is None else out
+    out.mkdir(parents=True, exist_ok=True)
+    write_results(out / "results.json", evaluation.results)
     write_report(
-        Path(workdir) / "report.html",
+        out / "report.html",
         title=f"clapjax: {model_name or Path(workdir).name}",
         results=evaluation.results,
         curves=read_log(workdir) if trained else [],
@@ -76,7 +89,10 @@ def summary_line(results: dict) -> str:
     if scores := results.get("t_classify"):
         for key, name in (("text_to_audio", "text-to-audio"), ("audio_to_text", "audio-to-text")):
             if scores[key] is not None:
-                parts.append(f"T-Classify {name} {100 * scores[key]:.1f} %")
+                low, high = (100 * bound for bound in scores["intervals"][key])
+                count = scores["n" if key == "text_to_audio" else "n_audio"]
+                found = f"{100 * scores[key]:.1f} % [{low:.1f}, {high:.1f}] (n={count})"
+                parts.append(f"T-Classify {name} {found}")
     if scores := results.get("zero_shot"):
         parts.append(f"zero-shot {100 * scores['accuracy']:.1f} % (n={scores['n']})")
     if scores := results.get("retrieval"):

@@ -5,6 +5,8 @@ word where all its texts came to be in one way, else one for each, the captions 
 negative captions: "human;human;keyword;rules".
 """
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 
 from clapjax.data.schema import SEPARATOR
@@ -31,3 +33,17 @@ def select_captions(captions: Sequence, provenance: str, selection: str) -> Sequ
     augmented = selection == "augment_only"
     chosen = [c for c, kind in zip(captions, kinds, strict=True) if (kind != kinds[0]) == augmented]
     return chosen or captions
+
+
+def nearest_text(text: str, others: Sequence[str]) -> str:
+    """Of other texts the one that has the most words in common with a text, or the first of these.
+
+    A clip with five captions has negatives of some of them: this is the caption that a negative was
+    made of, or a negative of a caption, since the two differ in the order of their words alone.
+    """
+    words = _words(text)
+    return max(others, key=lambda other: (words & _words(other)).total())
+
+
+def _words(text: str) -> Counter:
+    return Counter(re.findall(r"\w+", text.lower()))

@@ -1,6 +1,7 @@
 """T-Classify (T-CLAP, arXiv 2404.17806, section 3.3): is the right temporal order preferred?"""
 
 import numpy as np
+from scipy.stats import binomtest
 
 from clapjax.evaluation.retrieval import unit_rows
 
@@ -60,7 +61,8 @@ def summarize(t2a_margins, a2t_margins) -> dict:
 
     Returns:
         {"text_to_audio": fraction in 0..1 or None if empty, "audio_to_text": likewise,
-        "n": N, "n_audio": M}.
+        "intervals": {"text_to_audio": [low, high], ...} of those that are not None, 95 % by
+        Wilson's score, "n": N, "n_audio": M}.
 
     Raises:
         ValueError: not 1-D, NaN or infinite.
@@ -70,7 +72,11 @@ def summarize(t2a_margins, a2t_margins) -> dict:
         if values.ndim != 1 or not np.isfinite(values).all():
             raise ValueError(f"{name}: expected finite (N,) margins, got shape {values.shape}")
     accuracy = {k: float(np.mean(v > 0)) if v.size else None for k, v in margins.items()}
+    judged = {k: binomtest(int((v > 0).sum()), v.size) for k, v in margins.items() if v.size}
     return accuracy | {
+        "intervals": {
+            k: [float(x) for x in test.proportion_ci(method="wilson")] for k, test in judged.items()
+        },
         "n": margins["text_to_audio"].size,
         "n_audio": margins["audio_to_text"].size,
     }

@@ -9,6 +9,7 @@ import numpy as np
 
 from clapjax.data.records import read_examples
 from clapjax.data.schema import Example
+from clapjax.data.selection import nearest_text
 from clapjax.evaluation import t_classify
 from clapjax.evaluation.retrieval import retrieval
 from clapjax.evaluation.zero_shot import zero_shot
@@ -113,8 +114,13 @@ def _t_classify(
     with_text = [i for i, e in enumerate(examples) if e.negative_captions]
     if not with_text:
         raise ValueError("T-Classify: no example of the split has a negative caption")
-    right = embedder.embed_text([examples[i].captions[0] for i in with_text])
-    wrong = embedder.embed_text([examples[i].negative_captions[0] for i in with_text])
+    wrong_texts = [examples[i].negative_captions[0] for i in with_text]
+    right_texts = [
+        nearest_text(wrong, examples[i].captions)
+        for wrong, i in zip(wrong_texts, with_text, strict=True)
+    ]
+    right = embedder.embed_text(right_texts)
+    wrong = embedder.embed_text(wrong_texts)
     margins = {
         "text_to_audio": t_classify.text_to_audio(audio[with_text], right, wrong),
         "audio_to_text": np.zeros(0, np.float32),
@@ -127,6 +133,7 @@ def _t_classify(
     positive = audio[[with_text[row] for row in rows]]
     margins["audio_to_text"] = t_classify.audio_to_text(right[rows], positive, other)
 
+    told = [right_texts[row] for row in rows]
     order = np.argsort(margins["audio_to_text"])
     shown = []
     for title, at in (("median", order[len(order) // 2]), ("worst", order[0])):
@@ -138,7 +145,7 @@ def _t_classify(
             shown.append(
                 {
                     "title": f"{title} margin, {'right' if is_right else 'wrong'} order",
-                    "caption": example.captions[0],
+                    "caption": told[at],
                     "score": float(embedding @ right[rows][at]),
                     "right_order": is_right,
                     "samples": samples,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from clapjax.data.selection import join_provenance, select_captions
+from clapjax.data.selection import join_provenance, nearest_text, select_captions
 
 TWO_KINDS = ("human", "human", "keyword")
 
@@ -23,3 +23,10 @@ def test_what_is_of_one_kind_is_never_left_without_captions(selection, kind):
 
 def test_of_bytes_as_the_pipeline_has_them():
     assert select_captions([b"a", b"b"], "human;keyword", "augment_only") == [b"b"]
+
+
+def test_the_caption_that_a_negative_was_made_of():
+    captions = ("Rain falls before a dog barks", "A dog barks after rain", "Rain, then a dog")
+    assert nearest_text("A dog, then rain", captions) == "Rain, then a dog"
+    assert nearest_text("A dog barks before rain falls", captions) == captions[0]
+    assert nearest_text("a horn", captions) == captions[0]

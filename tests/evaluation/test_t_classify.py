@@ -65,6 +65,9 @@ def test_swapping_positive_and_negative_mirrors():
 
 def test_summary_by_hand():
     result = t_classify.summarize([0.1, 0.0, -0.2, 0.3], np.array([]))
+    half = 1.959964 * np.sqrt(1 + 1.959964**2 / 4) / (4 + 1.959964**2)  # Wilson's, 2 of 4
+    interval = result.pop("intervals")["text_to_audio"]
+    assert interval == pytest.approx([0.5 - half, 0.5 + half], abs=1e-6)
     assert result == {"text_to_audio": 0.5, "audio_to_text": None, "n": 4, "n_audio": 0}
     assert json.loads(json.dumps(result)) == result
 
