@@ -155,7 +155,8 @@ WRITTEN = {
     "A whistle resounds followed by a man gesticulating": (
         "A man gesticulates followed by a whistle resounding"
     ),
-    # case, names, punctuation
+    # case, names, letters, punctuation
+    "A señor speaks then a naïve dog barks": "A naïve dog barks then a señor speaks",
     "An English man speaks followed by a dog barking.": (
         "A dog barks followed by an English man speaking."
     ),

@@ -40,10 +40,8 @@ def nominal(clause: Clause) -> list[str] | None:
         return words
     if words[0].lower() == "there" and i == 1:
         return words[2:] if words[1] in BE and len(words) > 2 else None
-    if len(clause.verbs) == 1 and verb(words[i])[1] in (
-        "occur",
-        "happen",
-    ):  # "rustling occurs" is "rustling"
+    happens = len(clause.verbs) == 1 and verb(words[i])[1] in ("occur", "happen")
+    if happens:  # "rustling occurs" is "rustling"
         return words[: clause.start] + words[i + 1 :]
     phrase = phrase_to(clause, "gerund")
     return None if phrase is None else [*clause.subject, *phrase]
@@ -84,7 +82,7 @@ def phrase_to(clause: Clause, form: str) -> list[str] | None:
             elif form == "gerund" and verb(words[k])[0] != "past":
                 return None  # "is in the background"
             else:
-                words[i] = {"third": "is", "base": "are", "gerund": "being"}.get(form, "")
+                words[i] = {"third": "is", "base": "are", "gerund": "being"}[form]
         elif old not in ("third", "base", "gerund"):
             return None
         elif old != form:

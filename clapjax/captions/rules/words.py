@@ -5,7 +5,7 @@ import re
 
 from clapjax.captions.rules import lexicon as lex
 
-WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9'’./-]*[A-Za-z0-9]|[A-Za-z0-9]|,|[^\sA-Za-z0-9,]")
+WORD = re.compile(r"\w[\w'’./-]*\w|\w|,|[^\s\w,]")
 TAGS = {"third": ("VBZ",), "base": ("VB",), "gerund": ("VBG",), "past": ("VBD", "VBN")}
 # Where lemminflect is wrong: "baaaing", "mimicing", "he have".
 IRREGULAR = {
