@@ -21,9 +21,9 @@ from benchmarks import shortcut
 from clapjax.captions.balance import balance
 from clapjax.captions.rules import rules
 from clapjax.captions.rules.clauses import parse
-from clapjax.captions.rules.connectives import sounding_order, split
-from clapjax.captions.rules.forms import to_finite
-from clapjax.captions.rules.words import join, tokenize
+from clapjax.captions.rules.connectives import sounding_order, split_text
+from clapjax.captions.rules.forms import converted, finite
+from clapjax.captions.rules.words import join
 from clapjax.captions.tables import read_captions
 from clapjax.captions.templates import order_captions
 from clapjax.synthesis.sounds import SOUND_CLASSES
@@ -55,15 +55,14 @@ def by_template(count: int) -> Pairs:
 
 def in_llm_style(negative: str) -> str | None:
     """ "A dog barks followed by a man speaking" as "First, a dog barks, then a man speaks"."""
-    words = [word for word in tokenize(negative) if word[0].isalnum() or word == ","]
-    found = split([words[0].lower(), *words[1:]])
+    found = split_text(negative)
     if found is None or found.lead:
         return None
     texts = []
     for i in sounding_order(found):
         clauses = parse(found.segments[i])
-        finite = None if clauses is None else to_finite(clauses)
-        texts.append(join(list(found.segments[i]) if finite is None else finite))
+        words = None if clauses is None else converted(clauses, finite)
+        texts.append(join(list(found.segments[i]) if words is None else words))
     return f"First, {', then '.join(texts)}"
 
 

@@ -135,8 +135,9 @@ def transformer_accuracy(
         attention_dropout=0.0,
     )
     encoder = TextEncoder(config)
+    initial = jax.jit(lambda key: encoder.init(key, ids[:1], mask[:1], False))
     parameters = {
-        "encoder": encoder.init(jax.random.key(seed), ids[:1], mask[:1], False),
+        "encoder": initial(jax.random.key(seed)),
         "logit": jnp.zeros(config.hidden_size),
         "bias": jnp.zeros(()),
     }
@@ -158,7 +159,7 @@ def transformer_accuracy(
         updates, state = optimizer.update(jax.grad(loss)(p), state, p)
         return optax.apply_updates(p, updates), state
 
-    state = optimizer.init(parameters)
+    state = jax.jit(optimizer.init)(parameters)
     generator = np.random.default_rng(seed)
     for batch in _batches(generator, len(ids), batch_size, epochs):
         parameters, state = step(parameters, state, ids[batch], mask[batch], labels[batch])

@@ -12,9 +12,9 @@ from dataclasses import replace
 from clapjax.captions.backends import Negated
 from clapjax.captions.llm.asking import tidy
 from clapjax.captions.rules.clauses import parse
-from clapjax.captions.rules.connectives import Split, sounding_order, split
-from clapjax.captions.rules.sentence import Sentence, Unit, write
-from clapjax.captions.rules.words import join, tokenize
+from clapjax.captions.rules.connectives import sounding_order, split_text
+from clapjax.captions.rules.forms import Unit, write
+from clapjax.captions.rules.words import join
 from clapjax.captions.validation import why_not
 
 UNBALANCED = "left out: its connectives differ from its caption's"
@@ -22,7 +22,7 @@ UNBALANCED = "left out: its connectives differ from its caption's"
 
 def connectives_of(caption: str) -> Counter:
     """How often a caption has each connective, in lower case; "is" and "are" count as one."""
-    found = _split(caption)
+    found = split_text(caption)
     if found is None:
         return Counter()
     links = [" ".join(found.lead), *(" ".join(link) for link in found.links)]
@@ -33,23 +33,17 @@ def restyle(caption: str, negative: str) -> str | None:
     """A negative's events, in the negative's order, with the caption's connectives.
 
     Returns:
-      The sentence, or None where the two do not have the same number of events, or where the
-      grammar does not reach.
+      The sentence, or None where the events differ in number or the grammar does not reach.
     """
-    right, wrong = _split(caption), _split(negative)
+    right, wrong = split_text(caption), split_text(negative)
     if right is None or wrong is None or len(right.segments) != len(wrong.segments):
         return None
     placed: list[tuple[str, ...]] = [()] * len(right.segments)
     for place, index in zip(sounding_order(right), sounding_order(wrong), strict=True):
         placed[place] = wrong.segments[index]
-    units = tuple(Unit(segment, parse(segment), True) for segment in right.segments)
-    if any(
-        unit.clauses is None or parse(words) is None
-        for unit, words in zip(units, placed, strict=True)
-    ):
-        return None
-    sentence = Sentence(right.lead, units, right.links, right.names, right.trail)
-    written = write(sentence, list(range(len(units))), placed)
+    own = [Unit(words, parse(words)) for words in right.segments]
+    events = [Unit(words, parse(words)) for words in placed]
+    written = write(right, own, events) if all(unit.clauses for unit in own + events) else None
     if written is None:
         return None
     text = tidy(caption, join(written[1]))
@@ -58,13 +52,11 @@ def restyle(caption: str, negative: str) -> str | None:
 
 def balance(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """The pairs (caption, negative) whose two sides have, or were given, the same connectives."""
-    kept = []
-    for caption, negative in pairs:
-        if connectives_of(caption) != connectives_of(negative):
-            negative = restyle(caption, negative)
-        if negative is not None:
-            kept.append((caption, negative))
-    return kept
+    alike = (
+        (right, wrong if connectives_of(right) == connectives_of(wrong) else restyle(right, wrong))
+        for right, wrong in pairs
+    )
+    return [(right, wrong) for right, wrong in alike if wrong is not None]
 
 
 def balanced(done: Negated) -> Negated:
@@ -73,8 +65,3 @@ def balanced(done: Negated) -> Negated:
     if not done.negative_captions or len(pairs):
         return replace(done, negative_captions=tuple(negative for _, negative in pairs))
     return replace(done, negative_captions=(), reason=UNBALANCED)
-
-
-def _split(caption: str) -> Split | None:
-    words = [word for word in tokenize(caption) if word[0].isalnum() or word == ","]
-    return split([words[0].lower(), *words[1:]]) if words else None

@@ -1,33 +1,17 @@
 """Is a caption a temporal negative of another: the same events in another order?"""
 
+import itertools
 from collections import Counter
-from dataclasses import dataclass
 
 from clapjax.captions.rules import lexicon as lex
-from clapjax.captions.rules.connectives import sounding_order, split
+from clapjax.captions.rules.connectives import sounding_order, split_text
 from clapjax.captions.rules.words import lemma, tokenize
 
 # Words without which an event is still the same event.
-EMPTY = (
-    lex.DETERMINERS - {"one", "two", "three", "four", "five", "six", "more", "other", "another"}
-    | lex.AUXILIARIES
-    | lex.SUBORDINATORS
-    | lex.PREPOSITIONS
-    | set(lex.PRONOUN_NUMBER)
-    | {"being", "be", "and", "or", "but", "then", "there", "first", "finally", "later", "to"}
-    | {"followed", "following", "preceded", "proceeded", "before", "after", "afterwards", ","}
-    | {"finally", "eventually", "occur", "occurs", "occurring", "him", "them"}
-)
+COUNTED = {"one", "two", "three", "four", "five", "six", "more", "other", "another"}
+EMPTY = lex.AUXILIARIES | lex.SUBORDINATORS | lex.PREPOSITIONS | lex.DETERMINERS - COUNTED
+EMPTY |= lex.NO_EVENT
 OVERLAP = 0.75  # least share of content words that both captions have
-
-
-@dataclass(frozen=True)
-class Timeline:
-    """The events of a caption, first sounding first, each as its content words."""
-
-    events: tuple[tuple[str, ...], ...]
-
-
 # Two words for one thing: exchanging them exchanges nothing.
 SYNONYMS = {
     "talk": "speak", "guy": "man", "male": "man", "female": "woman", "lady": "woman",
@@ -41,16 +25,15 @@ def content(words) -> tuple[str, ...]:
     return tuple(SYNONYMS.get(word, word) for word in lemmas)
 
 
-def timeline(caption: str) -> Timeline:
-    """The events of a caption in the order in which it says that they sound.
+def timeline(caption: str) -> list[tuple[str, ...]]:
+    """The events of a caption, first sounding first, each as its content words.
 
     Events that sound together, or whose order is not stated, are one event.
     """
-    words = [word for word in tokenize(caption) if word[0].isalnum() or word == ","]
-    found = split(words) if words else None
+    found = split_text(caption)
     if found is None:
-        return Timeline((content(words),))
-    return Timeline(tuple(content(found.segments[i]) for i in sounding_order(found)))
+        return [content(tokenize(caption))]
+    return [content(found.segments[i]) for i in sounding_order(found)]
 
 
 def why_not(caption: str, negative: str) -> str | None:
@@ -62,28 +45,20 @@ def why_not(caption: str, negative: str) -> str | None:
     """
     if not negative.strip():
         return "it is empty"
-    if _same_text(caption, negative):
+    if tokenize(caption.lower()) == tokenize(negative.lower()):
         return "it is the caption itself"
     right, wrong = Counter(content(tokenize(caption))), Counter(content(tokenize(negative)))
     shared, either = sum((right & wrong).values()), sum((right | wrong).values())
     if shared < OVERLAP * either:
         lost, new = sorted(right - wrong), sorted(wrong - right)
         return f"its events differ: without {lost or 'nothing'}, with {new or 'nothing new'}"
-    events = timeline(caption).events
+    events = timeline(caption)
     if len(events) < 2:
         return "the caption states no order"
-    told = timeline(negative).events
+    told = timeline(negative)
     places = [_place(i, events, told) for i in range(len(events))]
-    inverted = any(
-        earlier > later + 1e-9
-        for i, earlier in enumerate(places)
-        for later in places[i + 1 :]
-    )  # fmt: skip
+    inverted = any(earlier > later + 1e-9 for earlier, later in itertools.combinations(places, 2))
     return None if inverted else "it tells the same order"
-
-
-def _same_text(first: str, second: str) -> bool:
-    return [w.lower() for w in tokenize(first)] == [w.lower() for w in tokenize(second)]
 
 
 def _place(i: int, events, others) -> float:

@@ -1,21 +1,18 @@
-"""A segment in another form: "a man speaks" <-> "a man speaking"."""
+"""Events in the form that their place asks for: "a man speaks" <-> "a man speaking"."""
 
-from clapjax.captions.rules import lexicon as lex
+from dataclasses import dataclass
+
+from clapjax.captions.rules import connectives
 from clapjax.captions.rules.clauses import Clause
-from clapjax.captions.rules.verbs import leading_gerund
-from clapjax.captions.rules.words import gerund, is_adverb, number, third, verb_forms
+from clapjax.captions.rules.words import inflect, is_adverb, is_gerund, number, verb
 
 BE = ("is", "are", "was", "were")
-HAPPEN = ("occurs", "occur", "happens", "happen")
-HEARD = ("heard", "audible", "present", "ongoing")  # "birds can be heard" is "birds"
 
 
 def form_of(clauses: tuple[Clause, ...]) -> str:
     """ "finite", "nominal" (nouns and gerunds) or "mixed"."""
-    kinds = {clause.kind for clause in clauses}
-    if kinds & {"finite", "past", "verb"}:
-        return "mixed" if kinds & {"gerund", "bare"} else "finite"
-    return "nominal"
+    finite = {clause.kind in ("finite", "verb") for clause in clauses}
+    return "mixed" if len(finite) > 1 else "finite" if True in finite else "nominal"
 
 
 def words_of(clauses) -> list[str]:
@@ -23,118 +20,154 @@ def words_of(clauses) -> list[str]:
     return [word for clause in clauses for word in (*clause.joint, *clause.words)]
 
 
-def to_nominal(clauses: tuple[Clause, ...]) -> list[str] | None:
-    """The words of a segment as nouns and gerunds, or None where that is not known."""
+def converted(clauses, convert) -> list[str] | None:
+    """The words of a segment, `convert`ed clause by clause; None where one of them is None."""
     words: list[str] = []
     for i, clause in enumerate(clauses):
-        part = _clause_to_gerund(clause) if clause.kind == "finite" else list(clause.words)
-        if part is None or clause.kind == "past":
+        part = convert(clause)
+        if part is None:
             return None
         last = i > 0 and i == len(clauses) - 1
-        words += ["and"] if last and clause.joint == (",",) else clause.joint
+        words += ["and"] if last and clause.joint == (",",) else clause.joint  # "A, B": "A and B"
         words += part
     return words
 
 
-def to_finite(clauses: tuple[Clause, ...]) -> list[str] | None:
-    """The words of a segment with every gerund finite, or None where that is not known."""
-    words: list[str] = []
-    for clause in clauses:
-        part = list(clause.words)
-        if clause.kind == "gerund":
-            if "," in part or (clause.tail is not None and "and" in clause.inner):
-                return None  # what follows may be a gerund of the main clause
-            phrase = phrase_to(clause, "third" if number(clause.subject) == "s" else "base")
-            if phrase is None:
-                return None
-            part = [*clause.subject, *phrase]
-        elif clause.kind != "finite":
-            return None
-        words += [*clause.joint, *part]
-    return words
-
-
-def _clause_to_gerund(clause: Clause) -> list[str] | None:
-    words, first = list(clause.words), clause.verbs[0]
-    low = [word.lower() for word in words]
-    if len(clause.verbs) == 1:
-        if low[0] == "there" and first == 1:
-            return words[2:] if low[1] in BE and len(words) > 2 else None
-        heard = [k for k in range(first, min(first + 4, len(low))) if low[k] in HEARD]
-        if low[first] in lex.AUXILIARIES and heard:
-            return words[: clause.start] + words[heard[0] + 1 :]
-        if low[first] in HAPPEN:  # "rustling occurs" is "rustling"
-            return words[:first] + words[first + 1 :]
+def nominal(clause: Clause) -> list[str] | None:
+    """The words of a clause as a noun or with a gerund, or None where that is not known."""
+    words, i = list(clause.words), clause.verbs[0] if clause.verbs else 0
+    if clause.kind != "finite":
+        return words
+    if words[0].lower() == "there" and i == 1:
+        return words[2:] if words[1] in BE and len(words) > 2 else None
+    happens = len(clause.verbs) == 1 and verb(words[i])[1] in ("occur", "happen")
+    if happens:  # "rustling occurs" is "rustling"
+        return words[: clause.start] + words[i + 1 :]
     phrase = phrase_to(clause, "gerund")
     return None if phrase is None else [*clause.subject, *phrase]
 
 
+def finite(clause: Clause) -> list[str] | None:
+    """The words of a clause with a finite verb, or None where that is not known."""
+    if clause.kind == "finite":
+        return list(clause.words)
+    inner = clause.words[clause.tail :] if clause.tail is not None else ()
+    if clause.kind != "gerund" or "," in clause.words or "and" in inner:
+        return None  # what follows may be a gerund of the main clause
+    phrase = phrase_to(clause, "third" if number(clause.subject) == "s" else "base")
+    doubtful = phrase is None or any(is_gerund(word) for word in phrase[1:])
+    return None if doubtful else [*clause.subject, *phrase]
+
+
 def phrase_form(clause: Clause) -> str | None:
-    """The form of a clause's verb phrase.
-
-    "third", "base" (passives as well), "gerund", or "is"/"are" with a gerund; None for tenses that
-    are left alone.
-    """
-    low = [word.lower() for word in clause.words]
+    """A key of TAGS, "is" or "are" (with a gerund), or another auxiliary's "aux"."""
     i = clause.verbs[0]
-    if low[i] in ("is", "are"):
-        simple = "third" if low[i] == "is" else "base"
-        return simple if _progressive(low, i) is None else low[i]
-    forms = verb_forms()
-    known = (form for form in ("third", "base", "gerund") if low[i] in forms[form])
-    return "gerund" if low[i] == "being" else next(known, None)
-
-
-def _progressive(low: list[str], i: int) -> int | None:
-    """Where the gerund of "is revving" stands, if low[i] is such an "is"."""
-    k = next((k for k in range(i + 1, len(low)) if not is_adverb(low[k])), None)
-    return k if low[i] in ("is", "are") and k and low[k] in verb_forms()["gerund"] else None
+    behind = next((w for w in clause.words[i + 1 :] if not is_adverb(w)), "")
+    word = clause.words[i].lower()
+    return word if word in ("is", "are") and is_gerund(behind) else verb(word)[0]
 
 
 def phrase_to(clause: Clause, form: str) -> list[str] | None:
-    """A verb phrase with all its verbs in another form.
-
-    Args:
-      clause: its kind is "finite", "gerund", "verb" or "bare".
-      form: as `phrase_form` tells it.
-    """
-    words = list(clause.words)
-    low = [word.lower() for word in words]
+    """A verb phrase with all its verbs in another form of `phrase_form`, or None where unknown."""
+    words = [clause.words[0].lower(), *clause.words[1:]]
     for count, i in enumerate(clause.verbs):
-        k = _progressive(low, i)
-        if k is not None and form in ("third", "base"):  # "is revving" -> "revs"
-            base = verb_forms()["gerund"][low[k]]
-            words[i], words[k] = "", third(base) if form == "third" else base
-            continue
-        new = _verb_to(low, i, form, count == 0)
-        if new is None:
+        form = "gerund" if count and form in BE else form  # "is speaking and laughing"
+        old, base = verb(words[i])
+        k = next((k for k in range(i + 1, len(words)) if not is_adverb(words[k])), i)
+        going = k > i and is_gerund(words[k])
+        if words[i] in ("is", "are", "being"):
+            if words[i] != "being" and going:  # "is revving", "is being blown"
+                words[i] = form if form in ("is", "are") else ""
+                words[k] = words[k] if words[i] or form == "gerund" else _inflected(words[k], form)
+            elif form == "gerund" and verb(words[k])[0] != "past":
+                return None  # "is in the background"
+            else:
+                words[i] = {"third": "is", "base": "are", "gerund": "being"}[form]
+        elif old not in ("third", "base", "gerund"):
             return None
-        words[i] = new
-        if new.endswith(("beginning", "starting")) and leading_gerund(low[i + 1 : i + 2]) == 0:
-            base = verb_forms()["gerund"].get(low[i + 1])
-            if base is not None and low[i] != new:  # "beginning to laugh"
-                words[i + 1] = f"to {base}"
+        elif old != form:
+            if going and base in ("stop", "begin", "start"):
+                if form != "gerund" or base == "stop" or k > i + 1:
+                    return None  # no "stopping barking", no "beginning laughing"
+                words[k] = f"to {verb(words[k])[1]}"
+            words[i] = _inflected(words[i], form)
     return [word for word in words[clause.start :] if word]
 
 
-def _verb_to(low: list[str], i: int, form: str, first: bool) -> str | None:
-    """The word at i in another form; "" where it goes, None where that is not known."""
-    word, forms = low[i], verb_forms()
-    singular = form in ("third", "is")
-    if word in ("is", "are"):
-        if form != "gerund":
-            return "is" if singular else "are"
-        going = _progressive(low, i) is not None or low[i + 1 : i + 2] == ["being"]
-        return "" if going else "being"
-    if word == "being":
-        return "being" if form == "gerund" else "is" if singular else "are"
-    known = [forms[kind][word] for kind in ("third", "base", "gerund") if word in forms[kind]]
-    if not known:
-        return None
-    base = known[0]
-    if form == "gerund":
-        stopping = base == "stop" and leading_gerund(low[i + 1 : i + 2]) == 0
-        return None if stopping else gerund(base)  # no "stopping barking"
-    if form in ("is", "are"):
-        return f"{form} {gerund(base)}" if first else gerund(base)
-    return third(base) if singular else base
+def _inflected(word: str, form: str) -> str:
+    base = verb(word)[1]
+    return f"{form} {inflect(base, 'gerund')[0]}" if form in BE else inflect(base, form)[0]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Events that move together: a segment, with the verb phrases that share its subject."""
+
+    words: tuple[str, ...]
+    clauses: tuple[Clause, ...]  # of the first segment
+    simple: bool = True  # one segment
+
+    @property
+    def form(self) -> str:
+        """What its place asks for; "any" where nouns stand, which fit beside everything."""
+        nouns = all(clause.kind == "noun" for clause in self.clauses)
+        return "any" if nouns else form_of(self.clauses)
+
+
+def write(
+    found: connectives.Split, own: list[Unit], events: list[Unit]
+) -> tuple[float, list[str]] | None:
+    """The sentence with other events in its places, each in the form that its place asks for.
+
+    Args:
+      found: the connectives; its segments are not read.
+      own: what stands in the places.
+      events: what is to stand there.
+
+    Returns:
+      (cost, words), the cost being how far forms are from what was asked; None where that fails.
+    """
+    texts, links, total = [], list(found.links), 0.0
+    for place, unit in enumerate(events):
+        around = ("", *found.names, "")[place : place + 2]
+        link = found.links[place] if place < len(found.links) else ()
+        be = next((word for word in link if word.lower() in BE), None)
+        wanted = own[place].form
+        if be is not None:
+            if wanted not in ("nominal", "any") or "which" in link or "and" in link:
+                return None  # "as shots are followed by screams": a clause of its own
+            wanted = "nominal"
+        if around[0] in connectives.NOMINAL:
+            wanted = "nominal"
+        fitted = _fit(unit, wanted, around) if unit != own[place] else (list(unit.words), 0.0)
+        if fitted is None:
+            return None
+        texts.append(fitted[0])
+        total += fitted[1]
+        if be is not None:
+            pair = ("is", "are") if be in ("is", "are") else ("was", "were")
+            links[place] = tuple(pair[_many(unit)] if word == be else word for word in link)
+    return total, found.written(texts, links)
+
+
+def _fit(unit: Unit, wanted: str, around) -> tuple[list[str], float] | None:
+    """A moved unit's words between two connectives, and how far they are from the wanted form."""
+    clauses, form, (left, right) = unit.clauses, form_of(unit.clauses), around
+    if not unit.simple:
+        return (list(unit.words), 0.5) if form == wanted and left != "lead-in" else None
+    if clauses[0].kind == "bare" and {"before", "after", "lead-in"} & {*around}:
+        return None  # its subject would be sought in the other event
+    if form == wanted != "nominal" or wanted in ("any", "mixed"):
+        return converted(clauses, lambda clause: clause.words), 0.0
+    nouns = unit.form == "any" and "lead-in" not in around
+    first = right in connectives.NOMINAL and left == ""  # "a bang followed by ..."
+    words, cost = converted(clauses, nominal if wanted == "nominal" else finite), 0.0
+    if words is None and wanted != "nominal" and (first or nouns):
+        words, cost = converted(clauses, nominal), 0.5 if first else 1.0
+    return None if words is None else (words, cost)
+
+
+def _many(unit: Unit) -> bool:
+    """Whether "are" follows a noun phrase or a gerund with its subject."""
+    clause = unit.clauses[0]
+    return len(unit.clauses) > 1 or number(clause.subject or clause.words[: clause.tail]) == "p"

@@ -1,13 +1,17 @@
-"""Words of a caption: tokens, forms, number."""
+"""Words of a caption: tokens, forms, number. lemminflect is loaded when first used."""
 
 import functools
 import re
 
 from clapjax.captions.rules import lexicon as lex
 
-WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9'’./-]*[A-Za-z0-9]|[A-Za-z0-9]|,|[^\sA-Za-z0-9,]")
-VOWEL = re.compile(r"[aeio]|u(?!n[ai]|s)")  # an hour and a union aside
-FORMS = ("third", "gerund", "base", "past")
+WORD = re.compile(r"\w[\w'’./-]*\w|\w|,|[^\s\w,]")
+TAGS = {"third": ("VBZ",), "base": ("VB",), "gerund": ("VBG",), "past": ("VBD", "VBN")}
+# Where lemminflect is wrong: "baaaing", "mimicing", "he have".
+IRREGULAR = {
+    ("have", "third"): "has", ("baa", "gerund"): "baaing", ("baa", "past"): "baaed",
+    ("mimic", "gerund"): "mimicking", ("mimic", "past"): "mimicked",
+}  # fmt: skip
 
 
 def tokenize(text: str) -> list[str]:
@@ -20,131 +24,104 @@ def join(words: list[str]) -> str:
     return " ".join(words).replace(" ,", ",")
 
 
-def gerund(base: str) -> str:
-    """speak -> speaking, run -> running, drive -> driving."""
-    if base.endswith("ic"):
-        return base + "king"
-    if base in lex.DOUBLED:
-        return base + base[-1] + "ing"
-    if base.endswith("ie"):
-        return base[:-2] + "ying"
-    if base.endswith("e") and not base.endswith(("ee", "oe", "ye")):
-        return base[:-1] + "ing"
-    return base + "ing"
+@functools.cache
+def inflect(base: str, form: str) -> tuple[str, ...]:
+    """Spellings of a verb's form (a key of TAGS), the usual one first."""
+    import lemminflect
 
-
-def third(base: str) -> str:
-    """speak -> speaks, crash -> crashes, cry -> cries."""
-    if base == "have":
-        return "has"
-    if re.search(r"(s|x|z|ch|sh|[^o]o)$", base):
-        return base + "es"
-    if re.search(r"[^aeiou]y$", base):
-        return base[:-1] + "ies"
-    return base + "s"
-
-
-def pasts(base: str) -> list[str]:
-    """Past and participle."""
-    if base in lex.IRREGULAR_PAST:
-        return lex.IRREGULAR_PAST[base].split()
-    if base.endswith("ic"):
-        return [base + "ked"]
-    if base in lex.DOUBLED:
-        return [base + base[-1] + "ed"]
-    if base.endswith("e"):
-        return [base + "d"]
-    if re.search(r"[^aeiou]y$", base):
-        return [base[:-1] + "ied"]
-    return [base + "ed"]
+    if (base, form) in IRREGULAR:
+        return (IRREGULAR[base, form],)
+    return tuple(word for tag in TAGS[form] for word in lemminflect.getInflection(base, tag))
 
 
 @functools.cache
-def verb_forms() -> dict[str, dict[str, str]]:
-    """Form (one of FORMS) -> word -> base."""
-    forms = {form: {} for form in FORMS}
-    for base in sorted(lex.VERBS):
-        forms["base"][base] = base
-        forms["third"][third(base)] = base
-        forms["gerund"][gerund(base)] = base
-        for word in pasts(base):
-            if word != base:
-                forms["past"].setdefault(word, base)
-    return forms
+def _listed() -> dict[str, tuple[str, str]]:
+    """(form, base) of every form of the verbs that the dictionary alone does not tell."""
+    found: dict[str, tuple[str, str]] = {}
+    for form in TAGS:
+        for base in sorted(lex.VERBS | lex.SOUNDS):
+            for word in inflect(base, form):
+                found.setdefault(word, (form, base))
+    return found
 
 
-def verb_form(word: str) -> str | None:
-    """ "aux", one of FORMS, or None where a word is no verb."""
+@functools.cache
+def verb(word: str) -> tuple[str | None, str]:
+    """(form, base) of a verb, in lower case; the form is "aux", a key of TAGS, or None.
+
+    Words that the dictionary has as nothing else are verbs; others are where `lexicon` says so.
+    """
+    import lemminflect
+
     word = word.lower()
     if word in lex.AUXILIARIES:
-        return "aux"
-    for form in ("third", "base", "gerund", "past"):
-        if word in verb_forms()[form]:
-            return form
-    return "gerund" if is_gerund(word) else None
+        return "aux", lemminflect.getLemma(word, "AUX")[0]
+    if word in _listed():
+        return _listed()[word]
+    kinds = lemminflect.getAllLemmas(word)
+    if set(kinds) == {"VERB"} and word not in lex.NOT:
+        base = kinds["VERB"][0]
+        return next((form for form in TAGS if word in inflect(base, form)), None), base
+    if is_gerund(word):
+        return "gerund", lemminflect.getLemma(word, "VERB")[0]
+    return None, word
+
+
+@functools.cache
+def singular(word: str) -> str:
+    """The singular of a noun, or the word itself; lower case."""
+    import lemminflect
+
+    word = word.lower()
+    form, base = verb(word)
+    if form == "third" and base in lex.SOUNDS:
+        return base
+    if word == "people" or not word.isalpha():
+        return "person" if word == "people" else word
+    if lemminflect.getAllLemmas(word) and not lemminflect.getAllLemmas(word, "NOUN"):
+        return word
+    return lemminflect.getLemma(word, "NOUN")[0]
 
 
 def lemma(word: str) -> str:
     """A verb's base, a plural noun's singular, or the word itself; lower case."""
-    word = word.lower()
-    for form in FORMS:
-        if word in verb_forms()[form]:
-            return verb_forms()[form][word]
-    if word in lex.IRREGULAR_PLURALS:
-        return lex.IRREGULAR_PLURALS[word]
-    if not is_plural(word):
-        return word
-    if word.endswith("ies") and len(word) > 4:
-        return word[:-3] + "y"
-    return word[:-2] if re.search(r"(s|x|z|ch|sh)es$", word) else word[:-1]
+    form, base = verb(word)
+    return singular(word) if form is None else base
 
 
 def is_plural(word: str) -> bool:
-    """Whether a noun looks plural."""
-    word = word.lower()
-    if word in lex.IRREGULAR_PLURALS or word in lex.UNMARKED_PLURALS:
-        return True
-    ends = word.endswith("s") and not word.endswith(("ss", "us", "is", "'s", "’s"))
-    return ends and len(word) > 3 and word not in lex.SINGULAR_S
+    """Whether a noun is plural; sheep are not."""
+    return word.lower() in lex.PLURALS or (len(word) > 2 and singular(word) != word.lower())
 
 
 def is_gerund(word: str) -> bool:
     """Whether a word ends as a gerund does and is none of the nouns that do."""
     word = word.lower()
-    if word in verb_forms()["gerund"] or word == "being":
-        return True
-    return word.endswith("ing") and len(word) > 5 and word not in lex.NOT_GERUNDS
+    return word.endswith("ing") and len(word) > 4 and word not in lex.NOT
 
 
 def is_adverb(word: str) -> bool:
     """Adverbs that may stand between a subject and its verb."""
     word = word.lower()
-    return word in lex.ADVERBS or (word.endswith("ly") and word not in lex.NOT_ADVERBS)
+    return word in lex.ADVERBS or (word.endswith("ly") and word not in lex.NOT)
+
+
+def head(low: list[str]) -> int:
+    """Index of the noun of a noun phrase in lower case."""
+    return next((k for k in range(1, len(low)) if low[k] in lex.PREPOSITIONS), len(low)) - 1
 
 
 def number(words) -> str:
     """ "s" or "p": the number of a noun phrase."""
-    low = [word.lower() for word in words]
-    if "and" in low or low[:1] in (["they"], ["others"], ["who"]):
+    low = [word.lower() for word in words] or ["it"]
+    if "and" in low or low[0] in ("they", "others", "who"):
         return "p"
-    if not low:
+    first, end = low[0], head(low) + 1
+    noun = low[end - 1]
+    if first in ("a", "the") and low[1:2] in (["few"], ["couple"], ["dozen"]):
+        return "p"
+    if noun in lex.GROUPS and low[end : end + 1] == ["of"]:
+        return "p" if any(is_plural(word) for word in low[end:]) else "s"
+    if first in lex.SINGULAR:
         return "s"
-    end = next((k for k in range(1, len(low)) if low[k] in lex.PREPOSITIONS), len(low))
-    head = low[:end]
-    if head[0] in ("a", "the") and head[1:2] in (["few"], ["couple"], ["dozen"]):
-        return "p"
-    if head[-1] in lex.GROUPS and low[end : end + 1] == ["of"]:
-        plural = any(is_plural(word) for word in low[end:])
-        return "p" if plural and head[-1] not in ("series", "swarm", "set", "pair") else "s"
-    if head[0] in lex.SINGULAR:
-        return "s"
-    if head[0] in lex.PLURAL and head[0] != "some":
-        return "p"
-    return "p" if is_plural(head[-1]) or head[-1] in lex.UNMARKED else "s"
-
-
-def with_article(words: list[str]) -> list[str]:
-    """Corrects a leading "a" or "an" to the word behind it."""
-    if len(words) < 2 or words[0].lower() not in ("a", "an"):
-        return words
-    return ["an" if VOWEL.match(words[1].lower()) else "a", *words[1:]]
+    return "p" if first in lex.PLURAL or is_plural(noun) or noun in lex.UNMARKED else "s"
