@@ -23,3 +23,10 @@ def test_what_is_of_one_kind_is_never_left_without_captions(selection, kind):
 
 def test_of_bytes_as_the_pipeline_has_them():
     assert select_captions([b"a", b"b"], "human;keyword", "augment_only") == [b"b"]
+
+
+@pytest.mark.parametrize(
+    ("selection", "wanted"), [("none", "a"), ("all", "ab"), ("augment_only", "b")]
+)
+def test_negative_captions_have_words_of_their_own(selection, wanted):
+    assert "".join(select_captions("ab", "human;keyword;rules;rules", selection)) == wanted
