@@ -1,15 +1,15 @@
 """How fast the pipeline delivers batches, and whether a late start costs more than an early one.
 
     python -m benchmarks.pipeline_throughput [--clips 2000] [--batch 64] [--repeats 5]
-    python -m benchmarks.pipeline_throughput --shards 8 5000 --clips 10000 --seconds 0.5 \
-        --descriptors 256
+    python -m benchmarks.pipeline_throughput --shards 8 5000 --clips 5000 --descriptors 256
 
 Writes records of --seconds at 48 kHz (noise, which no format compresses) to a temporary folder, in
 data sets of so many --shards each, reads them once so that they lie in the page cache, and prints,
 the data sets in turn, clips per second into batches of --batch, tokens included, and the seconds to
 the first batch from step 0 and from step 1,000,000. --descriptors is how many files this process
 may have open from then on. Exits with 1 below --least clips/s, where a late start takes half as
-long again, or where one data set comes at less than 0.9 of the speed of the first.
+long again, or where one data set comes at less than 0.9 of the speed of the first. To open a
+file has its price: shards with one short clip each read more slowly.
 """
 
 import argparse
