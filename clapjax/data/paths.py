@@ -10,6 +10,7 @@ import io
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 
@@ -88,17 +89,25 @@ def put_folder(folder: Path, path: Path) -> None:
         put_file(file, path / file.name)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a file, all or nothing."""
-    if not is_local(path):
-        path.write_text(text)
-        return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[io.TextIOBase]:
+    """A UTF-8 text file to write; it appears whole when the block ends, or not at all."""
+    folder = path.parent if is_local(path) else Path(tempfile.gettempdir())
+    temporary = folder / f".{path.name}.{uuid.uuid4().hex}.tmp"
     try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        with temporary.open("w", encoding="utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        put_file(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file, all or nothing."""
+    with new_file(path) as file:
+        file.write(text)
 
 
 def move_folder(source: Path, target: Path, last: str) -> None:
