@@ -186,13 +186,18 @@ def read_sound(
     file: Path, sample_rate: int, start: float = 0.0, seconds: float | None = None
 ) -> np.ndarray:
     """`read_audio` for a file that may lie in a bucket; of a window, only that is read."""
-    with open_sound(file) as source:
+    whole = not start and seconds is None
+    with open_sound(file, whole) as source:
         return read_audio(source, sample_rate, start=start, seconds=seconds, name=os.fspath(file))
 
 
 @contextlib.contextmanager
-def open_sound(file: Path) -> Iterator[Source]:
+def open_sound(file: Path, whole: bool = False) -> Iterator[Source]:
     """What `read_audio` takes of a file that may lie in a bucket.
+
+    Args:
+      file: the file.
+      whole: whether all of it will be read.
 
     Raises:
       AudioError: it cannot be opened.
@@ -201,11 +206,15 @@ def open_sound(file: Path) -> Iterator[Source]:
         yield os.fspath(file)
         return
     try:
-        stream = file.open("rb")
+        if whole:
+            yield file.read_bytes()
+            return
+        with file.open("rb") as stream:
+            stream.read(1)  # here, for an error within libsndfile's callbacks would be lost
+            stream.seek(0)
+            yield stream
     except OSError as error:
         raise AudioError(f"{file}: cannot be read ({error})") from error
-    with stream:
-        yield stream
 
 
 def file_size(file: Path) -> int:
