@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from clapjax.data.paths import read_text
-from clapjax.data.sources.clip import Clip, Rejected
-from clapjax.data.sources.common import SourceError, index_by_stem, make_clip
+from clapjax.data.sources.clip import Clip, Rejected, SourceError
+from clapjax.data.sources.common import make_clip
+from clapjax.data.sources.finding import find_audio, index_by_stem, stem_of
 
 
 def clips(root: Path) -> Iterator[Clip | Rejected]:
@@ -20,8 +21,8 @@ def clips(root: Path) -> Iterator[Clip | Rejected]:
     files = index_by_stem(root)
     for number, entry in enumerate(entries):
         try:
-            stem = Path(entry["filename"]).stem
-            captions = [str(one["sentence"] or "") for one in entry["annotations"]]
+            stem = stem_of(entry["filename"])
+            captions = [one["sentence"] for one in entry["annotations"]]
             tags = [str(tag) for one in entry["annotations"] for tag in one.get("tags") or ()]
         except (TypeError, KeyError, AttributeError) as error:
             raise SourceError(
@@ -32,10 +33,12 @@ def clips(root: Path) -> Iterator[Clip | Rejected]:
         yield make_clip(
             "macs",
             stem,
-            files.get(stem),
+            find_audio(files, entry["filename"]),
             group=f"tau:{place}",
             labels=[tag.replace("_", " ") for tag in tags],
             captions=captions,
+            negative_captions=entry.get("negative_captions") or (),
+            provenance=entry.get("provenance") or "human",
         )
 
 
