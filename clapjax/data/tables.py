@@ -102,8 +102,9 @@ def _json_rows(file: Path, stream: Iterable[str]) -> Iterator[tuple[int, dict]]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
-            raise TableError(f"{file}:{number}: is not JSON ({error})") from error
+        except json.JSONDecodeError as error:
+            reason = f"{error.msg} at column {error.colno}"
+            raise TableError(f"{file}:{number}: is not JSON ({reason})") from error
         if not isinstance(row, dict):
             raise TableError(f"{file}:{number}: is not a JSON object")
         yield number, dict(zip(_names(file, number, row), row.values(), strict=True))

@@ -113,8 +113,9 @@ def _make(
         texts = {"problem": f"{tar.name} has several {sample.again[0]}; whose is whose?"}
     elif not sample.texts:
         texts = {"problem": f"no {key}.json or {key}.txt in {tar.name}"}
-    for name, (offset, size) in sample.audio.items():
-        free = free_name(taken, key, name, f"{place}/{key}", f"{place}/{name}")
+    for number, (name, (offset, size)) in enumerate(sample.audio.items()):
+        short = name if number else key  # two files with one text
+        free = free_name(taken, short, f"{place}/{short}", f"{place}/{name}")
         reader = MemberReader(tar, name, offset, size)
         yield make_clip(data_set, free, reader, split=split, **texts)
     for name in filter(is_audio, sample.again):
