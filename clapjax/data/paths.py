@@ -164,7 +164,8 @@ def walk(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
     """
 
     def refuse(error: OSError):
-        raise ValueError(f"{error.filename}: cannot be listed ({error.strerror})") from error
+        if not isinstance(error, FileNotFoundError):
+            raise ValueError(f"{error.filename}: cannot be listed ({error.strerror})") from error
 
     if not is_local(root):
         for folder, folders, names in root.walk():

@@ -345,7 +345,7 @@ def test_parquet_broken(tmp_path, fault):
     words = {
         "none": "no .parquet files in it",
         "no parquet": "is not a parquet file",
-        "no audio": "no column audio of struct {bytes, path} or of paths; there are sound, caption, labels",
+        "no audio": "no column audio of struct {bytes, path} or of paths; there are sound, ",
         "no struct": "no column audio of struct",
         "cut": "is not a parquet file",
     }

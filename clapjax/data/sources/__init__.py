@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import clapjax
 from clapjax.audio.files import AUDIO_SUFFIXES
 from clapjax.data.paths import as_path, is_local, walk
 from clapjax.data.sources.clip import Clip, Notice, Rejected
@@ -90,9 +89,9 @@ def listing_key(root: Path) -> str:
     """A name of what `read_source` would find in a folder: the same while nothing changes there.
 
     It tells the names of all files, and of those that are no audio the size and time of writing:
-    what is inside of audio files is not listed. Another version of clapjax has other keys.
+    what is inside of audio files is not listed.
     """
-    state = hashlib.sha256(clapjax.__version__.encode())
+    state = hashlib.sha256()
     for folder, _, names in walk(root):
         for name in names:
             file = folder / name

@@ -12,7 +12,7 @@ from clapjax.data.schema import SEPARATOR
 from clapjax.data.selection import join_provenance
 from clapjax.data.sources.clip import Clip, Notice, Problem, Rejected, SourceError, TimedEvent
 from clapjax.data.sources.readers import FileReader
-from clapjax.data.tables import TableError, caption_items, cell_items, read_table
+from clapjax.data.tables import TableError, caption_items, cell_items, read_table, table_columns
 
 SPLITS = {
     "training": "train",
@@ -55,12 +55,13 @@ def read_rows(
     Raises:
       TableError: as for `read_table`, or a column lacks.
     """
+    there = table_columns(file, encoding) if header else columns
+    if missing := [name for name in columns if name not in there]:
+        raise TableError(
+            f"{file}: without the columns {', '.join(missing)}; it has {', '.join(there)}"
+        )
     names = () if header else columns
     for _, row in read_table(file, columns=names, comment=comment, encoding=encoding):
-        if missing := [name for name in columns if name not in row]:
-            raise TableError(
-                f"{file}: without the columns {', '.join(missing)}; it has {', '.join(row)}"
-            )
         yield row
 
 
