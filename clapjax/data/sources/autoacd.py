@@ -21,7 +21,7 @@ from clapjax.data.sources.common import (
     texts_of,
     unread_columns,
 )
-from clapjax.data.sources.finding import VIDEO_FILE, find_video, index_by_video
+from clapjax.data.sources.finding import find_video, index_by_video, parse_video
 
 COLUMNS = ("youtube_id", "caption")
 
@@ -41,15 +41,15 @@ def clips(root: Path) -> Iterator[Clip | Rejected | Notice]:
             row["caption"] = bare_caption(row["caption"])
             segments.setdefault(row["youtube_id"], []).append(row)
         for name, of_segment in segments.items():
-            match = VIDEO_FILE.fullmatch(name)
-            if not match:
+            video = parse_video(name)
+            if not video:
                 yield Rejected(f"autoacd:{split}/{name}", "youtube_id is not Y and an id, or ID_n")
                 continue
             yield make_clip(
                 "autoacd",
                 name,
-                find_video(videos, match[1], float(match[2]) if match[2] else None),
-                group=f"youtube:{match[1]}",
+                find_video(videos, *video),
+                group=f"youtube:{video[0]}",
                 split=split_name(split),
                 **join_texts(texts_of(row, "llm:chatgpt") for row in of_segment),
             )

@@ -80,6 +80,17 @@ def _sole(found: list[Path]) -> Path | Problem | None:
     return found[0] if found else None
 
 
+def parse_video(name: str) -> tuple[str, float | None] | None:
+    """(YouTube id, start in s or ms) of a segment's name, as `index_by_video` says; or None."""
+    match = VIDEO_FILE.fullmatch(name)
+    if not match:
+        return None
+    try:
+        return match[1], float(match[2]) if match[2] else None
+    except ValueError:  # "ID_1.2.3"
+        return match[1], None
+
+
 def index_by_video(root: Path) -> dict[str, list[tuple[float | None, Path]]]:
     """YouTube id to (start as the name gives it, audio file), from names such as these.
 
@@ -90,9 +101,8 @@ def index_by_video(root: Path) -> dict[str, list[tuple[float | None, Path]]]:
     """
     index: dict[str, list[tuple[float | None, Path]]] = {}
     for stem, files in index_by_stem(root).items():
-        if match := VIDEO_FILE.fullmatch(stem):
-            start = float(match[2]) if match[2] and match[2].count(".") < 2 else None
-            index.setdefault(match[1], []).extend((start, file) for file in files)
+        if found := parse_video(stem):
+            index.setdefault(found[0], []).extend((found[1], file) for file in files)
     return index
 
 

@@ -10,20 +10,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from clapjax.data.paths import read_text
-from clapjax.data.sources.clip import Clip, Rejected, SourceError
-from clapjax.data.sources.common import make_clip
+from clapjax.data.sources.clip import Clip, Notice, Rejected, SourceError
+from clapjax.data.sources.common import make_clip, texts_of, unread_columns
 from clapjax.data.sources.finding import find_audio, index_by_stem, stem_of
 
 
-def clips(root: Path) -> Iterator[Clip | Rejected]:
+def clips(root: Path) -> Iterator[Clip | Rejected | Notice]:
     """Clips in the order of the table."""
     entries = _read(root / "MACS.yaml")
     files = index_by_stem(root)
+    whole = (entry for entry in entries if isinstance(entry, dict))
+    yield from unread_columns(root / "MACS.yaml", whole, ("filename", "annotations"))
     for number, entry in enumerate(entries):
         try:
             stem = stem_of(entry["filename"])
-            captions = [one["sentence"] for one in entry["annotations"]]
+            texts = {"captions": [one["sentence"] for one in entry["annotations"]]}
             tags = [str(tag) for one in entry["annotations"] for tag in one.get("tags") or ()]
+            texts = texts_of({"labels": [tag.replace("_", " ") for tag in tags]} | entry | texts)
         except (TypeError, KeyError, AttributeError) as error:
             raise SourceError(
                 f"{root / 'MACS.yaml'}: file {number} has not the fields filename and annotations "
@@ -35,10 +38,7 @@ def clips(root: Path) -> Iterator[Clip | Rejected]:
             stem,
             find_audio(files, entry["filename"]),
             group=f"tau:{place}",
-            labels=[tag.replace("_", " ") for tag in tags],
-            captions=captions,
-            negative_captions=entry.get("negative_captions") or (),
-            provenance=entry.get("provenance") or "human",
+            **texts,
         )
 
 

@@ -50,6 +50,8 @@ class MemberReader:
     ) -> np.ndarray:
         """See the module."""
         with self._open() as source:
+            if not start and seconds is None:
+                source = source.read()
             return read_audio(source, sample_rate, start=start, seconds=seconds, name=self._name())
 
     def seconds(self) -> float | None:
