@@ -354,7 +354,8 @@ MEDIA = {
 }
 
 
-def _encode_media(file, codec: str, container: str, samples: np.ndarray, rate: int) -> None:
+def encode_media(file, codec: str, container: str, samples: np.ndarray, rate: int) -> None:
+    """Writes mono samples by PyAV."""
     import av
 
     with av.open(str(file), "w", format=container) as media:
@@ -374,7 +375,7 @@ def test_media_that_libsndfile_cannot_decode(tmp_path, name):
     codec, container, delay = MEDIA[name]
     rate, file = 48_000, tmp_path / name
     samples = _noise(rate, 8.0)
-    _encode_media(file, codec, container, samples, rate)
+    encode_media(file, codec, container, samples, rate)
     with pytest.raises(soundfile.LibsndfileError):
         soundfile.SoundFile(file)
     whole = read_audio(file, rate)
@@ -396,7 +397,7 @@ def test_media_that_libsndfile_cannot_decode(tmp_path, name):
 
 def test_media_that_is_damaged_or_without_the_decoder(tmp_path, monkeypatch):
     file = tmp_path / "a.m4a"
-    _encode_media(file, "aac", "ipod", _noise(RATE, 1.0), RATE)
+    encode_media(file, "aac", "ipod", _noise(RATE, 1.0), RATE)
     encoded = file.read_bytes()
     for broken in (encoded[:40], encoded[: len(encoded) // 2], b"\x1a\x45\xdf\xa3" + bytes(99)):
         with pytest.raises(AudioError, match="<bytes>: cannot be decoded") as error:

@@ -198,16 +198,14 @@ class _Rows:
         self._table = _open(file)
         self._asked = {"batch_size": 1, "row_groups": [group], "columns": [f"{column}.bytes"]}
         self._column = column
-        self._rewind()
-
-    def _rewind(self) -> None:
-        self._batches = self._table.iter_batches(**self._asked)
         self._row, self._cell = -1, None
+        self._batches: Iterator | None = None  # nothing is read while another one is held
 
     def cell(self, row: int) -> bytes | None:
         """The bytes in a row; those before it are read anew when they were passed."""
-        if row < self._row:
-            self._rewind()
+        if row < self._row or self._batches is None:
+            self._batches = self._table.iter_batches(**self._asked)
+            self._row, self._cell = -1, None
         while self._row < row:
             cells = next(self._batches).column(self._column)
             self._row += 1
