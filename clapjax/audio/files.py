@@ -17,7 +17,7 @@ from clapjax.audio.media import MediaFile, media_errors, media_format
 
 # By libsndfile.
 SOUND_SUFFIXES = (
-    *(".wav", ".wavex", ".rf64", ".w64", ".flac", ".mp3", ".mp2", ".ogg", ".oga", ".opus"),
+    *(".wav", ".flac", ".mp3", ".mp2", ".ogg", ".oga", ".opus", ".wavex", ".rf64", ".w64"),
     *(".aif", ".aiff", ".aifc", ".caf", ".au", ".snd", ".voc", ".avr", ".nist", ".sph", ".sf"),
     *(".ircam", ".paf", ".pvf", ".sds", ".svx", ".iff", ".htk", ".xi", ".wve", ".mpc2k", ".sd2"),
 )
