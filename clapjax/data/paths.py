@@ -224,9 +224,3 @@ def open_sound(file: Path, whole: bool = False) -> Iterator[Source]:
             yield stream
     except OSError as error:
         raise AudioError(f"{file}: cannot be read ({error})") from error
-
-
-def file_size(file: Path) -> int:
-    """Bytes of a file, here or in a bucket."""
-    stat = file.stat()
-    return stat.st_size if is_local(file) else stat.length
