@@ -3,8 +3,6 @@
 import csv
 import json
 import os
-import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -96,26 +94,3 @@ def _json_rows(path: Path):
             if not isinstance(row, dict):
                 raise ValueError(f"{path}:{line}: no JSON object")
             yield line, row
-
-
-def write_rows(path: str | os.PathLike, rows: Iterable[dict]) -> None:
-    """Writes JSON lines; the file appears when the last line is written, or not at all."""
-    path = Path(path)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            for row in rows:
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

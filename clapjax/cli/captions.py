@@ -86,7 +86,8 @@ def negate(args: argparse.Namespace) -> int:
     from clapjax.captions.balance import balanced
     from clapjax.captions.llm import chat, local
     from clapjax.captions.rules.connectives import states_order
-    from clapjax.captions.tables import read_captions, write_rows
+    from clapjax.captions.tables import read_captions
+    from clapjax.data.tables import write_rows
 
     shares = backends.parse_mixture(args.backend)
     captions = read_captions(args.input, args.column)
@@ -152,7 +153,8 @@ def expand(args: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from clapjax.captions import keywords
-    from clapjax.captions.tables import read_labels, write_rows
+    from clapjax.captions.tables import read_labels
+    from clapjax.data.tables import write_rows
 
     rows = read_labels(args.input, args.column, args.separator)
     with _cache(args, args.backend == "openai") as cache:

@@ -6,9 +6,6 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au")
-SUFFIXES += (".caf", ".w64", ".rf64")
-
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """--model M, --tokenizer NAME, --batch_size N."""
@@ -44,6 +41,8 @@ def find_audio(inputs: Iterable[str]) -> tuple[list[str], list[str]]:
     Returns:
       (files, each once; one line about each input that gives none).
     """
+    from clapjax.audio.files import AUDIO_SUFFIXES  # loads decoders
+
     files, problems = [], []
     for item in inputs:
         if os.path.isdir(item):
@@ -51,10 +50,12 @@ def find_audio(inputs: Iterable[str]) -> tuple[list[str], list[str]]:
                 os.path.join(folder, name)
                 for folder, _, names in os.walk(item)
                 for name in names
-                if name.lower().endswith(SUFFIXES)
+                if name.lower().endswith(AUDIO_SUFFIXES)
             )
             if not found:
-                problems.append(f"{item}: no audio files in this folder ({' '.join(SUFFIXES)})")
+                problems.append(
+                    f"{item}: no audio files in this folder ({' '.join(AUDIO_SUFFIXES)})"
+                )
         elif os.path.exists(item) or not glob.has_magic(item):
             found = [item]  # where it is missing, the decoder says so
         else:

@@ -2,9 +2,7 @@
 
 import itertools
 import json
-import os
 import random
-import stat
 
 import numpy as np
 import pytest
@@ -20,7 +18,7 @@ from clapjax.captions.backends import (
 )
 from clapjax.captions.balance import balance, balanced, connectives_of, restyle
 from clapjax.captions.rules.rules import Negatives
-from clapjax.captions.tables import read_captions, read_labels, write_rows
+from clapjax.captions.tables import read_captions, read_labels
 
 # --- mixtures -------------------------------------------------------------------------------
 
@@ -116,23 +114,6 @@ def test_read_labels(tmp_path):
     (tmp_path / "b.json").write_text("3")
     with pytest.raises(ValueError, match="no list or object of class names"):
         read_labels(tmp_path / "b.json", "labels", ";")
-
-
-def test_write_rows_all_or_nothing(tmp_path):
-    out = tmp_path / "out.jsonl"
-    write_rows(out, [{"a": "ö"}, {"a": 2}])
-    assert out.read_text() == '{"a": "ö"}\n{"a": 2}\n'
-    umask = os.umask(0)
-    os.umask(umask)
-    assert stat.S_IMODE(out.stat().st_mode) == 0o666 & ~umask
-
-    def breaks():
-        yield {"a": 3}
-        raise RuntimeError("half way")
-
-    with pytest.raises(RuntimeError, match="half way"):
-        write_rows(out, breaks())
-    assert out.read_text() == '{"a": "ö"}\n{"a": 2}\n' and os.listdir(tmp_path) == ["out.jsonl"]
 
 
 # --- balance --------------------------------------------------------------------------------
