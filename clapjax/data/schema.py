@@ -53,6 +53,15 @@ class Example:
             found.append(f"provenance has {len(kinds)} words for {texts} texts")
         return found
 
+    def kinds(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """How each caption, and each negative caption, came to be."""
+        words = self.provenance.split(SEPARATOR)
+        captions, negatives = len(self.captions), len(self.negative_captions)
+        if len(words) == 1:
+            words = words * (captions + negatives)
+        words += ["template"] * (captions + negatives - len(words))  # all that negatives once were
+        return tuple(words[:captions]), tuple(words[captions:])
+
     def to_record(self) -> dict:
         """The mapping that the TFDS features serialise."""
         empty = np.zeros(0, np.int16)
