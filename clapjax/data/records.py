@@ -4,6 +4,7 @@ A data set is built in `<data_dir>.incomplete` and renamed when the last byte is
 folder named `data_dir` is always whole. Folders may be in a bucket: see clapjax/data/paths.py.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -111,33 +112,37 @@ class ShardWriter:
             self._writer = None
 
 
-def serializer(split: str):
+def serializer(split: str, audio: bool = True):
     """A function that turns an example into the bytes of a record.
 
-    It raises a RecordsError where an example breaks the schema; the message names `split`.
+    It raises a RecordsError where an example breaks the schema; the message names `split`. Without
+    `audio`, its texts alone are written.
     """
     import tensorflow_datasets as tfds
 
-    schema = features()
+    schema = features(audio)
     encoder = tfds.core.ExampleSerializer(schema.get_serialized_info())
 
     def serialize(example: Example) -> bytes:
         if problems := example.problems():
             raise RecordsError(f"split {split}, {example.id}: {'; '.join(problems)}")
-        message = encoder.get_tf_example(schema.encode_example(example.to_record()))
+        record = {name: value for name, value in example.to_record().items() if name in schema}
+        message = encoder.get_tf_example(schema.encode_example(record))
         # TFDS leaves the order of the features to chance: it differs from process to process.
         return message.SerializeToString(deterministic=True)
 
     return serialize
 
 
-def parser():
-    """A function that turns the bytes of a record back into an example."""
-    schema = features()
+def parser(audio: bool = True):
+    """A function that turns the bytes of a record, or of its texts alone, back into an example."""
+    schema = features(audio)
     return lambda data: example_from_record(schema.deserialize_example_np(data))
 
 
-def write_metadata(folder: Path, splits: list[tuple[str, list[int], int]], file_format: str):
+def write_metadata(
+    folder: Path, splits: list[tuple[str, list[int], int]], file_format: str, audio: bool = True
+):
     """Writes dataset_info.json and features.json, so that TFDS opens `folder`."""
     import tensorflow_datasets as tfds
 
@@ -152,7 +157,7 @@ def write_metadata(folder: Path, splits: list[tuple[str, list[int], int]], file_
     ]
     tfds.folder_dataset.write_metadata(
         data_dir=folder,
-        features=features(),
+        features=features(audio),
         split_infos=infos,
         version=VERSION,
         filename_template=template,
@@ -216,6 +221,34 @@ def read_build(data_dir: str | os.PathLike) -> dict:
         raise RecordsError(f"{file}: damaged ({error}); build the records again") from error
 
 
+def build_id(data_dir: str | os.PathLike) -> str:
+    """What tells this data set from any other: a hash of what it was made from and of its shards.
+
+    Raises:
+      RecordsError: `data_dir` is not a finished data set of clapjax.
+    """
+    read_build(data_dir)
+    state = hashlib.sha256()
+    for name in (BUILD_FILE, "dataset_info.json"):
+        state.update((as_path(data_dir) / name).read_bytes())
+    return state.hexdigest()
+
+
+def audio_folder(data_dir: str | os.PathLike) -> Path | None:
+    """Where the audio of a data set of texts is; None where it has its own.
+
+    Raises:
+      RecordsError: no such data set, or its audio is not there or has been built anew.
+    """
+    build = read_build(data_dir)
+    if "audio_from" not in build:
+        return None
+    folder = as_path(data_dir) / build["audio_from"]
+    if build_id(folder) != build["audio_id"]:
+        raise RecordsError(f"{data_dir}: its audio, {folder}, was built anew; annotate that again")
+    return folder
+
+
 def open_builder(data_dir: str | os.PathLike):
     """The TFDS builder of a finished data set.
 
@@ -270,13 +303,22 @@ def read_examples(data_dir: str | os.PathLike, split: str) -> Iterator[Example]:
 def read_serialized(data_dir: str | os.PathLike, split: str) -> Iterator[bytes]:
     """Yields a split's serialised examples in order; raises as `read_examples` does."""
     for path in shard_paths(data_dir, split):
-        try:
-            of_arrays = ".array_record-" in os.path.basename(path)
-            read = _read_array_record if of_arrays else _read_tfrecord
-            with paths.local_file(path) as file:
-                yield from read(file)
-        except (RuntimeError, ValueError, OSError, IndexError) as error:
-            raise RecordsError(f"{path}: damaged or missing ({error}); build it again") from error
+        yield from read_shard(path)
+
+
+def read_shard(path: str) -> Iterator[bytes]:
+    """Yields the serialised records of a file in order.
+
+    Raises:
+      RecordsError: it is damaged or missing.
+    """
+    try:
+        of_arrays = ".array_record-" in os.path.basename(path)
+        read = _read_array_record if of_arrays else _read_tfrecord
+        with paths.local_file(path) as file:
+            yield from read(file)
+    except (RuntimeError, ValueError, OSError, IndexError) as error:
+        raise RecordsError(f"{path}: damaged or missing ({error}); build it again") from error
 
 
 def _read_array_record(path: str, chunk: int = 32) -> Iterator[bytes]:
