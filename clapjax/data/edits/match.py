@@ -49,7 +49,8 @@ def match(rows: Sequence[Texts], records: Sequence[Named]) -> Matches:
     made from it; one with neither to every record that has one of its captions. A record's file is
     what its source says, without the data set, the folder of its split and the offset of a window.
     Files are the same where one's folders end in the other's and the names are equal, the suffix
-    aside where only one has it; an equal path goes before a longer or shorter one.
+    aside where only one has it; an equal path goes before a longer or shorter one, if the table has
+    paths at all.
     """
     ids = {record.id: [i] for i, record in enumerate(records)}
     by_caption: dict[str, list[int]] = defaultdict(list)
@@ -78,48 +79,51 @@ def _match_files(
     rows: dict[int, Texts], records: Sequence[Named]
 ) -> tuple[dict[int, list[int]], set[int]]:
     """(Row to its records, rows that are ambiguous)."""
-    splits = {record.split for record in records}
+    splits = {record.split for record in records} | {"train", "validation", "test"}
     known: dict[_File, list[int]] = defaultdict(list)
+    named: dict[str, set[_File]] = defaultdict(set)
     for i, record in enumerate(records):
         name = _WINDOW.sub("", record.source.partition(":")[2] or record.source)
-        known[_file(name, {record.split}, record.split)].append(i)
-    named: dict[str, list[_File]] = defaultdict(list)
-    for file in known:
-        for name in {file.name, _stem(file.name)}:
-            named[name].append(file)
+        file = _file(name, {record.split}, record.split)
+        known[file].append(i)
+        for name in (file.name, _stem(file.name)):
+            named[name].add(file)
+    wanted = {i: _file(row.file, splits) for i, row in rows.items()}
+    table = {i: row.place.rpartition(":")[0] for i, row in rows.items()}
+    with_paths = {table[i] for i, file in wanted.items() if file.folders}
     found: dict[int, _File] = {}
     exact, ambiguous = set(), set()
-    for i, row in rows.items():
-        wanted = _file(row.file, splits)
-        fit = [
-            file
-            for name in {wanted.name, _stem(wanted.name)}
-            for file in named.get(name, ())
-            if _same_name(file.name, wanted.name)
-            and _ends_alike(file.folders, wanted.folders)
-            and wanted.split in ("", file.split)
-        ]
-        fit = list(dict.fromkeys(fit))
-        if equal := [file for file in fit if file.folders == wanted.folders]:
+    for i, file in wanted.items():
+        alike = named[file.name] | named[_stem(file.name)]
+        fit = _fitting(file, alike)
+        if file.split and not fit:  # a folder that is called so, and no split
+            plain = _file(rows[i].file, set())
+            fit = [one for one in _fitting(plain, alike) if one.folders == plain.folders]
+        equal = [one for one in fit if one.folders == file.folders]
+        if equal and table[i] in with_paths:  # else the table has bare names, of any folder
             fit = equal
             exact.add(i)
         if len(fit) == 1:
             found[i] = fit[0]
         elif fit:
             ambiguous.add(i)
-    for group in _rivals(rows, found, splits):
-        # Several files of one table end like this one: at most the one that is equal is it.
-        ambiguous |= {i for i in group if i not in exact}
+    names: dict[tuple[str, _File], dict[_File, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for i, file in found.items():
+        names[table[i], file][wanted[i]].append(i)
+    for rivals in names.values():
+        if len(rivals) > 1:  # files of one table that all end like this one
+            ambiguous |= {i for same in rivals.values() for i in same if i not in exact}
     return {i: known[file] for i, file in found.items() if i not in ambiguous}, ambiguous
 
 
-def _rivals(rows: dict[int, Texts], found: dict[int, _File], splits: set[str]) -> Iterable[set]:
-    """Rows of one table that name different files and were matched to the same one."""
-    names: dict[tuple[str, _File], dict[_File, set[int]]] = defaultdict(lambda: defaultdict(set))
-    for i, file in found.items():
-        table = rows[i].place.rpartition(":")[0]
-        names[table, file][_file(rows[i].file, splits)].add(i)
-    return [set().union(*group.values()) for group in names.values() if len(group) > 1]
+def _fitting(wanted: _File, files: Iterable[_File]) -> list[_File]:
+    return [
+        file
+        for file in files
+        if _same_name(file.name, wanted.name)
+        and _ends_alike(file.folders, wanted.folders)
+        and wanted.split in ("", file.split)
+    ]
 
 
 def _file(path: str, splits: set[str], split: str = "") -> _File:
