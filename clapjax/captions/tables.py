@@ -137,11 +137,12 @@ def _labelled(place: str, row: dict, column: str, separator: str) -> Texts:
 def _read_records(source: str | os.PathLike) -> list[Texts] | None:
     """The texts of each record; None where it is no folder."""
     from clapjax.data import records
-    from clapjax.data.overlap import split_of
 
-    folder, split = split_of(os.fspath(source), "")
+    folder, split = os.fspath(source), ""
     if not as_path(folder).is_dir():
-        return None
+        folder, _, split = folder.rpartition(":")
+        if "/" in split or not folder or not as_path(folder).is_dir():
+            return None
     splits = [split] if split else list(records.open_builder(folder).info.splits)
     return [
         Texts(

@@ -124,7 +124,7 @@ def serializer(split: str, audio: bool = True):
     encoder = tfds.core.ExampleSerializer(schema.get_serialized_info())
 
     def serialize(example: Example) -> bytes:
-        if problems := example.problems():
+        if problems := example.problems(audio):
             raise RecordsError(f"split {split}, {example.id}: {'; '.join(problems)}")
         record = {name: value for name, value in example.to_record().items() if name in schema}
         message = encoder.get_tf_example(schema.encode_example(record))
@@ -313,7 +313,7 @@ def read_shard(path: str) -> Iterator[bytes]:
       RecordsError: it is damaged or missing.
     """
     try:
-        of_arrays = ".array_record-" in os.path.basename(path)
+        of_arrays = ".array_record" in os.path.basename(path)
         read = _read_array_record if of_arrays else _read_tfrecord
         with paths.local_file(path) as file:
             yield from read(file)

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -49,18 +50,26 @@ class Report:
 
 @dataclass(frozen=True)
 class ListTexts(Work):
-    """Reads what tables may name a record by."""
+    """Reads what tables may name a record by; for texts apart, copies all texts of it."""
 
     shards: dict[str, Shard]
+    file_format: str
+    copy: bool
 
     def __call__(self, unit: Unit) -> Iterator[None]:
-        """Known afterwards: "records", of each its id, source and captions."""
-        parse, found = records.parser(), []
-        for data in self.shards[unit.name].read():
-            example = parse(data)
-            found.append((example.id, example.source, example.captions))
-            yield
-        self.finish(unit, [], {"records": found})
+        """Known afterwards: "records", of each its id, source and captions; "shards" of texts."""
+        shard, found = self.shards[unit.name], []
+        encode = records.serializer(unit.split, audio=False)
+        with paths.local_folder(paths.as_path(self.folder), unit.name) as folder:
+            writer = records.ShardWriter(folder, unit.name, self.file_format, sys.maxsize)
+            for example in shard.read_texts():
+                found.append((example.id, example.source, example.captions))
+                if self.copy:
+                    writer.write(encode(example))
+                yield
+            writer.close()
+            files = [folder / name for name, _, _ in writer.files]
+            self.finish(unit, files, {"records": found, "shards": writer.files})
 
 
 @dataclass(frozen=True)
@@ -145,8 +154,7 @@ def annotate(
     edit = start(data_dir, build, processes=processes, progress=progress)
     if edit.finished():
         return _report_of(edit.finish())
-    units, matches = _matched(edit, whole, rows)
-    _, shards = units_of([whole])
+    units, shards, matches = _matched(edit, whole, rows, apart)
     work = Annotate(
         edit.units,
         edit.context,
@@ -175,10 +183,13 @@ def annotate(
     return _report_of(edit.write(units, known, whole.copy_tokenizer, audio=not apart, more=more))
 
 
-def _matched(edit: Edit, whole: Input, rows: list[Texts]) -> tuple[list[Unit], Matches]:
-    """The units of the new set, their items the texts that each record is given."""
+def _matched(
+    edit: Edit, whole: Input, rows: list[Texts], apart: bool
+) -> tuple[list[Unit], dict[str, Shard], Matches]:
+    """The units of the new set, their items the texts that each record is given; their shards."""
     units, shards = units_of([whole], "texts.")
-    listed = edit.do(ListTexts(edit.units, edit.context, shards), units, "matching")
+    work = ListTexts(edit.units, edit.context, shards, whole.build["data"]["format"], apart)
+    listed = edit.do(work, units, "matching")
     named = [
         Named(unit.split.removeprefix("texts."), *record[:2], tuple(record[2]))
         for unit, one in zip(units, listed, strict=True)
@@ -193,10 +204,13 @@ def _matched(edit: Edit, whole: Input, rows: list[Texts]) -> tuple[list[Unit], M
             "without id and file are joined by caption"
         )
     given = iter([_given([rows[i] for i in some]) for some in matches.rows])
-    units, _ = units_of([whole])
-    return [
-        dataclasses.replace(u, items=tuple(next(given) for _ in u.items)) for u in units
-    ], matches
+    units, shards = units_of([whole])
+    units = [dataclasses.replace(u, items=tuple(next(given) for _ in u.items)) for u in units]
+    if apart:  # what was copied of a shard is a shard
+        for unit, one in zip(units, listed, strict=True):
+            ((name, count, _),) = one["shards"]
+            shards[unit.name] = Shard(edit.units, os.path.join(edit.units, name), "", count)
+    return units, shards, matches
 
 
 def _given(rows: list[Texts]) -> tuple:

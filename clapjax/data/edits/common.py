@@ -59,6 +59,11 @@ class Shard:
             )
             yield serialize(told)
 
+    def read_texts(self) -> Iterator[Example]:
+        """Yields its records, with their audio only where it lies in the same file."""
+        parse = records.parser(audio=not self.audio)
+        return map(parse, self._records(self.file))
+
     def _records(self, file: str) -> Iterator[bytes]:
         count = 0
         for data in records.read_shard(file):
@@ -149,7 +154,7 @@ class EditRecords(Work):
 
     shards: dict[str, Shard]  # by the names of the units
     file_format: str
-    whole: bool = True  # with their audio
+    whole: bool = True  # with their audio, else texts alone, which the shards then are too
     ids: bool = False  # whether to keep the ids, for the rest of the edit
     captions: bool = False  # the same of captions and negatives
 
@@ -166,7 +171,8 @@ class EditRecords(Work):
 
     def __call__(self, unit: Unit) -> Iterator[None]:
         """Known afterwards: "shards" (file, records, bytes), "tally", "ids", "captions"."""
-        parse, encode = records.parser(), records.serializer(unit.split, audio=self.whole)
+        parse = records.parser(audio=self.whole)
+        encode = records.serializer(unit.split, audio=self.whole)
         tally, ids, captions = Counter(), [], []
         shard = self.shards[unit.name]
         with paths.local_folder(paths.as_path(self.folder), unit.name) as folder:
@@ -175,7 +181,7 @@ class EditRecords(Work):
                 example = parse(data)
                 new = self.change(example, item, shard, tally)
                 if new is not None:
-                    writer.write(data if new is example and self.whole else encode(new))
+                    writer.write(data if new is example else encode(new))
                     if self.ids:
                         ids.append(new.id)
                     if self.captions:
