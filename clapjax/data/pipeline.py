@@ -15,16 +15,18 @@ import numpy as np
 
 from clapjax.audio.config import AudioConfig
 from clapjax.audio.fill import fill, truncate
-from clapjax.data import records
+from clapjax.data import paths, records
 from clapjax.data.config import DataConfig
-from clapjax.data.order import MAX_INDEX, batch_rows, parse_share, shuffled
+from clapjax.data.order import batch_rows, parse_share, shuffled
 from clapjax.data.selection import select_captions
+from clapjax.data.shards import Split, missing_files, reader_pool
 from clapjax.data.tokenizer import tokenize
-from clapjax.data.wire import split_audio
 from clapjax.memory import keep_memory
 
 ALIGNMENT = 64  # bytes, Eigen's
 NAMES = ("audio", "lengths", "caption", "negative", "has_negative", "events")
+NEEDED = ("audio", "captions", "provenance")  # of a record
+LARGEST = 2**31 - 1  # int32
 
 
 def train_batches(
@@ -43,7 +45,7 @@ def train_batches(
     """Endless training batches from `start_step` on: this host's rows of each global batch.
 
     Args:
-      data_dir: a finished data set in array_record format.
+      data_dir: a finished data set on this machine.
       config: split, mixture, what becomes of long clips, and parallelism.
       audio: clip length and fill mode.
       tokenizer: a `transformers` tokenizer.
@@ -61,8 +63,8 @@ def train_batches(
       row's own "lengths": (b,) int32 samples.
 
     Raises:
-      RecordsError: no such data set or split, another format, or another sample rate; from the
-        iterator: a damaged shard.
+      RecordsError: no such data set or split, or another sample rate; from the iterator: a damaged
+        shard or a record that lacks something, with its file and its place there.
       ValueError: the batch does not divide among the hosts, or the mixture's shares are too many.
     """
     if batch_size % hosts or not 0 <= host < hosts:
@@ -72,10 +74,19 @@ def train_batches(
     keep_memory()  # else half of the time goes into page faults
     load = _loader(data_dir, config, audio, batch_size, seed, host, hosts)
     types = (tf.int16, tf.int32, tf.string, tf.string, tf.bool, tf.int32)
+    failures = {}  # step to what went wrong, of which TensorFlow would keep the text alone
+
+    def load_or_note(step: np.int64) -> tuple:
+        try:
+            return load(int(step))
+        except Exception as error:
+            failures[int(step)] = error
+            raise
+
     dataset = (
         tf.data.Dataset.range(start_step, np.iinfo(np.int64).max)
         .map(
-            lambda step: tf.numpy_function(load, [step], types, stateful=False),
+            lambda step: tf.numpy_function(load_or_note, [step], types, stateful=False),
             num_parallel_calls=config.workers,
             deterministic=True,
         )
@@ -86,14 +97,16 @@ def train_batches(
     def batches():
         try:
             while source:
-                rows = dict(zip(NAMES, next(source[0]), strict=True))
+                try:
+                    made = next(source[0])
+                except broken as error:
+                    if failures:  # batches come in order: it is the first of those that failed
+                        raise failures[min(failures)] from None
+                    raise records.RecordsError(f"{data_dir}: {error}") from error
+                rows = dict(zip(NAMES, made, strict=True))
                 if config.long_clips == "cut":
                     del rows["lengths"]
                 yield _with_tokens(rows, tokenizer, max_length)
-        except broken as error:
-            raise records.RecordsError(
-                f"{data_dir}: a record cannot be read; see `clapjax records check {data_dir}`"
-            ) from error
         finally:
             source.clear()
 
@@ -117,37 +130,37 @@ def _with_tokens(batch: dict, tokenizer, max_length: int) -> dict[str, np.ndarra
 
 def _loader(data_dir, config, audio, batch_size, seed, host, hosts) -> Callable[[int], tuple]:
     """A function from a step to this host's rows of its batch, as NAMES has them."""
-    import tensorflow as tf
-
     mixture = [parse_share(item) for item in config.mixture]
     folders = [data_dir, *(folder for folder, _ in mixture)]
     shares = [share for _, share in mixture]
     batch_rows(0, batch_size, shares)  # which may refuse the shares
-    sources = [_open_source(folder, config.split, audio.sample_rate) for folder in folders]
-    sizes = np.array([len(source) for source in sources])
+    readers = reader_pool()
+    splits = [_open(folder, config.split, audio.sample_rate, readers) for folder in folders]
+    sizes = np.array([len(split) for split in splits])
     local = slice(host * batch_size // hosts, (host + 1) * batch_size // hosts)
     width = audio.clip_samples
     if config.long_clips == "whole":
         width = max(width, round(config.longest_seconds * audio.sample_rate))
 
-    def load(step: np.int64) -> tuple:
-        sets, positions = (x[local] for x in batch_rows(int(step), batch_size, shares))
+    def load(step: int) -> tuple:
+        sets, positions = (x[local] for x in batch_rows(step, batch_size, shares))
         indices = shuffled(positions, sizes[sets], sets, seed)
         waveforms = _aligned((len(sets), width))
-        lengths = np.full(len(sets), audio.clip_samples, np.int32)
-        chosen = []
-        for row, (number, position, index) in enumerate(
-            zip(sets.tolist(), positions.tolist(), indices.tolist(), strict=True)
-        ):
-            samples, others = split_audio(sources[number][index])
-            record = tf.train.Features.FromString(others).feature
+        lengths = np.zeros(len(sets), np.int32)
+        chosen = [None] * len(sets)
+        # File by file, each of which is opened once.
+        for row in np.lexsort((indices, sets)).tolist():
+            number, position, index = int(sets[row]), int(positions[row]), int(indices[row])
+            (data,) = splits[number].read([index])
             generator = np.random.default_rng((seed, number, position))
-            samples = truncate(samples, width, generator)
-            lengths[row] = max(audio.clip_samples, len(samples))
-            samples = fill(samples, audio.clip_samples, audio.fill)
+            try:
+                samples, chosen[row] = _sample(data, width, audio, config, generator)
+            except Exception as error:
+                reason = f"{type(error).__name__}: {error}"
+                raise records.RecordsError(f"{splits[number].place(index)}: {reason}") from error
+            lengths[row] = len(samples)
             waveforms[row, : len(samples)] = samples
             waveforms[row, len(samples) :] = 0
-            chosen.append(_choose(record, config.text_augment_selection, generator))
         caption, negative, has_negative, events = zip(*chosen, strict=True)
         return (
             waveforms,
@@ -169,6 +182,21 @@ def _aligned(shape: tuple[int, int]) -> np.ndarray:
     return memory[start : start + size].view(np.int16).reshape(shape)
 
 
+def _sample(
+    data: bytes, width: int, audio: AudioConfig, config: DataConfig, generator
+) -> tuple[np.ndarray, tuple[bytes, bytes, bool, int]]:
+    """Samples of a serialised record, a clip at least and `width` at most, and its `_choose`."""
+    from tensorflow import train
+
+    record = train.Example.FromString(data).features.feature
+    for name in NEEDED:
+        if not record[name].bytes_list.value:
+            raise ValueError(f"there is no {name}")
+    samples = np.frombuffer(record["audio"].bytes_list.value[0], np.int16)
+    samples = fill(truncate(samples, width, generator), audio.clip_samples, audio.fill)
+    return samples, _choose(record, config.text_augment_selection, generator)
+
+
 def _choose(record, selection: str, generator) -> tuple[bytes, bytes, bool, int]:
     """A caption, a negative or b"", whether there is one, and a number for the events' sequence."""
     kinds = record["provenance"].bytes_list.value[0].decode()
@@ -180,33 +208,26 @@ def _choose(record, selection: str, generator) -> tuple[bytes, bytes, bool, int]
         captions[int(first * len(captions))],
         negatives[int(second * len(negatives))] if negatives else b"",
         bool(negatives),
-        zlib.crc32(b"\n".join(events)) % MAX_INDEX + 1 if events else 0,
+        zlib.crc32(b"\n".join(events)) % LARGEST + 1 if events else 0,
     )
 
 
-def _open_source(data_dir, split: str, sample_rate: int):
-    """Serialised records by their index, after the data set has been checked."""
-    from array_record.python.array_record_data_source import ArrayRecordDataSource
-
-    build = records.read_build(data_dir)
-    if build["data"]["format"] != "array_record":
+def _open(data_dir, split: str, sample_rate: int, readers: Callable) -> Split:
+    """The records to read by their index, after the data set has been checked."""
+    found = records.read_build(data_dir)["sample_rate"]
+    if found != sample_rate:
         raise records.RecordsError(
-            f"{data_dir}: training reads by index and needs data.format=array_record"
-        )
-    if build["sample_rate"] != sample_rate:
-        raise records.RecordsError(
-            f"{data_dir}: records are at {build['sample_rate']} Hz, the model wants {sample_rate}; "
+            f"{data_dir}: records are at {found} Hz, the model wants {sample_rate}; "
             "build them with this config"
         )
-    size = records.split_size(data_dir, split)
-    try:
-        source = ArrayRecordDataSource(records.shard_paths(data_dir, split))
-    except RuntimeError as error:
-        raise records.RecordsError(
-            f"{data_dir}: damaged or missing shard ({error}); build it again"
-        ) from error
-    if len(source) != size:
-        raise records.RecordsError(
-            f"{data_dir}: {len(source)} records of {size} are there; build it again"
-        )
-    return source
+    opened = records.open_split(data_dir, split, readers)
+    if not len(opened):
+        raise records.RecordsError(f"{data_dir}: split {split} is empty")
+    for layer in opened.layers:
+        if not paths.is_local(paths.as_path(layer.files[0])):
+            raise records.RecordsError(
+                f"{layer.files[0]}: training reads records of this machine; copy the data set here"
+            )
+        if missing := missing_files(layer.files):
+            raise records.RecordsError(f"{missing[0]}: missing shard; build it again")
+    return opened

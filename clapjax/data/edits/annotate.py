@@ -23,9 +23,9 @@ from clapjax.data.edits.common import (
     units_of,
 )
 from clapjax.data.edits.match import Matches, Named, match
-from clapjax.data.records import RecordsError
 from clapjax.data.schema import Example
 from clapjax.data.selection import join_provenance
+from clapjax.data.shards import RecordsError
 
 LISTED = 20  # rows of a report
 
@@ -53,7 +53,6 @@ class ListTexts(Work):
     """Reads what tables may name a record by; for texts apart, copies all texts of it."""
 
     shards: dict[str, Shard]
-    file_format: str
     copy: bool
 
     def __call__(self, unit: Unit) -> Iterator[None]:
@@ -61,7 +60,7 @@ class ListTexts(Work):
         shard, found = self.shards[unit.name], []
         encode = records.serializer(unit.split, audio=False)
         with paths.local_folder(paths.as_path(self.folder), unit.name) as folder:
-            writer = records.ShardWriter(folder, unit.name, self.file_format, sys.maxsize)
+            writer = records.ShardWriter(folder, unit.name, sys.maxsize)
             for example in shard.read_texts():
                 found.append((example.id, example.source, example.captions))
                 if self.copy:
@@ -145,7 +144,7 @@ def annotate(
         "tables": [{"file": os.fspath(table), "sha256": _digest(table)} for table in tables],
         "replace": replace,
         "sample_rate": whole.build["sample_rate"],
-        "data": whole.build["data"],
+        "data": whole.build.get("data", {}),
     }
     if apart:
         audio = whole.audio or whole.folder
@@ -159,7 +158,6 @@ def annotate(
         edit.units,
         edit.context,
         shards=shards,
-        file_format=build["data"]["format"],
         whole=not apart,
         replace=replace,
     )
@@ -188,7 +186,7 @@ def _matched(
 ) -> tuple[list[Unit], dict[str, Shard], Matches]:
     """The units of the new set, their items the texts that each record is given; their shards."""
     units, shards = units_of([whole], "texts.")
-    work = ListTexts(edit.units, edit.context, shards, whole.build["data"]["format"], apart)
+    work = ListTexts(edit.units, edit.context, shards, apart)
     listed = edit.do(work, units, "matching")
     named = [
         Named(unit.split.removeprefix("texts."), *record[:2], tuple(record[2]))
@@ -209,7 +207,7 @@ def _matched(
     if apart:  # what was copied of a shard is a shard
         for unit, one in zip(units, listed, strict=True):
             ((name, count, _),) = one["shards"]
-            shards[unit.name] = Shard(edit.units, os.path.join(edit.units, name), "", count)
+            shards[unit.name] = Shard(edit.units, (os.path.join(edit.units, name),), count)
     return units, shards, matches
 
 

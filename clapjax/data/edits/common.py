@@ -7,14 +7,14 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from clapjax.data import paths, records
 from clapjax.data.build.processes import cores, run_units
 from clapjax.data.build.units import PLACING, Unit, Work
-from clapjax.data.records import RecordsError
 from clapjax.data.schema import Example
+from clapjax.data.shards import RecordsError, merged, read_shard
 
 Progress = Callable[[Iterable, int, str], Iterable]
 MADE_FROM, UNITS = "made_from.json", "units"  # of an edit that is not finished
@@ -22,11 +22,10 @@ MADE_FROM, UNITS = "made_from.json", "units"  # of an edit that is not finished
 
 @dataclass(frozen=True)
 class Shard:
-    """A stretch of a split that lies in one file, or in two: the texts apart from the audio."""
+    """A stretch of a split: a file, or one of texts and behind it that of their audio."""
 
     folder: str  # of its data set
-    file: str
-    audio: str  # file of the records that have the audio; "" where `file` has all
+    files: tuple[str, ...]
     count: int  # records
 
     def read(self) -> Iterator[bytes]:
@@ -35,42 +34,17 @@ class Shard:
         Raises:
           RecordsError: a file is damaged or missing.
         """
-        if not self.audio:
-            yield from self._records(self.file)
+        layers = [read_shard(file, self.count) for file in self.files]
+        if len(layers) == 1:
+            yield from layers[0]
             return
-        parse, parse_texts, serialize = (
-            records.parser(),
-            records.parser(audio=False),
-            records.serializer(self.folder),
-        )
-        pairs = zip(self._records(self.file), self._records(self.audio), strict=True)
-        for texts, whole in pairs:
-            sound = parse(whole)
-            told = parse_texts(texts)
-            if told.id != sound.id:
-                raise RecordsError(
-                    f"{self.file}: {told.id!r} lies over {sound.id!r} of {self.audio}"
-                )
-            told = replace(
-                told,
-                audio=sound.audio,
-                sample_rate=sound.sample_rate,
-                negative_audio=sound.negative_audio,
-            )
-            yield serialize(told)
+        parse, encode = records.parser(), records.serializer(self.folder)
+        for parts in zip(*layers, strict=True):
+            yield encode(parse(merged(parts)))  # what is merged has its texts twice
 
     def read_texts(self) -> Iterator[Example]:
-        """Yields its records, with their audio only where it lies in the same file."""
-        parse = records.parser(audio=not self.audio)
-        return map(parse, self._records(self.file))
-
-    def _records(self, file: str) -> Iterator[bytes]:
-        count = 0
-        for data in records.read_shard(file):
-            count += 1
-            yield data
-        if count != self.count:
-            raise RecordsError(f"{file}: {count} records, not {self.count}; build it again")
+        """Yields its records, with their audio only where that lies in the same file."""
+        return map(records.parser(), read_shard(self.files[0], self.count))
 
 
 @dataclass(frozen=True)
@@ -106,17 +80,16 @@ def open_input(name: str | os.PathLike) -> Input:
       RecordsError: it is none, is damaged, or the audio that it describes has changed.
     """
     folder = paths.as_path(name)
-    build = records.read_build(folder)
-    audio = records.audio_folder(folder)
-    shards = {}
-    for split, info in records.open_builder(folder).info.splits.items():
-        files = records.shard_paths(folder, split)
-        sounds = records.shard_paths(audio, split) if audio else [""] * len(files)
+    build, shards = records.read_build(folder), {}
+    for split in records.open_builder(folder).info.splits:
+        layers = records.open_split(folder, split).layers
         shards[split] = [
-            Shard(os.fspath(folder), *one)
-            for one in zip(files, sounds, info.shard_lengths, strict=True)
+            Shard(os.fspath(folder), tuple(files), count)
+            for *files, count in zip(
+                *(layer.files for layer in layers), layers[0].lengths, strict=True
+            )
         ]
-    return Input(folder, build, shards, audio)
+    return Input(folder, build, shards, records.audio_folder(folder))
 
 
 def processes_for(inputs: Sequence[str | os.PathLike]) -> int:
@@ -153,7 +126,6 @@ class EditRecords(Work):
     """Writes the records of a shard as `change` makes them, those that it leaves as they are."""
 
     shards: dict[str, Shard]  # by the names of the units
-    file_format: str
     whole: bool = True  # with their audio, else texts alone, which the shards then are too
     ids: bool = False  # whether to keep the ids, for the rest of the edit
     captions: bool = False  # the same of captions and negatives
@@ -171,12 +143,11 @@ class EditRecords(Work):
 
     def __call__(self, unit: Unit) -> Iterator[None]:
         """Known afterwards: "shards" (file, records, bytes), "tally", "ids", "captions"."""
-        parse = records.parser(audio=self.whole)
-        encode = records.serializer(unit.split, audio=self.whole)
+        parse, encode = records.parser(), records.serializer(unit.split, audio=self.whole)
         tally, ids, captions = Counter(), [], []
         shard = self.shards[unit.name]
         with paths.local_folder(paths.as_path(self.folder), unit.name) as folder:
-            writer = records.ShardWriter(folder, unit.name, self.file_format, sys.maxsize)
+            writer = records.ShardWriter(folder, unit.name, sys.maxsize)
             for item, data in zip(unit.items, shard.read(), strict=True):
                 example = parse(data)
                 new = self.change(example, item, shard, tally)
@@ -239,7 +210,6 @@ class Edit:
         Raises:
           RecordsError: there is no record.
         """
-        file_format = self.build["data"]["format"]
         parts: dict[str, list] = {}
         for unit, one in zip(units, known, strict=True):
             parts.setdefault(unit.split, []).extend(one["shards"])
@@ -252,14 +222,14 @@ class Edit:
         for split, shards in parts.items():
             for number, (name, _, _) in enumerate(shards):
                 part = self.folder / UNITS / name
-                final = self.folder / records.shard_name(split, number, len(shards), file_format)
+                final = self.folder / records.shard_name(split, number, len(shards))
                 if part.exists():
                     part.replace(final)
                 elif not final.exists():
                     raise RecordsError(f"{part}: lost; remove {self.folder} and do it again")
             lengths = [count for _, count, _ in shards]
             splits.append((split, lengths, sum(size for _, _, size in shards)))
-        records.write_metadata(self.folder, splits, file_format, audio=audio)
+        records.write_metadata(self.folder, splits, audio)
         with paths.local_folder(self.folder / UNITS, records.TOKENIZER_FOLDER) as made:
             tokenizer(made)
             if any(made.iterdir()):

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clapjax.data.edits.common import EditRecords, Progress, Shard, open_input, start, units_of
-from clapjax.data.records import RecordsError
 from clapjax.data.schema import SEPARATOR, Example
+from clapjax.data.shards import RecordsError
 
 YES_NO = {"yes": True, "no": False}
 
@@ -122,7 +122,7 @@ def select(
         "filtered": {"data_dir": os.fspath(whole.folder), "build": whole.build},
         "where": given,
         "sample_rate": whole.build["sample_rate"],
-        "data": whole.build["data"],
+        "data": whole.build.get("data", {}),
     }
     edit = start(data_dir, build, processes=processes, progress=progress)
     if edit.finished():
@@ -133,7 +133,6 @@ def select(
         edit.units,
         edit.context,
         shards=shards,
-        file_format=build["data"]["format"],
         where=where,
     )
     known = edit.do(work, units, "filtering")

@@ -17,8 +17,8 @@ from clapjax.data.edits.common import (
     start,
     units_of,
 )
-from clapjax.data.records import RecordsError
 from clapjax.data.schema import Example
+from clapjax.data.shards import RecordsError
 from clapjax.data.tokenizer import train_tokenizer
 
 
@@ -63,12 +63,12 @@ def merge(
     sets = [open_input(name) for name in inputs]
     _check(sets, prefix)
     tokenizers = {one.tokenizer() for one in sets}
-    vocab_size = max(one.build["data"].get("vocab_size", 0) for one in sets)
+    vocab_size = max(one.build.get("data", {}).get("vocab_size", 0) for one in sets)
     build = {
         "merged": [{"data_dir": os.fspath(one.folder), "build": one.build} for one in sets],
         "prefix": prefix,
         "sample_rate": sets[0].build["sample_rate"],
-        "data": {"format": sets[0].build["data"]["format"], "vocab_size": vocab_size},
+        "data": {"vocab_size": vocab_size},
     }
     edit = start(data_dir, build, processes=processes, progress=progress)
     if edit.finished():
@@ -78,7 +78,6 @@ def merge(
         edit.units,
         edit.context,
         shards=shards,
-        file_format=build["data"]["format"],
         ids=True,
         captions=len(tokenizers) > 1,
         prefix=prefix,
