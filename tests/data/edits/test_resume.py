@@ -121,6 +121,7 @@ def test_interrupted_anywhere(inputs, tmp_path, name):
 KILLED = """
 import os, random, signal, sys, time
 from pathlib import Path
+from array_record.python import array_record_module
 from clapjax.data.records import parser, serializer
 from tests.data.building import make_example
 from tests.data.edits.test_resume import EDITS
@@ -141,7 +142,7 @@ def start():
     return child
 
 made = {}
-for attempt in range(8):
+for attempt in range(6):
     child, ended = start(), 0
     while not ended and len(list(units.glob("*.json"))) <= attempt:
         ended = os.waitpid(child, os.WNOHANG)[0]
@@ -170,7 +171,7 @@ def test_killed(inputs, tmp_path, quick_env):
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("1") >= 4
+    assert done.stdout.count("1") >= 3
     annotate(tmp_path / "clean", inputs[0], [inputs[2]])
     assert _tree(out) == _tree(tmp_path / "clean")
 
