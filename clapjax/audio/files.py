@@ -1,85 +1,222 @@
 """Decode audio files to mono float32 at the model's sample rate (host side)."""
 
+import contextlib
 import io
 import math
 import os
+import tempfile
 from collections.abc import Iterator
+from pathlib import PurePath
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
 import soxr
 
+from clapjax.audio.media import MediaFile, media_errors, media_format
+
+# By libsndfile.
+SOUND_SUFFIXES = (
+    *(".wav", ".wavex", ".rf64", ".w64", ".flac", ".mp3", ".mp2", ".ogg", ".oga", ".opus"),
+    *(".aif", ".aiff", ".aifc", ".caf", ".au", ".snd", ".voc", ".avr", ".nist", ".sph", ".sf"),
+    *(".ircam", ".paf", ".pvf", ".sds", ".svx", ".iff", ".htk", ".xi", ".wve", ".mpc2k", ".sd2"),
+)
+# By PyAV, where it is installed.
+MEDIA_SUFFIXES = (
+    *(".m4a", ".m4b", ".mp4", ".m4v", ".mov", ".3gp", ".aac", ".webm", ".weba", ".mka", ".mkv"),
+    *(".wma", ".asf", ".wmv", ".avi", ".flv", ".ac3", ".amr", ".wv", ".ape"),
+)
+AUDIO_SUFFIXES = SOUND_SUFFIXES + MEDIA_SUFFIXES
 MAX_SECONDS = 3600.0
 BLOCK_SAMPLES = 2**19  # decoded at once, all channels together
 MAX_AMPLITUDE = 1000.0  # beyond it a file is damaged, or an array holds 16-bit numbers as floats
 MIN_RATE, MAX_RATE = 100, 10_000_000  # Hz; a header that says otherwise is damaged
 UNKNOWN_LENGTH = 2**40  # more frames than this: a FLAC written to a pipe, without a length
+MARGIN = 0.1  # s on both sides of a window that its resampling hears
+
+Source = str | os.PathLike | bytes | BinaryIO
 
 
 class AudioError(ValueError):
     """An audio input that cannot be used; the message names it and says why."""
 
 
-def read_audio(source: str | os.PathLike | bytes, sample_rate: int) -> np.ndarray:
-    """Decodes WAV, FLAC, OGG or MP3, mixes it down to mono and resamples it.
+def read_audio(
+    source: Source,
+    sample_rate: int,
+    *,
+    start: float = 0.0,
+    seconds: float | None = None,
+    name: str = "",
+) -> np.ndarray:
+    """Decodes a file, mixes it down to mono and resamples it.
+
+    WAV, FLAC, OGG, MP3 and others by libsndfile; what that cannot decode, such as M4A and WebM, by
+    PyAV, an extra.
 
     Args:
-      source: path of a file, or the file's bytes.
+      source: path of a file, its bytes, or a seekable binary stream of them.
       sample_rate: wanted rate in Hz; soxr's HQ recipe resamples whatever the file has.
+      start: s; what is before is not decoded. The samples are those of the whole from
+        `round(start * sample_rate)` on, up to the rounding of the resampler.
+      seconds: at most so many are decoded; None: all that follow.
+      name: what to call bytes in an error; its suffix tells the format of an MP3 that begins
+        with something else.
 
     Returns:
       (T,) float32, nominally in [-1, 1].
 
     Raises:
-      AudioError: missing, empty, undecodable, non-finite, or longer than an hour.
+      AudioError: missing, empty, undecodable, non-finite, over before `start`, or longer than an
+        hour.
     """
-    return np.concatenate(list(read_blocks(source, sample_rate, MAX_SECONDS)))
+    blocks = read_blocks(source, sample_rate, MAX_SECONDS, start=start, seconds=seconds, name=name)
+    return np.concatenate(list(blocks))
 
 
 def read_blocks(
-    source: str | os.PathLike | bytes, sample_rate: int, max_seconds: float = math.inf
+    source: Source,
+    sample_rate: int,
+    max_seconds: float = math.inf,
+    *,
+    start: float = 0.0,
+    seconds: float | None = None,
+    name: str = "",
 ) -> Iterator[np.ndarray]:
     """Decodes piece by piece, so that a long recording takes no more memory than a short one.
 
     Joined, the pieces are bit for bit what `read_audio` gives; its arguments and errors are the
-    same, but for the length: without `max_seconds` a file may be as long as it likes.
+    same, but for the length: without `max_seconds` it may be as long as it likes.
     """
-    name = "<bytes>" if isinstance(source, bytes) else os.fspath(source)
-    if not isinstance(source, bytes) and not os.path.isfile(source):
-        raise AudioError(f"{name}: no such file")
-    stream = io.BytesIO(source) if isinstance(source, bytes) else name
-    try:
-        with soundfile.SoundFile(stream) as file:
-            rate, frames = file.samplerate, file.frames
-            if frames > UNKNOWN_LENGTH:  # libsndfile cannot read such a stream
+    if not (math.isfinite(start) and start >= 0 and (seconds is None or seconds > 0)):
+        raise AudioError(f"{name or source}: no stretch of {seconds} s from {start} s")
+    with _opened(source, name) as (file, name):
+        rate = file.samplerate
+        if not MIN_RATE <= rate <= MAX_RATE:
+            raise AudioError(f"{name}: damaged; it claims a sample rate of {rate} Hz")
+        if file.frames is not None:
+            if file.frames > UNKNOWN_LENGTH:  # libsndfile cannot read such a stream
                 raise AudioError(f"{name}: does not say how long it is; encode it to a file again")
-            if frames > max_seconds * rate:
+            there = file.frames / rate
+            if start and start >= there:
+                raise AudioError(f"{name}: is over at {there:.3f} s, before {start} s")
+            if (asked := min(there - start, seconds or math.inf)) > max_seconds:
                 raise AudioError(
-                    f"{name}: {frames / rate:.0f} s is longer than {max_seconds:.0f} s; cut it"
+                    f"{name}: {asked:.0f} s is longer than {max_seconds:.0f} s; cut it"
                 )
-            if not MIN_RATE <= rate <= MAX_RATE:
-                raise AudioError(f"{name}: damaged; it claims a sample rate of {rate} Hz")
-            yield from _blocks(file, sample_rate, name)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
+        yield from _window(file, sample_rate, start, seconds, max_seconds, name)
+
+
+def audio_seconds(source: Source, name: str = "") -> float | None:
+    """How long a recording is, without decoding it; None where its file does not say.
+
+    Raises:
+      AudioError: as for `read_audio`.
+    """
+    with _opened(source, name) as (file, name):
+        frames = file.count() if file.frames is None else file.frames
+        return None if frames > UNKNOWN_LENGTH else frames / file.samplerate
+
+
+@contextlib.contextmanager
+def _opened(source: Source, name: str) -> Iterator[tuple[soundfile.SoundFile | MediaFile, str]]:
+    """(Decoder, what to call the source)."""
+    if isinstance(source, str | os.PathLike):
+        name = os.fspath(source)
+        if not os.path.isfile(source):
+            raise AudioError(f"{name}: no such file")
+        source = name
+    elif isinstance(source, bytes):
+        source = io.BytesIO(source)
+    name = name or "<bytes>"
+    try:
+        with _decoder(source, name) as file:
+            yield file, name
+    except AudioError:
+        raise
+    except (soundfile.LibsndfileError, RuntimeError, ValueError, OSError) as error:
         raise AudioError(f"{name}: cannot be decoded ({error})") from error
 
 
-def _blocks(file: soundfile.SoundFile, sample_rate: int, name: str) -> Iterator[np.ndarray]:
-    """The rest of an open file, mono at `sample_rate`."""
-    rate, size = file.samplerate, max(1, BLOCK_SAMPLES // file.channels)
+@contextlib.contextmanager
+def _decoder(source: str | BinaryIO, name: str) -> Iterator[soundfile.SoundFile | MediaFile]:
+    with contextlib.ExitStack() as stack:
+        try:
+            file = soundfile.SoundFile(source)
+        except soundfile.LibsndfileError as error:
+            if isinstance(source, str):
+                with open(source, "rb") as stream:
+                    head = stream.read(16)
+            else:
+                source.seek(0)
+                head = source.read(16)
+                source.seek(0)
+            kind = media_format(head)
+            if kind:
+                try:
+                    stack.enter_context(media_errors())
+                except ImportError:
+                    raise AudioError(
+                        f"{name}: needs a decoder that is an extra: pip install 'clapjax[media]'"
+                    ) from error
+                file = MediaFile(source, kind)
+            elif isinstance(source, str):
+                raise
+            else:  # libsndfile knows some files by their suffix alone
+                suffix = PurePath(name).suffix or ".mp3"
+                copy = stack.enter_context(tempfile.NamedTemporaryFile(suffix=suffix))
+                copy.write(source.read())
+                copy.flush()
+                file = soundfile.SoundFile(copy.name)
+        yield stack.enter_context(file)
+
+
+def _window(
+    file: soundfile.SoundFile | MediaFile,
+    sample_rate: int,
+    start: float,
+    seconds: float | None,
+    max_seconds: float,
+    name: str,
+) -> Iterator[np.ndarray]:
+    """A stretch of an open file, mono at `sample_rate`."""
+    rate = file.samplerate
+    skipped = round(start * sample_rate)
+    wanted = math.inf if seconds is None else max(1, round(seconds * sample_rate))
+    margin = 0 if rate == sample_rate else round(MARGIN * rate)
+    # Where a sample of the whole, resampled, falls on one of the file.
+    step = rate // math.gcd(rate, sample_rate)
+    place = max(0, skipped * rate // sample_rate - margin) // step * step
+    if place:
+        file.seek(place)
+        skipped -= place * sample_rate // rate
+    needed = math.inf
+    if seconds is not None:
+        needed = math.ceil((skipped + wanted) * rate / sample_rate) + margin
     # A header may claim any length: nothing is allocated for what it says.
+    size = max(1, BLOCK_SAMPLES // file.channels)
     resampler = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32", quality="HQ")
-    given, last, first = 0, False, True
-    while not last:
-        block = file.read(size, dtype="float32", always_2d=True)  # (T, channels)
-        last = len(block) < size
-        if first or len(block):
+    read = given = 0
+    last = False
+    while not last and given < wanted:
+        count = min(size, needed - read)
+        block = file.read(count, dtype="float32", always_2d=True)  # (T, channels)
+        last = len(block) < count or read + count == needed
+        if place and not read and not len(block):  # of a file that does not say how long it is
+            raise AudioError(f"{name}: is over before {start} s")
+        if not read or len(block):
             samples = to_mono_at_rate(block, rate, rate, name=name)
         else:
             samples = np.zeros(0, np.float32)
+        read += len(block)
+        if read > max_seconds * rate + margin:
+            raise AudioError(f"{name}: longer than {max_seconds:.0f} s; cut it")
         if rate != sample_rate:
             samples = resampler.resample_chunk(samples, last=last)
-        first, given = False, given + samples.size
+        early = min(skipped, samples.size)
+        skipped -= early
+        samples = samples[early : early + min(samples.size, wanted - given)]
+        given += samples.size
         if samples.size:
             yield samples
     if not given:

@@ -6,15 +6,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from clapjax.data import paths
 from clapjax.data.fingerprint import Fingerprint, Index, build_index, find_matches, fingerprint
 from clapjax.data.records import read_examples
-from clapjax.data.sources.clip import Clip
-from clapjax.data.sources.common import VIDEO_FILE, SourceError, read_json, read_rows
+from clapjax.data.sources.clip import Clip, SourceError
+from clapjax.data.sources.common import read_json, read_rows
+from clapjax.data.sources.finding import VIDEO_FILE
+from clapjax.data.tables import table_columns
 
 # Columns of published tables, and the collection whose ids they hold.
 ID_COLUMNS = {
     "youtube_id": "youtube",  # AudioCaps, Auto-ACD
-    "fsID": "freesound",  # UrbanSound8K
+    "fsid": "freesound",  # UrbanSound8K
     "src_file": "freesound",  # ESC-50
     "sound_id": "freesound",  # Clotho's metadata
     "freesound_id": "freesound",  # LAION-Audio-630K
@@ -68,16 +71,20 @@ def _from_blacklist(file: Path) -> set[str]:
 
 
 def _from_table(file: Path) -> set[str]:
+    encoding = "utf-8-sig"
     try:
-        rows = list(read_rows(file, ()))
-    except SourceError:  # Clotho's metadata is Latin-1
-        rows = list(read_rows(file, (), encoding="latin-1"))
-    first = list(rows[0])
+        paths.read_text(file, encoding)
+    except UnicodeDecodeError:
+        encoding = "latin-1"  # Clotho's metadata
+    except OSError as error:
+        raise SourceError(f"{file}: cannot be read ({error.strerror})") from error
+    first = table_columns(file, encoding)
     for column, collection in ID_COLUMNS.items():
         if column in first:
+            rows = read_rows(file, ("fname" if column == "mids" else column,), encoding=encoding)
             names = (row["fname" if column == "mids" else column] for row in rows)
             return {_group(collection, name) for name in names if name}
-    if first[0].startswith("# Segments csv"):  # AudioSet's
+    if first[0].startswith("# segments csv"):  # AudioSet's
         rows = read_rows(file, ("id", "start", "end", "labels"), header=False, comment="#")
         return {_group("youtube", row["id"]) for row in rows}
     if len(first) == 4 and first[3] in ("train", "test"):  # VGGSound's has no header

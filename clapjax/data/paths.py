@@ -16,7 +16,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from clapjax.audio.files import AudioError, read_audio
+from clapjax.audio.files import AudioError, Source, read_audio
 
 SCHEMES = ("gs", "s3")
 
@@ -157,28 +157,68 @@ def open_text(file: Path, encoding: str = "utf-8") -> io.TextIOBase:
 
 
 def walk(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """`os.walk` with paths; links are followed, each folder is entered once."""
+    """`os.walk` with paths, sorted; links are followed, each folder is entered once.
+
+    Raises:
+      ValueError: a folder cannot be listed.
+    """
+
+    def refuse(error: OSError):
+        if not isinstance(error, FileNotFoundError):
+            raise ValueError(f"{error.filename}: cannot be listed ({error.strerror})") from error
+
     if not is_local(root):
-        yield from root.walk()
+        for folder, folders, names in root.walk():
+            folders.sort()
+            yield folder, folders, sorted(names)
         return
     seen = set()
-    for folder, folders, names in os.walk(root, followlinks=True):
+    for folder, folders, names in os.walk(root, followlinks=True, onerror=refuse):
         place = os.path.realpath(folder)
         if place in seen:  # a link to a folder above
             folders.clear()
             continue
         seen.add(place)
         folders.sort()
-        yield Path(folder), folders, names
+        yield Path(folder), folders, sorted(names)
 
 
-def read_sound(file: Path, sample_rate: int) -> np.ndarray:
-    """`read_audio` for a file that may lie in a bucket."""
+def read_sound(
+    file: Path, sample_rate: int, start: float = 0.0, seconds: float | None = None
+) -> np.ndarray:
+    """`read_audio` for a file that may lie in a bucket; of a window, only that is read."""
+    whole = not start and seconds is None
+    with open_sound(file, whole) as source:
+        return read_audio(source, sample_rate, start=start, seconds=seconds, name=os.fspath(file))
+
+
+@contextlib.contextmanager
+def open_sound(file: Path, whole: bool = False) -> Iterator[Source]:
+    """What `read_audio` takes of a file that may lie in a bucket.
+
+    Args:
+      file: the file.
+      whole: whether all of it will be read.
+
+    Raises:
+      AudioError: it cannot be opened.
+    """
     if is_local(file):
-        return read_audio(file, sample_rate)
+        yield os.fspath(file)
+        return
     try:
-        return read_audio(file.read_bytes(), sample_rate)
-    except AudioError as error:
-        raise AudioError(str(error).replace("<bytes>", os.fspath(file), 1)) from error
+        if whole:
+            yield file.read_bytes()
+            return
+        with file.open("rb") as stream:
+            stream.read(1)  # here, for an error within libsndfile's callbacks would be lost
+            stream.seek(0)
+            yield stream
     except OSError as error:
         raise AudioError(f"{file}: cannot be read ({error})") from error
+
+
+def file_size(file: Path) -> int:
+    """Bytes of a file, here or in a bucket."""
+    stat = file.stat()
+    return stat.st_size if is_local(file) else stat.length

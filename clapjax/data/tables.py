@@ -7,7 +7,6 @@ that is not quoted makes a row longer than its header, and that is an error.
 import ast
 import contextlib
 import csv
-import itertools
 import json
 import os
 import re
@@ -59,23 +58,42 @@ def read_table(
         or a row is not JSON, is badly quoted, or has not one cell for each column.
     """
     file = paths.as_path(file)
+    empty = True
+    with _opened(file, encoding) as stream:
+        if file.suffix.lower() == ".jsonl":
+            rows = _json_rows(file, stream)
+        else:
+            rows = _csv_rows(file, stream, list(columns), comment)
+        for row in rows:
+            empty = False
+            yield row
+    if empty:
+        raise TableError(f"{file}: the table has no rows")
+
+
+def table_columns(file: str | os.PathLike, encoding: str = "utf-8-sig") -> list[str]:
+    """The names of a table's columns, as `read_table` gives them; of JSON lines, the first row's.
+
+    Raises:
+      TableError: as for `read_table`.
+    """
+    file = paths.as_path(file)
+    if file.suffix.lower() == ".jsonl":
+        return list(next(read_table(file, encoding=encoding))[1])
+    with _opened(file, encoding) as stream:
+        return [name for name in _header(file, iter(stream))[2] if name]
+
+
+@contextlib.contextmanager
+def _opened(file: Path, encoding: str) -> Iterator[Iterable[str]]:
     try:
         with paths.open_text(file, encoding) as stream:
-            if file.suffix.lower() == ".jsonl":
-                rows = _json_rows(file, stream)
-            else:
-                rows = _csv_rows(file, stream, list(columns), comment)
-            empty = True
-            for row in rows:
-                empty = False
-                yield row
+            yield stream
     except OSError as error:
         raise TableError(f"{file}: cannot be read ({error.strerror or error})") from error
     except UnicodeDecodeError as error:
         name = encoding.removesuffix("-sig").upper()
         raise TableError(f"{file}: is not {name} text ({error}); save it as {name}") from error
-    if empty:
-        raise TableError(f"{file}: the table has no rows")
 
 
 def _json_rows(file: Path, stream: Iterable[str]) -> Iterator[tuple[int, dict]]:
@@ -84,8 +102,9 @@ def _json_rows(file: Path, stream: Iterable[str]) -> Iterator[tuple[int, dict]]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
-            raise TableError(f"{file}:{number}: is not JSON ({error})") from error
+        except json.JSONDecodeError as error:
+            reason = f"{error.msg} at column {error.colno}"
+            raise TableError(f"{file}:{number}: is not JSON ({reason})") from error
         if not isinstance(row, dict):
             raise TableError(f"{file}:{number}: is not a JSON object")
         yield number, dict(zip(_names(file, number, row), row.values(), strict=True))
@@ -96,37 +115,36 @@ def _csv_rows(
 ) -> Iterator[tuple[int, dict]]:
     # A comment stays as an empty line, so that the reader's line numbers are the file's.
     lines = ("\n" if comment and line.startswith(comment) else line for line in stream)
-    begun = []  # up to the first line that is not empty
-    for line in lines:
-        begun.append(line)
-        if line.strip():
-            break
-    else:
-        raise TableError(f"{file}: the table is empty")
-    separator = "," if names else _separator(begun[-1])
+    separator, before = ",", 0
+    if not names:
+        before, separator, names = _header(file, lines)
     if file.suffix.lower() == ".tsv":
         separator = "\t"
-    reader = csv.reader(
-        itertools.chain(begun, lines), delimiter=separator, skipinitialspace=True, strict=True
-    )
-    number = 1
+    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True)
+    number = before + 1
     try:
         for cells in reader:
-            if cells and not names:
-                names = _names(file, number, cells)
-            elif cells:
+            if cells:
                 yield number, _row(f"{file}:{number}", names, cells)
-            number = reader.line_num + 1
+            number = before + reader.line_num + 1
     except csv.Error as error:
         raise TableError(
             f"{file}:{number}: {error}; a cell with quotes in it is quoted, its quotes doubled"
         ) from error
 
 
-def _separator(header: str) -> str:
-    """What a header has between its names: the one of `SEPARATORS` that makes most columns."""
-    plain = re.sub(r'"[^"]*"', "", header)
-    return max(SEPARATORS, key=plain.count)
+def _header(file: Path, lines: Iterator[str]) -> tuple[int, str, list[str]]:
+    """(Number of its line, what separates cells, the names of the columns)."""
+    number, line = next(((n, line) for n, line in enumerate(lines, 1) if line.strip()), (0, ""))
+    if not line:
+        raise TableError(f"{file}: the table is empty")
+    plain = re.sub(r'"[^"]*"', "", line)
+    separator = "\t" if file.suffix.lower() == ".tsv" else max(SEPARATORS, key=plain.count)
+    try:
+        (names,) = csv.reader([line], delimiter=separator, skipinitialspace=True, strict=True)
+    except csv.Error as error:
+        raise TableError(f"{file}:{number}: {error} in the names of the columns") from error
+    return number, separator, _names(file, number, names)
 
 
 def _row(place: str, names: list[str], cells: list[str]) -> dict[str, str]:

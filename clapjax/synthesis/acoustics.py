@@ -8,7 +8,7 @@ import numpy as np
 from scipy.signal import fftconvolve
 
 from clapjax.data import paths
-from clapjax.data.sources.common import audio_files
+from clapjax.data.sources.finding import audio_files
 
 
 def decaying_noise(

@@ -1,6 +1,7 @@
 """Decoding, down-mix, resampling and refusal of audio inputs."""
 
 import io
+import sys
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ import scipy.signal
 import soundfile
 
 from clapjax.audio.files import (
+    AUDIO_SUFFIXES,
     AudioError,
+    audio_seconds,
     float_to_int16,
     int16_to_float,
     read_audio,
@@ -244,3 +247,169 @@ def test_odd_arrays_are_one_error_that_names_them(samples, rate, wanted):
 def test_overlong_path_is_an_audio_error():
     with pytest.raises(AudioError, match="no such file"):
         read_audio("x" * 300 + ".wav", 8000)
+
+
+# --- windows --------------------------------------------------------------------------------
+
+
+def _noise(rate: int, seconds: float) -> np.ndarray:
+    """(T,) float32: low noise, of which no two stretches are alike."""
+    samples = np.random.default_rng(3).standard_normal(int(rate * seconds))
+    smooth = scipy.signal.lfilter([1], [1, -0.98], samples)
+    return (0.3 * smooth / np.abs(smooth).max()).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("container", "subtype", "rate", "tolerance"),
+    [
+        ("WAV", "PCM_16", 16_000, 0.0),
+        ("WAV", "PCM_16", 44_100, 1e-5),
+        ("FLAC", "PCM_16", 11_025, 1e-5),
+        ("OGG", "VORBIS", 44_100, 1e-5),
+        ("OGG", "OPUS", 48_000, 1e-3),
+        ("MP3", "MPEG_LAYER_III", 44_100, 1e-3),
+    ],
+)
+def test_a_window_is_a_stretch_of_the_whole(tmp_path, container, subtype, rate, tolerance):
+    encoded = _encoded(_noise(rate, 5.0), rate, container, subtype)
+    (tmp_path / "a").write_bytes(encoded)
+    whole = read_audio(encoded, RATE)
+    for start, seconds in (
+        (0.0, 0.5),
+        (0.01, 0.3),
+        (1.2345, 1.0),
+        (3.9, 1.0),
+        (4.5, 9.0),
+        (2, None),
+    ):
+        first = round(start * RATE)
+        last = whole.size if seconds is None else first + round(seconds * RATE)
+        for source in (encoded, tmp_path / "a", io.BytesIO(encoded)):
+            window = read_audio(source, RATE, start=start, seconds=seconds)
+            assert window.shape == whole[first:last].shape
+            np.testing.assert_allclose(window, whole[first:last], rtol=0, atol=tolerance)
+    assert audio_seconds(encoded) == audio_seconds(tmp_path / "a") == 5.0
+    with pytest.raises(AudioError, match="is over at 5.000 s, before 6.0 s"):
+        read_audio(encoded, RATE, start=6.0)
+    for bad in ({"start": -1.0}, {"seconds": 0.0}, {"start": float("nan")}):
+        with pytest.raises(AudioError, match="no stretch of"):
+            read_audio(encoded, RATE, **bad)
+
+
+def test_a_window_of_many_hours(tmp_path):
+    """What is asked for alone is decoded, and alone must be shorter than an hour."""
+    hours, rate, samples = 5, 8000, _sine(440.0, 8000)
+    size = 2 * hours * 3600 * rate
+    header = bytearray(_encoded(np.zeros(1), rate, "WAV", "PCM_16")[:44])
+    header[4:8], header[40:44] = (size + 36).to_bytes(4, "little"), size.to_bytes(4, "little")
+    with (tmp_path / "a.wav").open("wb") as file:
+        file.write(header)
+        file.seek(44 + 2 * 4 * 3600 * rate)
+        file.write(float_to_int16(samples).tobytes())
+        file.truncate(44 + size)
+    assert audio_seconds(tmp_path / "a.wav") == hours * 3600
+    window = read_audio(tmp_path / "a.wav", rate, start=4 * 3600 - 1.0, seconds=2.0)
+    np.testing.assert_allclose(window, np.pad(samples, (rate, 0)), rtol=0, atol=1e-4)
+    for asked in ({}, {"start": 3600.0}, {"seconds": 3601.0}):
+        with pytest.raises(AudioError, match="is longer than 3600 s"):
+            read_audio(tmp_path / "a.wav", rate, **asked)
+
+
+# --- formats --------------------------------------------------------------------------------
+
+
+def test_bytes_decode_as_files_do(tmp_path):
+    encoded = bytes(5000) + _encoded(_noise(RATE, 1.0), RATE, "MP3", "MPEG_LAYER_III")
+    (tmp_path / "a.mp3").write_bytes(encoded)
+    whole = read_audio(tmp_path / "a.mp3", RATE)
+    assert whole.size > 0.9 * RATE
+    for name in ("", "x.mp3"):
+        np.testing.assert_array_equal(read_audio(encoded, RATE, name=name), whole)
+        assert audio_seconds(encoded, name) == audio_seconds(tmp_path / "a.mp3")
+
+
+def test_every_suffix_of_libsndfile_is_found(tmp_path):
+    samples, decoded = _sine(440.0), set()
+    for container in soundfile.available_formats():
+        file = tmp_path / f"a.{container.lower()}"
+        try:
+            soundfile.write(file, samples, RATE, format=container)
+            found = read_audio(file, RATE)
+            same = found.size == samples.size and np.corrcoef(found, samples)[0, 1] > 0.9
+        except (AudioError, TypeError, soundfile.LibsndfileError):
+            continue  # of 8000 Hz only, without a header, ...
+        if same and not container.startswith("MAT"):  # files of MATLAB are seldom sounds
+            decoded.add(file.suffix)
+    assert {".wav", ".flac", ".mp3", ".caf", ".w64", ".rf64", ".aiff"} <= decoded
+    assert decoded <= set(AUDIO_SUFFIXES)
+
+
+MEDIA = {
+    "a.m4a": ("aac", "ipod", 0),
+    "a.mp4": ("aac", "mp4", 0),
+    "a.aac": ("aac", "adts", 1024),  # which does not say that its start is to be dropped
+    "a.webm": ("libopus", "webm", 0),
+    "a.mka": ("flac", "matroska", 0),
+    "a.wma": ("wmav2", "asf", -2048),  # whose first packet FFmpeg drops
+}
+
+
+def encode_media(file, codec: str, container: str, samples: np.ndarray, rate: int) -> None:
+    """Writes mono samples by PyAV."""
+    import av
+
+    with av.open(str(file), "w", format=container) as media:
+        stream = media.add_stream(codec, rate=rate, layout="mono")
+        stream.bit_rate = 96_000
+        wanted = stream.codec_context.format.name
+        frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = rate, 0
+        resampler = av.AudioResampler(format=wanted, layout="mono", rate=rate)
+        for part in [*resampler.resample(frame), *resampler.resample(None), None]:
+            for packet in stream.encode(part):
+                media.mux(packet)
+
+
+@pytest.mark.parametrize("name", MEDIA)
+def test_media_that_libsndfile_cannot_decode(tmp_path, name):
+    codec, container, delay = MEDIA[name]
+    rate, file = 48_000, tmp_path / name
+    samples = _noise(rate, 8.0)
+    encode_media(file, codec, container, samples, rate)
+    with pytest.raises(soundfile.LibsndfileError):
+        soundfile.SoundFile(file)
+    whole = read_audio(file, rate)
+    assert abs(whole.size - delay - samples.size) <= 2048  # a packet at the end
+    aligned, original = whole[max(0, delay) :], samples[max(0, -delay) :]
+    size = min(aligned.size, original.size)
+    assert np.corrcoef(aligned[:size], original[:size])[0, 1] > 0.98
+    assert audio_seconds(file) == pytest.approx(8.0, abs=0.05)
+    for start, seconds, wanted in ((0.3, 1.0, rate), (5.4321, 1.0, rate), (4.0, 2.0, RATE)):
+        first, last = round(start * wanted), round((start + seconds) * wanted)
+        expected = (whole if wanted == rate else read_audio(file, wanted))[first:last]
+        for source in (file, file.read_bytes()):
+            window = read_audio(source, wanted, start=start, seconds=seconds)
+            np.testing.assert_allclose(window, expected, rtol=0, atol=2e-3)
+    np.testing.assert_array_equal(read_audio(file.read_bytes(), rate), whole)
+    with pytest.raises(AudioError, match="is over"):
+        read_audio(file, rate, start=9.0)
+
+
+def test_media_that_is_damaged_or_without_the_decoder(tmp_path, monkeypatch):
+    file = tmp_path / "a.m4a"
+    encode_media(file, "aac", "ipod", _noise(RATE, 1.0), RATE)
+    encoded = file.read_bytes()
+    for broken in (encoded[:40], encoded[: len(encoded) // 2], b"\x1a\x45\xdf\xa3" + bytes(99)):
+        with pytest.raises(AudioError, match="<bytes>: cannot be decoded") as error:
+            read_audio(broken, RATE)
+        assert "\n" not in str(error.value)
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(AudioError, match=r"a\.m4a: needs .* pip install 'clapjax\[media\]'"):
+        read_audio(file, RATE)
+
+
+def test_a_play_list_opens_nothing(tmp_path):
+    soundfile.write(tmp_path / "secret.wav", _sine(440.0), RATE)
+    (tmp_path / "a.m4a").write_text("#EXTM3U\n#EXTINF:1,\nsecret.wav\n#EXT-X-ENDLIST\n")
+    with pytest.raises(AudioError, match="cannot be decoded"):
+        read_audio(tmp_path / "a.m4a", RATE)

@@ -40,11 +40,9 @@ def folder(root: Path) -> Layout:
     (root / "test.jsonl").write_text(json.dumps(line) + "\n")
     audio = [write_audio(root / g[0] / f"{g[1]}.flac", g[2]) for g in GENERAL]
     line = '"A dog barks, then it rains",Rain after a dog,dog;rain\n'
-    same = "train/1.flac," + line
-    write_audio(root / "train" / "1.wav", 0)
     return Layout(
         _general(root.name), table, audio[0], ("file,", "sound,"), (line, ",,\n"),
-        (same, same + "train/1.wav,x,y,\n"), {"test": root / "test.jsonl"},
+        extra={"test": root / "test.jsonl"},
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from clapjax.audio.files import AudioError
 from clapjax.data import sources
-from clapjax.data.sources import common, list_clips, source_names
+from clapjax.data.sources import common, finding, list_clips, source_names
 from clapjax.data.sources.clip import Clip, Rejected, TimedEvent, decode_clip
 from clapjax.data.sources.fsd50k import plain_label
 from tests.conftest import REPO, SHARED
@@ -52,7 +52,8 @@ def test_every_source_has_a_layout_here_and_a_line_in_the_docs():
 
 def test_a_new_source_is_one_file(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(
-        "from clapjax.data.sources.common import audio_files, make_clip\n"
+        "from clapjax.data.sources.common import make_clip\n"
+        "from clapjax.data.sources.finding import audio_files\n"
         "def clips(root):\n"
         "    for file in audio_files(root):\n"
         "        yield make_clip('mine', file.stem, file, captions=[file.stem])\n"
@@ -102,12 +103,12 @@ def test_strong_labels_are_events_by_onset(tmp_path):
 )
 def test_names_of_segments(tmp_path, stem, video, start):
     write_audio(tmp_path / f"{stem}.wav", 0)
-    index = common.index_by_video(tmp_path)
+    index = finding.index_by_video(tmp_path)
     assert list(index) == ([video] if video else [])
     if video:
         assert index[video][0][0] == start
-        assert common.find_video(index, video, None) == tmp_path / f"{stem}.wav"
-        assert (common.find_video(index, video, 7.0) is None) == (start is not None)
+        assert finding.find_video(index, video, None) == tmp_path / f"{stem}.wav"
+        assert (finding.find_video(index, video, 7.0) is None) == (start is not None)
 
 
 def test_fsd50k_labels_are_audioset_names():
@@ -122,9 +123,9 @@ def test_fsd50k_labels_are_audioset_names():
 
 def test_laion_augmented_captions(tmp_path):
     rows = {"text": ["A b"], "text_augment_t5": "C d", "text_augment_all": ["A b", "C d"]}
-    assert common.texts_of(rows)["captions"] == ("A b",)
-    assert common.texts_of(rows)["augmented"] == ("C d",)
-    assert common.texts_of({"text": "one", "text_augment_t5": None})["augmented"] == ()
+    assert common.texts_of(rows)["captions"] == ["A b"]
+    assert common.texts_of(rows)["augmented"] == ["C d"]
+    assert common.texts_of({"text": "one", "text_augment_t5": None})["augmented"] == []
 
 
 def test_classes_of_a_parquet_set_are_named(tmp_path):
@@ -155,7 +156,7 @@ def test_links_are_followed_once(tmp_path):
     write_audio(tmp_path / "set" / "a.wav", 1)
     (tmp_path / "set" / "linked").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "set")
-    found = [file.name for file in common.audio_files(tmp_path / "set")]
+    found = [file.name for file in finding.audio_files(tmp_path / "set")]
     assert found == ["a.wav", "b.wav"]
 
 

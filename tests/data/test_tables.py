@@ -4,7 +4,14 @@ import json
 
 import pytest
 
-from clapjax.data.tables import TableError, caption_items, cell_items, read_table, write_rows
+from clapjax.data.tables import (
+    TableError,
+    caption_items,
+    cell_items,
+    read_table,
+    table_columns,
+    write_rows,
+)
 
 
 def _rows(tmp_path, text: str | bytes, name: str = "t.csv", **settings) -> list[tuple[int, dict]]:
@@ -110,6 +117,14 @@ def test_numbers_are_no_captions():
     for broken in ("['a dog', 'a ca", '["a" and b]', {"a": 1}):
         with pytest.raises(ValueError, match="neither a"):
             cell_items(broken)
+
+
+def test_columns_alone(tmp_path):
+    """Of a table whose rows cannot be read, too."""
+    (tmp_path / "t.csv").write_text("\n File;Caption;\na;b;c;d\n")
+    assert table_columns(tmp_path / "t.csv") == ["file", "caption"]
+    (tmp_path / "t.jsonl").write_text('{"File": 1}\n{')
+    assert table_columns(tmp_path / "t.jsonl") == ["file"]
 
 
 def test_write_rows_all_or_nothing(tmp_path):

@@ -1,17 +1,30 @@
 """Sources of recordings: one module for each published layout.
 
-A module here that has a function `clips(root: Path) -> Iterator[Clip | Rejected]` is a source, and
-its name is what `source.kind` calls it. A new source is one new file; docs/sources.md lists ours.
+A module here that has a function `clips(root: Path)`, an iterator of `Clip`, `Rejected` and
+`Notice`, is a source, and its name is what `source.kind` calls it. A new source is one new file;
+docs/sources.md lists ours.
 """
 
+import hashlib
 import importlib
 import os
 import pkgutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from clapjax.data.paths import as_path
-from clapjax.data.sources.clip import Clip, Rejected
+from clapjax.audio.files import AUDIO_SUFFIXES
+from clapjax.data.paths import as_path, is_local, walk
+from clapjax.data.sources.clip import Clip, Notice, Rejected
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a source holds; can be pickled."""
+
+    clips: list[Clip]  # in the order of the data set's tables, with unique ids
+    rejected: list[Rejected]  # what was left out and why
+    notices: list[Notice]  # what should be said besides
 
 
 def source_names() -> list[str]:
@@ -20,7 +33,7 @@ def source_names() -> list[str]:
     return [name for name in names if _lister(name)]
 
 
-def find_source(kind: str) -> Callable[[Path], Iterator[Clip | Rejected]]:
+def find_source(kind: str) -> Callable[[Path], Iterator[Clip | Rejected | Notice]]:
     """The `clips` function of a source.
 
     Raises:
@@ -37,15 +50,12 @@ def _lister(name: str):
     return getattr(importlib.import_module(f"{__name__}.{name}"), "clips", None)
 
 
-def list_clips(kind: str, path: str | os.PathLike) -> tuple[list[Clip], list[Rejected]]:
+def read_source(kind: str, path: str | os.PathLike) -> Listing:
     """Lists what a source holds, without decoding anything.
 
     Args:
       kind: name of the source.
       path: folder of the data set.
-
-    Returns:
-      (clips in the order of the data set's tables, with unique ids; what was left out and why).
 
     Raises:
       ValueError: no such source, or `path` is not laid out as it is published.
@@ -54,13 +64,40 @@ def list_clips(kind: str, path: str | os.PathLike) -> tuple[list[Clip], list[Rej
     root = as_path(path)
     if not root.is_dir():
         raise ValueError(f"{path}: no such folder (source.path of {kind!r})")
-    good, bad, ids = [], [], set()
+    listing, ids = Listing([], [], []), set()
     for item in lister(root):
-        if isinstance(item, Rejected):
-            bad.append(item)
+        if isinstance(item, Notice):
+            listing.notices.append(item)
+        elif isinstance(item, Rejected):
+            listing.rejected.append(item)
         elif item.id in ids:
-            bad.append(Rejected(item.source, f"the id {item.id!r} is taken by an earlier clip"))
+            reason = f"the id {item.id!r} is taken by an earlier clip"
+            listing.rejected.append(Rejected(item.source, reason))
         else:
             ids.add(item.id)
-            good.append(item)
-    return good, bad
+            listing.clips.append(item)
+    return listing
+
+
+def list_clips(kind: str, path: str | os.PathLike) -> tuple[list[Clip], list[Rejected]]:
+    """The clips of `read_source` and what was left out."""
+    listing = read_source(kind, path)
+    return listing.clips, listing.rejected
+
+
+def listing_key(root: Path) -> str:
+    """A name of what `read_source` would find in a folder: the same while nothing changes there.
+
+    It tells the names of all files, and of those that are no audio the size and time of writing:
+    what is inside of audio files is not listed.
+    """
+    state = hashlib.sha256()
+    for folder, _, names in walk(root):
+        for name in names:
+            file = folder / name
+            said = [file.relative_to(root).as_posix()]
+            if not name.lower().endswith(AUDIO_SUFFIXES) and file.exists():
+                stat = file.stat()
+                said += [stat.st_size, stat.st_mtime_ns] if is_local(root) else [vars(stat)]
+            state.update(f"{said!r}\n".encode())
+    return state.hexdigest()

@@ -15,14 +15,9 @@ Labels only, several each.
 from collections.abc import Iterator
 from pathlib import Path
 
-from clapjax.data.sources.clip import Clip, Rejected, TimedEvent
-from clapjax.data.sources.common import (
-    SourceError,
-    find_video,
-    index_by_video,
-    make_clip,
-    read_rows,
-)
+from clapjax.data.sources.clip import Clip, Rejected, SourceError, TimedEvent
+from clapjax.data.sources.common import make_clip, read_rows
+from clapjax.data.sources.finding import find_video, index_by_video
 
 WEAK = {
     "balanced_train_segments.csv": "train",
@@ -86,7 +81,7 @@ def _label_names(root: Path) -> dict[str, str]:
     names = {}
     strong = root / "mid_to_display_name.tsv"
     if strong.is_file():
-        rows = read_rows(strong, ("mid", "display_name"), header=False, delimiter="\t")
+        rows = read_rows(strong, ("mid", "display_name"), header=False)
         names |= {row["mid"]: row["display_name"] for row in rows}
     weak = root / "class_labels_indices.csv"
     if weak.is_file() or not names:
@@ -103,7 +98,7 @@ def _weak_labels(table: Path) -> Iterator[tuple[Segment, tuple[str, ...]]]:
 
 
 def _strong_labels(table: Path) -> Iterator[tuple[Segment, TimedEvent]]:
-    for row in read_rows(table, STRONG_COLUMNS, delimiter="\t"):
+    for row in read_rows(table, STRONG_COLUMNS):
         video, _, start = row["segment_id"].rpartition("_")
         if not video or not start.isdecimal():
             raise SourceError(f"{table}: segment_id {row['segment_id']!r} is not ID_MILLISECONDS")

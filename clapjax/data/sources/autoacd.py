@@ -12,49 +12,47 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from clapjax.data.sources.clip import Clip, Rejected
+from clapjax.data.sources.clip import Clip, Notice, Rejected, SourceError
 from clapjax.data.sources.common import (
-    VIDEO_FILE,
-    SourceError,
-    find_video,
-    index_by_video,
+    join_texts,
     make_clip,
     read_rows,
     split_name,
+    texts_of,
+    unread_columns,
 )
+from clapjax.data.sources.finding import find_video, index_by_video, parse_video
+
+COLUMNS = ("youtube_id", "caption")
 
 
-def clips(root: Path) -> Iterator[Clip | Rejected]:
+def clips(root: Path) -> Iterator[Clip | Rejected | Notice]:
     """Clips in the order of the tables."""
     tables = {split: root / f"{split}.csv" for split in ("train", "val", "test")}
     tables = {split: table for split, table in tables.items() if table.is_file()}
     if not tables:
         raise SourceError(f"{root}: none of train.csv, val.csv and test.csv is here")
-    segments = {split: _segments(table) for split, table in tables.items()}
+    tables = {split: (table, list(read_rows(table, COLUMNS))) for split, table in tables.items()}
     videos = index_by_video(root)
-    for split, captions_of in segments.items():
-        for name, captions in captions_of.items():
-            match = VIDEO_FILE.fullmatch(name)
-            if not match:
+    for split, (table, rows) in tables.items():
+        yield from unread_columns(table, rows, COLUMNS)
+        segments: dict[str, list[dict]] = {}
+        for row in rows:
+            row["caption"] = bare_caption(row["caption"])
+            segments.setdefault(row["youtube_id"], []).append(row)
+        for name, of_segment in segments.items():
+            video = parse_video(name)
+            if not video:
                 yield Rejected(f"autoacd:{split}/{name}", "youtube_id is not Y and an id, or ID_n")
                 continue
             yield make_clip(
                 "autoacd",
                 name,
-                find_video(videos, match[1], float(match[2]) if match[2] else None),
-                group=f"youtube:{match[1]}",
+                find_video(videos, *video),
+                group=f"youtube:{video[0]}",
                 split=split_name(split),
-                captions=captions,
-                provenance="llm:chatgpt",
+                **join_texts(texts_of(row, "llm:chatgpt") for row in of_segment),
             )
-
-
-def _segments(table: Path) -> dict[str, list[str]]:
-    """youtube_id to its captions."""
-    segments: dict[str, list[str]] = {}
-    for row in read_rows(table, ("youtube_id", "caption")):
-        segments.setdefault(row["youtube_id"], []).append(bare_caption(row["caption"]))
-    return segments
 
 
 def bare_caption(text: str) -> str:

@@ -1,11 +1,15 @@
 """One recording of a source with what is published about it, and the check that it can be used."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from clapjax.audio.files import AudioError, float_to_int16
+
+
+class SourceError(ValueError):
+    """A folder that is not laid out as its data set is published; the message says what lacks."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +30,25 @@ class Clip:
     fold: int | None  # None where the data set is not published in folds
     group: str  # recordings cut from one original share it and never straddle train and test
     source: str  # data set and file
-    read: Callable[[int], np.ndarray]  # sample rate in Hz -> (T,) float32; raises AudioError
+    # (Sample rate in Hz, start=0.0 in s, seconds=None: all) -> (T,) float32; raises AudioError.
+    read: Callable[..., np.ndarray]
     split: str = ""  # "train", "validation" or "test"; "" where the data set is published whole
     labels: tuple[str, ...] = ()  # class and tag names in plain words
     captions: tuple[str, ...] = ()
+    negative_captions: tuple[str, ...] = ()  # the same events in a wrong order
     augmented: tuple[str, ...] = ()  # captions that a model wrote from the tags (LAION's T5)
     events: tuple[TimedEvent, ...] = ()  # by onset; empty where times are not published
-    provenance: str = "human"  # of `captions`, as in docs/records.md
+    # Of `captions` and then `negative_captions`: one word for all, or one each, joined by ";".
+    provenance: str = "human"
+
+    def duration(self) -> float | None:
+        """Seconds, without decoding; None where that is not known.
+
+        Raises:
+          AudioError: it cannot be read.
+        """
+        seconds = getattr(self.read, "seconds", None)
+        return seconds() if seconds else None
 
 
 @dataclass(frozen=True)
@@ -41,6 +57,21 @@ class Recording:
 
     clip: Clip
     samples: np.ndarray  # (T,) int16 at the rate asked for
+
+
+@dataclass(frozen=True)
+class Notice:
+    """What should be said about a source, though no clip is left out for it."""
+
+    source: str  # file or folder
+    text: str
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a clip has no audio."""
+
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -72,14 +103,3 @@ def decode_clip(
     if float(np.abs(samples).max()) < 10 ** (silence_db / 20):
         return Rejected(clip.source, f"silent (peak below {silence_db} dB)")
     return Recording(clip, float_to_int16(samples))
-
-
-def decode_clips(
-    clips: Iterable[Clip], sample_rate: int, *, min_seconds: float, silence_db: float
-) -> tuple[list[Recording], list[Rejected]]:
-    """(Usable recordings in order, rejected clips with a reason each); see `decode_clip`."""
-    good, bad = [], []
-    for clip in clips:
-        found = decode_clip(clip, sample_rate, min_seconds=min_seconds, silence_db=silence_db)
-        (good if isinstance(found, Recording) else bad).append(found)
-    return good, bad

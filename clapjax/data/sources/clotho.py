@@ -10,20 +10,21 @@ with them what overlaps other sets.
 from collections.abc import Iterator
 from pathlib import Path
 
-from clapjax.data.sources.clip import Clip, Rejected
+from clapjax.data.sources.clip import Clip, Notice, Rejected, SourceError
 from clapjax.data.sources.common import (
-    SourceError,
     first_existing,
-    index_by_stem,
     make_clip,
     read_rows,
+    texts_of,
+    unread_columns,
 )
+from clapjax.data.sources.finding import find_audio, index_by_stem, stem_of
 
 SPLITS = {"development": "train", "validation": "validation", "evaluation": "test"}
 CAPTIONS = tuple(f"caption_{number}" for number in range(1, 6))
 
 
-def clips(root: Path) -> Iterator[Clip | Rejected]:
+def clips(root: Path) -> Iterator[Clip | Rejected | Notice]:
     """Clips in the order of the tables."""
     found = [name for name in SPLITS if (root / f"clotho_captions_{name}.csv").is_file()]
     if not found:
@@ -31,19 +32,20 @@ def clips(root: Path) -> Iterator[Clip | Rejected]:
             f"{root}: no clotho_captions_development.csv, ..._validation.csv or ..._evaluation.csv"
         )
     for name in found:
-        rows = list(read_rows(root / f"clotho_captions_{name}.csv", ("file_name", *CAPTIONS)))
+        table = root / f"clotho_captions_{name}.csv"
+        rows = list(read_rows(table, ("file_name", *CAPTIONS)))
+        yield from unread_columns(table, rows, ("file_name",))
         files = index_by_stem(first_existing(root, name, f"clotho_audio_{name}"))
         sounds = _freesound_ids(root / f"clotho_metadata_{name}.csv")
         for row in rows:
-            stem = Path(row["file_name"]).stem
             sound = sounds.get(row["file_name"], "")
             yield make_clip(
                 "clotho",
-                stem,
-                files.get(stem),
+                stem_of(row["file_name"]),
+                find_audio(files, row["file_name"]),
                 group=f"freesound:{sound}" if sound.isdecimal() else "",
                 split=SPLITS[name],
-                captions=[row[caption] for caption in CAPTIONS],
+                **texts_of(row),
             )
 
 

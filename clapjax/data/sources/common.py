@@ -1,19 +1,19 @@
 """What the sources share: tables with clear errors, audio found by name, rows turned into clips."""
 
-import csv
-import functools
 import itertools
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path, PurePath
-
-import numpy as np
+from pathlib import Path, PurePath, PurePosixPath
 
 from clapjax.data import paths
-from clapjax.data.sources.clip import Clip, Rejected, TimedEvent
+from clapjax.data.schema import SEPARATOR
+from clapjax.data.selection import join_provenance
+from clapjax.data.sources.clip import Clip, Notice, Problem, Rejected, SourceError, TimedEvent
+from clapjax.data.sources.readers import FileReader
+from clapjax.data.tables import TableError, caption_items, cell_items, read_table, table_columns
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au")
 SPLITS = {
     "training": "train",
     "val": "validation",
@@ -22,10 +22,6 @@ SPLITS = {
     "eval": "test",
     "evaluation": "test",
 }
-
-
-class SourceError(ValueError):
-    """A folder that is not laid out as its data set is published; the message says what lacks."""
 
 
 def first_existing(root: Path, *names: str) -> Path:
@@ -45,48 +41,49 @@ def read_rows(
     columns: Sequence[str],
     *,
     header: bool = True,
-    delimiter: str = ",",
     comment: str = "",
     encoding: str = "utf-8-sig",
-) -> Iterator[dict[str, str]]:
-    """Yields the rows of a CSV file; a cell that a row lacks is "".
+) -> Iterator[dict]:
+    """Yields the rows of a table, as `read_table` reads it.
 
     Args:
       file: the table.
       columns: those that must be there; the names of all columns where there is no header.
       header: whether the first row names the columns.
-      delimiter: between the cells.
-      comment: lines that begin with this are no rows; "" where all are.
-      encoding: of the text.
+      comment, encoding: see `read_table`.
 
     Raises:
-      SourceError: no such file, no rows, a column lacks, or it is not CSV text.
+      TableError: as for `read_table`, or a column lacks.
     """
-    try:
-        with paths.open_text(file, encoding) as stream:
-            lines = (line for line in stream if not (comment and line.startswith(comment)))
-            reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
-            first = next(reader, None)
-            if first is None:
-                raise SourceError(f"{file}: the table is empty")
-            names = first if header else list(columns)
-            if missing := [name for name in columns if name not in names]:
-                raise SourceError(
-                    f"{file}: without the columns {', '.join(missing)}; it has {', '.join(names)}"
-                )
-            if len(first) != len(names):
-                raise SourceError(f"{file}: {len(first)} columns, not {', '.join(names)}")
-            empty = header
-            for row in reader if header else itertools.chain([first], reader):
-                if row:
-                    empty = False
-                    yield dict(itertools.zip_longest(names, row[: len(names)], fillvalue=""))
-            if empty:
-                raise SourceError(f"{file}: the table has no rows")
-    except OSError as error:
-        raise SourceError(f"{file}: cannot be read ({error.strerror})") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise SourceError(f"{file}: is not a CSV table in {encoding} ({error})") from error
+    there = table_columns(file, encoding) if header else columns
+    if missing := [name for name in columns if name not in there]:
+        raise TableError(
+            f"{file}: without the columns {', '.join(missing)}; it has {', '.join(there)}"
+        )
+    names = () if header else columns
+    for _, row in read_table(file, columns=names, comment=comment, encoding=encoding):
+        yield row
+
+
+def unread_columns(file: Path, rows: Iterable[dict], read: Iterable[str]) -> Iterator[Notice]:
+    """Says which columns of a table nothing reads: a misspelt name is not lost in silence.
+
+    Args:
+      file: the table.
+      rows: of the table.
+      read: columns that are read, besides those of `texts_of`.
+    """
+    there = dict.fromkeys(name for row in rows for name in row)
+    if unread := [name for name in there if name not in read and not is_text_column(name)]:
+        yield Notice(str(file), f"nothing reads the columns {', '.join(unread)}")
+
+
+def count_files(root: Path, names: Iterable[str], what: str) -> Iterator[Notice]:
+    """Says how many files are of no use, by suffix; nothing where there are none."""
+    counts = Counter(PurePosixPath(name).suffix.lower() or "without a suffix" for name in names)
+    if counts:
+        said = ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items()))
+        yield Notice(str(root), f"{what}: {said}")
 
 
 def read_json(file: Path):
@@ -103,97 +100,64 @@ def read_json(file: Path):
         raise SourceError(f"{file}: is not JSON ({error})") from error
 
 
-def audio_files(root: Path, within: str = "") -> Iterator[Path]:
-    """Yields the audio files below a folder, sorted; links are followed.
-
-    Args:
-      root: where to look.
-      within: only files with a folder of this name above them.
-    """
-    for folder, _, names in paths.walk(root):
-        if within and within not in folder.relative_to(root).parts:
-            continue
-        for name in sorted(names):
-            if name.lower().endswith(AUDIO_SUFFIXES):
-                yield folder / name
-
-
-def index_by_stem(root: Path, within: str = "") -> dict[str, Path]:
-    """File name without suffix to audio file, for what `audio_files` finds; the first one counts.
-
-    Raises:
-      SourceError: there is no audio.
-    """
-    index: dict[str, Path] = {}
-    for file in audio_files(root, within):
-        index.setdefault(file.stem, file)
-    if not index:
-        below = f"a folder {within} below it" if within else "it or a folder below it"
-        raise SourceError(f"{root}: no audio files in {below}")
-    return index
-
-
-VIDEO_FILE = re.compile(r"(?:|Y)([A-Za-z0-9_-]{11})(?:_([\d.]+))?(?:_[\d.]+)?")
-
-
-def index_by_video(root: Path) -> dict[str, list[tuple[float | None, Path]]]:
-    """YouTube id to (start as the name gives it, audio file), from names such as these.
-
-    `ID.wav`, `YID.wav`, `ID_30.flac`, `ID_000030.wav`, `ID_30000.wav`, `ID_30000_40000.wav`.
-
-    Raises:
-      SourceError: there is no audio.
-    """
-    index: dict[str, list[tuple[float | None, Path]]] = {}
-    for stem, file in index_by_stem(root).items():
-        if match := VIDEO_FILE.fullmatch(stem):
-            start = float(match[2]) if match[2] and match[2].count(".") < 2 else None
-            index.setdefault(match[1], []).append((start, file))
-    return index
-
-
-def find_video(index: dict, video: str, start: float | None) -> Path | None:
-    """The file of a segment: named with its start in s or ms, or without a start."""
-    for named, file in index.get(video, ()):
-        if named is None or start is None or named in (start, 1000 * start):
-            return file
-    return None
-
-
-def clean(texts: Iterable[str | None]) -> tuple[str, ...]:
-    """Texts without the empty ones, without repetitions, white space made single."""
-    return tuple(dict.fromkeys(" ".join(text.split()) for text in texts if text and text.strip()))
+def free_name(taken: set[str], *names: str) -> str:
+    """The first name that is not taken, else the last one with a number; takes it."""
+    numbered = (f"{names[-1]}~{number}" for number in itertools.count(2))
+    name = next(name for name in itertools.chain(names, numbered) if name not in taken)
+    taken.add(name)
+    return name
 
 
 def make_clip(
     data_set: str,
     name: str,
-    audio: Path | Callable[[int], np.ndarray] | None,
+    audio: Path | Callable | Problem | None,
     *,
     group: str = "",
     split: str = "",
     fold: int | None = None,
-    labels: Iterable[str] = (),
-    captions: Iterable[str | None] = (),
-    augmented: Iterable[str | None] = (),
+    labels: Iterable = (),
+    captions: Iterable = (),
+    negative_captions: Iterable = (),
+    augmented: Iterable = (),
     events: Iterable[TimedEvent] = (),
-    provenance: str = "human",
+    provenance: str | Sequence[str] = "human",
+    problem: str = "",
 ) -> Clip | Rejected:
     """A clip, or the reason why there is none.
 
     Args:
       data_set: what the source is called.
       name: names the recording within it, without a suffix; unique in a split.
-      audio: its file, or a function that reads it at a sample rate; None where it is missing.
+      audio: its file, or a reader (readers.py), or why there is none; None where it is missing.
       group: original recording, e.g. "freesound:1234"; its own name by default.
-      split, fold, labels, captions, augmented, events, provenance: see `Clip`.
+      labels, captions, negative_captions, augmented: cells as `cell_items` reads them.
+      provenance: a word for all captions and negative captions, or one for each, in this order; a
+        list, or joined by ";".
+      split, fold, events: see `Clip`.
+      problem: what is wrong with the clip's texts; "" where nothing is.
     """
     where = f"{split}/{name}" if split else name
     source = f"{data_set}:{where}"
-    labels, captions, augmented = clean(labels), clean(captions), clean(augmented)
-    if audio is None:
-        return Rejected(source, "no audio file for it")
-    if not (labels or captions or augmented):
+    captions, negative_captions = list(captions), list(negative_captions)
+    words = provenance.split(SEPARATOR) if isinstance(provenance, str) else list(provenance)
+    texts = len(captions) + len(negative_captions)
+    if len(words) == 1:
+        words *= max(1, texts)
+    if len(words) != texts and texts:
+        problem = problem or _wrong_count(words, texts)
+    try:
+        positive = _kinds(captions, words)
+        negative = _kinds(negative_captions, words[len(captions) :])
+        augmented = tuple(dict.fromkeys(item for cell in augmented for item in caption_items(cell)))
+        labels = tuple(dict.fromkeys(item for cell in labels for item in cell_items(cell)))
+    except ValueError as error:
+        problem = problem or str(error)
+    if problem:
+        return Rejected(source, problem)
+    if audio is None or isinstance(audio, Problem):
+        return Rejected(source, audio.reason if audio else "no audio file for it")
+    if not (labels or positive or augmented):
         return Rejected(source, "neither a caption nor a label")
     return Clip(
         id=f"{data_set}-{where}",
@@ -201,14 +165,28 @@ def make_clip(
         fold=fold,
         group=group or source,
         source=source,
-        read=functools.partial(paths.read_sound, audio) if isinstance(audio, PurePath) else audio,
+        read=FileReader(audio) if isinstance(audio, PurePath) else audio,
         split=split,
         labels=labels,
-        captions=captions,
+        captions=tuple(positive),
+        negative_captions=tuple(negative),
         augmented=augmented,
         events=tuple(sorted(events, key=lambda event: (event.start, event.end, event.label))),
-        provenance=provenance,
+        provenance=join_provenance([*positive.values(), *negative.values()] or words[:1]),
     )
+
+
+def _kinds(cells: list, words: Sequence[str]) -> dict[str, str]:
+    """Text to the word that says how it came to be, of cells with a word each."""
+    kinds: dict[str, str] = {}
+    for cell, word in zip(cells, words, strict=False):
+        for text in caption_items(cell):
+            kinds.setdefault(text, word.strip())
+    return kinds
+
+
+def _wrong_count(words: Sequence[str], texts: int) -> str:
+    return f"provenance has {len(words)} words for {texts} captions and negative captions"
 
 
 def split_name(text: str) -> str:
@@ -217,34 +195,69 @@ def split_name(text: str) -> str:
     return SPLITS.get(text, text)
 
 
-def texts_of(row: dict) -> dict[str, tuple[str, ...]]:
+CAPTIONS = ("caption", "captions", "text")
+NEGATIVES = ("negative_caption", "negative_captions")
+LABELS = ("label", "labels", "tag", "tags")
+AUGMENTED = ("text_augment_t5", "text_augment_all")
+
+
+def is_text_column(name: str) -> bool:
+    """Whether `texts_of` reads a column."""
+    return name in (*CAPTIONS, *NEGATIVES, *LABELS, *AUGMENTED, "provenance") or bool(
+        re.fullmatch(r"caption_\d+", name)
+    )
+
+
+def texts_of(row: dict, provenance: str = "human") -> dict:
     """Captions and labels of a row of a plain table or of LAION's JSON.
 
-    Captions are in `caption`, `captions`, `caption_1`, `caption_2`, ... or `text`; labels in
-    `label`, `labels`, `tag` or `tags`; captions of a model in `text_augment_t5` and
-    `text_augment_all` (which repeats `text`). A cell is a text or a list; a text of several labels
-    has semicolons between them.
+    Captions are in `caption`, `captions`, `caption_1`, `caption_2`, ... or `text`; those in a wrong
+    order in `negative_captions`; how they came to be in `provenance`: a word, or one for each,
+    captions first, a list or joined by ";". Labels are in `label`, `labels`, `tag` or `tags`;
+    captions of a model in `text_augment_t5` and `text_augment_all` (which repeats `text`). What a
+    cell holds is told by `cell_items`; a text of several labels has semicolons between them.
+
+    Args:
+      row: column to cell.
+      provenance: where the row does not tell.
 
     Returns:
-      Arguments of `make_clip`: captions, labels, augmented.
+      Arguments of `make_clip`: captions, negative_captions, provenance, labels, augmented, problem.
     """
-    names = ["caption", "captions", *(name for name in row if re.fullmatch(r"caption_\d+", name))]
-    captions = clean(text for name in [*names, "text"] for text in _texts(row.get(name)))
-    labels = clean(
-        part
-        for name in ("label", "labels", "tag", "tags")
-        for text in _texts(row.get(name))
-        for part in text.split(";")
-    )
-    augmented = clean(
-        text
-        for name in ("text_augment_t5", "text_augment_all")
-        for text in _texts(row.get(name))
-        if " ".join(text.split()) not in captions
-    )
-    return {"captions": captions, "labels": labels, "augmented": augmented}
+    numbered = [name for name in row if re.fullmatch(r"caption_\d+", name)]
+    names = [*CAPTIONS[:2], *numbered, *CAPTIONS[2:]]
+    try:
+        captions = [text for name in names for text in caption_items(row.get(name))]
+        negatives = [text for name in NEGATIVES for text in caption_items(row.get(name))]
+        augmented = [text for name in AUGMENTED for text in caption_items(row.get(name))]
+        cells = [text for name in LABELS for text in cell_items(row.get(name))]
+        words = cell_items(row.get("provenance"))
+    except ValueError as error:
+        return {"problem": str(error)}
+    words = [word for text in words for word in text.split(SEPARATOR)] or [provenance]
+    texts = len(captions) + len(negatives)
+    if len(words) not in (1, texts):
+        return {"problem": _wrong_count(words, texts)}
+    return {
+        "captions": captions,
+        "negative_captions": negatives,
+        "provenance": words * max(1, texts) if len(words) == 1 else words,
+        "labels": [part for text in cells for part in text.split(";")],
+        "augmented": [text for text in dict.fromkeys(augmented) if text not in captions],
+    }
 
 
-def _texts(value) -> list[str]:
-    values = value if isinstance(value, list | tuple) else [value]
-    return [str(item) for item in values if item is not None]
+def join_texts(parts: Iterable[dict]) -> dict:
+    """The texts of several rows about one clip, each as `texts_of` gives them."""
+    joined: dict = {"captions": [], "negative_captions": [], "labels": [], "augmented": []}
+    kinds: list[str] = []
+    negative_kinds: list[str] = []
+    for part in parts:
+        if "problem" in part:
+            return part
+        count = len(part["captions"])
+        kinds += part["provenance"][:count]
+        negative_kinds += part["provenance"][count:][: len(part["negative_captions"])]
+        for name, texts in joined.items():
+            texts += part[name]
+    return joined | {"provenance": kinds + negative_kinds or ["human"]}

@@ -5,13 +5,12 @@ the columns filename, fold, category and src_file (the Freesound id), beside a f
 Labels only, one each.
 """
 
-import functools
 from collections.abc import Iterator
 from pathlib import Path
 
-from clapjax.data.paths import read_sound
-from clapjax.data.sources.clip import Clip, Rejected
-from clapjax.data.sources.common import SourceError, read_rows
+from clapjax.data.sources.clip import Clip, Rejected, SourceError
+from clapjax.data.sources.common import read_rows
+from clapjax.data.sources.readers import FileReader
 
 COLUMNS = ("filename", "fold", "category", "src_file")
 
@@ -54,7 +53,7 @@ def list_esc50(root: Path, *, only_esc10: bool = False) -> Iterator[Clip | Rejec
                 fold=int(row["fold"]),
                 group=f"freesound:{row['src_file'] or name}",
                 source=source,
-                read=functools.partial(read_sound, root / "audio" / name),
+                read=FileReader(root / "audio" / name),
                 labels=(label,),
             )
             stems.add(stem)

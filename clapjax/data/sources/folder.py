@@ -1,61 +1,132 @@
 """A plain folder with tables: CSV or JSON lines beside audio files.
 
-Layout: `*.csv` or `*.jsonl` in the folder or one folder below. Columns: `file` (or `file_name`, as
-in Hugging Face's audiofolder, or `path`), relative to the table; captions and labels as `texts_of`
-of common.py reads them (`caption`, `caption_1`, ..., `labels`); `split` where neither the table nor
-its folder is named by one (train.csv, valid/metadata.csv); `group` where recordings share an
-original. A file may have several rows, with a caption each.
+Layout: `*.csv`, `*.tsv` or `*.jsonl` in the folder or one folder below, and audio anywhere.
+Columns: `file` (or another of `FILE_COLUMNS`), relative to the table, or to the folder, or a bare
+name, with suffix or without, that one file has; texts and labels as `texts_of` of common.py reads
+them; `split` where neither the table nor its folder is named by one (train.csv,
+valid/metadata.csv); `group` where recordings share an original. All rows of all tables about a
+file make one clip, in the split that any of them tells; a file that several splits name is a clip
+in each. Audio that no table names is listed as left out.
 """
 
-import json
-from collections.abc import Iterator
-from pathlib import Path
+import functools
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
 
-from clapjax.data.paths import read_text
-from clapjax.data.sources.clip import Clip, Rejected
+from clapjax.data import paths
+from clapjax.data.sources.clip import Clip, Notice, Problem, Rejected, SourceError
 from clapjax.data.sources.common import (
-    SourceError,
+    count_files,
+    free_name,
+    join_texts,
     make_clip,
-    read_rows,
     split_name,
     texts_of,
+    unread_columns,
+)
+from clapjax.data.sources.finding import find_audio, is_audio, stem_of
+from clapjax.data.tables import SUFFIXES, read_table, table_columns
+
+FILE_COLUMNS = (
+    *("file", "file_name", "filename", "filepath", "file_path", "path"),
+    *("audio", "audio_path", "audio_file", "audio_filepath"),
 )
 
-FILE_COLUMNS = ("file", "file_name", "path")
+
+@dataclass(frozen=True)
+class Named:
+    """What the tables say of one file, or of one name that no file has."""
+
+    name: str  # as the table gives it
+    audio: Path | Problem | None
+    rows: list[tuple[str, dict]] = field(default_factory=list)  # (split, row)
 
 
-def clips(root: Path) -> Iterator[Clip | Rejected]:
-    """Clips in the order of the tables, which are sorted by name."""
-    patterns = ("*.csv", "*.jsonl", "*/*.csv", "*/*.jsonl")
-    tables = sorted(table for pattern in patterns for table in root.glob(pattern))
+def clips(root: Path) -> Iterator[Clip | Rejected | Notice]:
+    """Clips in the order of the tables, which are sorted by name; then the audio without a row."""
+    files = {
+        (folder / name).relative_to(root).as_posix(): folder / name
+        for folder, _, names in paths.walk(root)
+        for name in names
+    }
+    tables = sorted(file for place, file in files.items() if _is_table(place))
     if not tables:
-        raise SourceError(f"{root}: no .csv or .jsonl table in it or one folder below")
-    for table in tables:
-        yield from _clips_of(root, table)
-
-
-def _clips_of(root: Path, table: Path) -> Iterator[Clip | Rejected]:
-    rows = list(read_rows(table, ()) if table.suffix == ".csv" else _read_lines(table))
-    column = next((name for name in FILE_COLUMNS if name in rows[0]), None)
-    if column is None:
         raise SourceError(
-            f"{table}: no column {' or '.join(FILE_COLUMNS)}; there are {', '.join(rows[0])}"
+            f"{root}: no .csv, .tsv or .jsonl table in it or one folder below; a table has a "
+            f"column {FILE_COLUMNS[0]} and, for instance, a column caption"
         )
+    columns = {table: table_columns(table) for table in tables}
+    foreign = [table for table in tables if not set(FILE_COLUMNS) & set(columns[table])]
+    if len(foreign) == len(tables):
+        raise SourceError(
+            f"{foreign[0]}: no column names the audio files ({', '.join(FILE_COLUMNS[:-1])} or "
+            f"{FILE_COLUMNS[-1]}); there are {', '.join(columns[foreign[0]])}"
+        )
+    for table in foreign:
+        there = ", ".join(columns[table])
+        yield Notice(str(table), f"not read: no column names audio files; there are {there}")
+    named: dict[Path | tuple, Named] = {}
+    for table in tables:
+        if table not in foreign:
+            yield from _read(root, table, files, named)
+    yield from _make(root, named.values())
+    rest = [place for place, file in files.items() if file not in named and file not in tables]
+    for place in filter(is_audio, rest):
+        yield Rejected(f"{root.name}:{place}", "no table names it")
+    yield from count_files(root, (place for place in rest if not is_audio(place)), "not read")
+
+
+def _is_table(place: str) -> bool:
+    return place.lower().endswith(SUFFIXES) and place.count("/") <= 1
+
+
+def _read(
+    root: Path, table: Path, files: dict[str, Path], named: dict[Path | tuple, Named]
+) -> Iterator[Rejected | Notice]:
+    """Adds the rows of a table to `named`, by the file that they name."""
+    rows = list(read_table(table))
+    yield from unread_columns(table, (row for _, row in rows), (*FILE_COLUMNS, "split", "group"))
     of_table = _split_of(root, table)
-    merged: dict[tuple[str, str], dict] = {}
-    for row in rows:
-        key = (split_name(str(row.get("split") or of_table)), str(row.get(column) or ""))
-        texts = texts_of(row)
-        known = merged.setdefault(key, {name: () for name in texts} | {"group": row.get("group")})
-        known.update({name: (*known[name], *texts[name]) for name in texts})
-    for (split, name), found in merged.items():
-        file = table.parent / name
-        relative = Path(name).with_suffix("") if name else Path()
-        if relative.parts and split_name(relative.parts[0]) == split and len(relative.parts) > 1:
-            relative = relative.relative_to(relative.parts[0])
-        found["group"] = str(found["group"] or "")
-        audio = file if name and file.is_file() else None
-        yield make_clip(root.name, relative.as_posix(), audio, split=split, **found)
+    given = [_file_of(row) for _, row in rows]
+    find = _finder(root, table, files, given)
+    for name, (line, row) in zip(given, rows, strict=True):
+        if not name:
+            yield Rejected(f"{root.name}:{table.name}:{line}", "the row names no file")
+            continue
+        audio = find(name)
+        key = audio if isinstance(audio, PurePath) else (table, name)
+        split = split_name(str(row.get("split") or "")) or of_table
+        named.setdefault(key, Named(name, audio)).rows.append((split, row))
+
+
+def _file_of(row: dict) -> str:
+    return next((name for one in FILE_COLUMNS if (name := str(row.get(one) or "").strip())), "")
+
+
+def _finder(root: Path, table: Path, files: dict[str, Path], given: list[str]):
+    """The function from a name in a table to its file, a problem, or None.
+
+    A table names all its files in one way, so that a file that is missing is not taken for another
+    one: relative to the table, else relative to the folder, else by bare names.
+    """
+    real_names = functools.cache(lambda: {os.path.realpath(file): file for file in files.values()})
+
+    def find_at(base: Path, name: str) -> Path | None:
+        place = os.path.normpath(os.path.join(base.relative_to(root).as_posix(), name))
+        if place in files or not paths.is_local(root):
+            return files.get(place)
+        file = root / place  # outside, or by a link to what has another name here
+        return real_names().get(os.path.realpath(file), file) if file.is_file() else None
+
+    for base in (table.parent, root):
+        if any(find_at(base, name) for name in given if name):
+            return functools.partial(find_at, base)
+    index: dict[str, list[Path]] = {}
+    for file in files.values():
+        index.setdefault(stem_of(file.name), []).append(file)
+    return functools.partial(find_audio, index, any_suffix=False)
 
 
 def _split_of(root: Path, table: Path) -> str:
@@ -66,20 +137,18 @@ def _split_of(root: Path, table: Path) -> str:
     return ""
 
 
-def _read_lines(table: Path) -> list[dict]:
-    rows = []
-    try:
-        for number, line in enumerate(read_text(table, "utf-8-sig").splitlines(), start=1):
-            if line.strip():
-                rows.append(json.loads(line))
-                if not isinstance(rows[-1], dict):
-                    raise SourceError(f"{table}: line {number} is not an object")
-    except OSError as error:
-        raise SourceError(f"{table}: cannot be read ({error.strerror})") from error
-    except SourceError:
-        raise
-    except ValueError as error:
-        raise SourceError(f"{table}: line {len(rows) + 1} is not JSON ({error})") from error
-    if not rows:
-        raise SourceError(f"{table}: the table has no rows")
-    return rows
+def _make(root: Path, named: Iterable[Named]) -> Iterator[Clip | Rejected]:
+    taken: dict[str, set[str]] = {}
+    groups: set[str] = set()
+    for one in named:
+        inside = isinstance(one.audio, PurePath) and one.audio.is_relative_to(root)
+        place = one.audio.relative_to(root).as_posix() if inside else one.name.lstrip("./")
+        group = next((str(row["group"]) for _, row in one.rows if row.get("group")), "")
+        group = group or f"{root.name}:{free_name(groups, stem_of(place), place)}"
+        splits = list(dict.fromkeys(split for split, _ in one.rows if split)) or [""]
+        for split in splits:
+            first, _, rest = place.partition("/")
+            short = rest if rest and split and split_name(first) == split else place
+            name = free_name(taken.setdefault(split, set()), stem_of(short), short, place)
+            texts = join_texts(texts_of(row) for where, row in one.rows if where in ("", split))
+            yield make_clip(root.name, name, one.audio, split=split, group=group, **texts)

@@ -8,14 +8,9 @@ split: train or val) and `eval.csv` (fname, labels, mids), audio in `FSD50K.dev_
 from collections.abc import Iterator
 from pathlib import Path
 
-from clapjax.data.sources.clip import Clip, Rejected
-from clapjax.data.sources.common import (
-    SourceError,
-    index_by_stem,
-    make_clip,
-    read_rows,
-    split_name,
-)
+from clapjax.data.sources.clip import Clip, Rejected, SourceError
+from clapjax.data.sources.common import make_clip, read_rows, split_name
+from clapjax.data.sources.finding import find_audio, index_by_stem
 
 
 def clips(root: Path) -> Iterator[Clip | Rejected]:
@@ -32,7 +27,7 @@ def clips(root: Path) -> Iterator[Clip | Rejected]:
             yield make_clip(
                 "fsd50k",
                 row["fname"],
-                files.get(row["fname"]),
+                find_audio(files, row["fname"]),
                 group=f"freesound:{row['fname']}",
                 split=split_name(row["split"]) if half == "dev" else "test",
                 labels=[plain_label(label) for label in row["labels"].split(",")],

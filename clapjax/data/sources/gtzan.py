@@ -8,8 +8,9 @@ no splits. `jazz.00054.wav` of that archive is damaged and is listed as left out
 from collections.abc import Iterator
 from pathlib import Path
 
-from clapjax.data.sources.clip import Clip, Rejected
-from clapjax.data.sources.common import SourceError, audio_files, first_existing, make_clip
+from clapjax.data.sources.clip import Clip, Rejected, SourceError
+from clapjax.data.sources.common import first_existing, make_clip
+from clapjax.data.sources.finding import audio_files, stem_of
 
 
 def clips(root: Path) -> Iterator[Clip | Rejected]:
@@ -25,4 +26,4 @@ def clips(root: Path) -> Iterator[Clip | Rejected]:
         elif not file.name.startswith(f"{genre}."):
             yield Rejected(f"gtzan:{genre}/{file.name}", f"not named {genre}.NUMBER")
         else:
-            yield make_clip("gtzan", file.stem, file, labels=[genre])
+            yield make_clip("gtzan", stem_of(file.name), file, labels=[genre])

@@ -1,40 +1,68 @@
-"""LAION-CLAP's WebDataset tars (github.com/LAION-AI/audio-dataset, data_preprocess).
+"""WebDataset tars: LAION-CLAP's (github.com/LAION-AI/audio-dataset, data_preprocess), open_clip's.
 
-Layout: `<split>/*.tar` (or `*.tar`, without splits), each with pairs `N.flac` and `N.json`, N
-unique in the split. The JSON has `text` (a caption or a list), `tag` (a list), and where a T5 made
-captions of the tags, `text_augment_t5` and `text_augment_all`. Uncompressed tars only: a clip is
-read where it lies.
+Layout: `*.tar` in the folder or below; the split is the folder that a tar is in. In each, audio
+`N.flac` (any format) with its text in `N.json`, `N.txt` or both; a folder is part of N. The JSON
+has `text` (a caption or a list), `tag` (a list), and where a T5 made captions of the tags,
+`text_augment_t5` and `text_augment_all`, or other columns that `texts_of` of common.py reads; the
+text is a caption. Uncompressed tars only: a clip is read where it lies.
 """
 
-import functools
 import json
-import os
 import tarfile
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-
-from clapjax.audio.files import AudioError, read_audio
-from clapjax.data.paths import as_path
-from clapjax.data.sources.clip import Clip, Rejected
+from clapjax.data import paths
+from clapjax.data.sources.clip import Clip, Notice, Rejected, SourceError
 from clapjax.data.sources.common import (
-    AUDIO_SUFFIXES,
-    SourceError,
+    count_files,
+    free_name,
+    join_texts,
     make_clip,
     split_name,
     texts_of,
+    unread_columns,
 )
+from clapjax.data.sources.finding import is_audio, stem_of
+from clapjax.data.sources.readers import MemberReader
+
+TEXT_SUFFIXES = (".json", ".txt")
+UNREAD_KEYS = ("original_data",)  # of LAION's JSON
 
 
-def clips(root: Path) -> Iterator[Clip | Rejected]:
+@dataclass(frozen=True)
+class Sample:
+    """The members of a tar that have one key."""
+
+    audio: dict[str, tuple[int, int]] = field(default_factory=dict)  # name: (offset, size)
+    texts: dict[str, bytes] = field(default_factory=dict)
+    again: list[str] = field(default_factory=list)  # names that the tar has more than once
+
+
+def clips(root: Path) -> Iterator[Clip | Rejected | Notice]:
     """Clips in the order of the tars, which are sorted by name with numbers as numbers."""
-    tars = sorted([*root.glob("*.tar"), *root.glob("*/*.tar")], key=_numeric)
+    files = [folder / name for folder, _, names in paths.walk(root) for name in names]
+    tars = sorted((file for file in files if file.suffix == ".tar"), key=_numeric)
     if not tars:
-        raise SourceError(f"{root}: no .tar files in it or one folder below")
+        raise SourceError(f"{root}: no .tar files in it or below")
+    taken: dict[str, set[str]] = {}
+    keys: dict[str, None] = {}
+    unread: list[str] = []
     for tar in tars:
         split = split_name(tar.parent.name) if tar.parent != root else ""
-        yield from _clips_of(root.name, tar, split)
+        names = taken.setdefault(split, set())
+        samples, others, damage = _members(tar)
+        unread += others
+        for key, sample in samples.items():
+            yield from _make(root, tar, split, key, sample, names, keys)
+        if damage:
+            found = sum(len(sample.audio) for sample in samples.values())
+            reason = f"damaged after {found} clips ({damage})"
+            yield Rejected(f"{root.name}:{tar.relative_to(root).as_posix()}", reason)
+    yield from unread_columns(root, [keys], UNREAD_KEYS)
+    yield from count_files(root, unread, "not read, in the tars")
+    yield from count_files(root, (file.name for file in files if file not in tars), "not read")
 
 
 def _numeric(tar: Path) -> tuple:
@@ -42,51 +70,69 @@ def _numeric(tar: Path) -> tuple:
     return tar.parent, number, tar.name
 
 
-def _clips_of(data_set: str, tar: Path, split: str) -> Iterator[Clip | Rejected]:
-    """The pairs of a tar; of a damaged one, those before the damage."""
-    audio: dict[str, tuple[int, int]] = {}
-    texts: dict[str, bytes] = {}
-    damage = ""
+def _members(tar: Path) -> tuple[dict[str, Sample], list[str], str]:
+    """(Key to sample, other files, what is wrong): of a damaged tar, what is before the damage."""
+    samples: dict[str, Sample] = {}
+    others: list[str] = []
     try:
         with tar.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
-                path = PurePosixPath(member.name)
-                if member.isfile() and path.suffix.lower() in AUDIO_SUFFIXES:
-                    audio[path.stem] = (member.offset_data, member.size)
-                elif member.isfile() and path.suffix == ".json":
-                    texts[path.stem] = archive.extractfile(member).read()
+                name = PurePosixPath(member.name).as_posix()
+                suffix = PurePosixPath(name).suffix.lower()
+                text = suffix in TEXT_SUFFIXES
+                if not member.isfile() or not (text or is_audio(name)):
+                    others += [] if member.isdir() else [name]
+                    continue
+                key = name[: -len(suffix)] if text else stem_of(name)
+                sample = samples.setdefault(key, Sample())
+                if name in sample.audio or name in sample.texts:
+                    sample.again.append(name)
+                elif text:
+                    sample.texts[name] = archive.extractfile(member).read()
+                else:
+                    sample.audio[name] = (member.offset_data, member.size)
     except (tarfile.TarError, OSError) as error:
-        damage = str(error)
-    for key in dict.fromkeys([*audio, *texts]):
-        yield _make(data_set, tar, split, key, audio.get(key), texts.get(key))
-    if damage:
-        yield Rejected(f"{data_set}:{tar.name}", f"damaged after {len(audio)} clips ({damage})")
+        return samples, others, str(error)
+    return samples, others, ""
 
 
 def _make(
-    data_set: str, tar: Path, split: str, key: str, place: tuple | None, text: bytes | None
-) -> Clip | Rejected:
-    source = f"{data_set}:{split}/{key}" if split else f"{data_set}:{key}"
-    if text is None:
-        return Rejected(source, f"no {key}.json in {tar.name}")
+    root: Path,
+    tar: Path,
+    split: str,
+    key: str,
+    sample: Sample,
+    taken: set[str],
+    keys: dict[str, None],
+) -> Iterator[Clip | Rejected]:
+    """The clips of a key: one for each audio file. Adds the names in the JSON to `keys`."""
+    data_set = root.name
+    place = tar.relative_to(root).with_suffix("").as_posix()
+    texts = join_texts(_text(tar, name, data, keys) for name, data in sample.texts.items())
+    if sample.again:
+        texts = {"problem": f"{tar.name} has several {sample.again[0]}; whose is whose?"}
+    elif not sample.texts:
+        texts = {"problem": f"no {key}.json or {key}.txt in {tar.name}"}
+    for number, (name, (offset, size)) in enumerate(sample.audio.items()):
+        short = name if number else key  # two files with one text
+        free = free_name(taken, short, f"{place}/{short}", f"{place}/{name}")
+        reader = MemberReader(tar, name, offset, size)
+        yield make_clip(data_set, free, reader, split=split, **texts)
+    for name in filter(is_audio, sample.again):
+        yield Rejected(f"{data_set}:{place}/{name}", texts["problem"])
+    if not sample.audio:
+        yield make_clip(data_set, free_name(taken, key, f"{place}/{key}"), None, split=split)
+
+
+def _text(tar: Path, name: str, data: bytes, keys: dict[str, None]) -> dict:
     try:
-        entry = json.loads(text)
+        if name.lower().endswith(".txt"):
+            return texts_of({"text": data.decode("utf-8-sig")})
+        entry = json.loads(data)
     except ValueError as error:
-        return Rejected(source, f"{key}.json in {tar.name} is not JSON ({error})")
+        return {"problem": f"{name} in {tar.name} cannot be read ({error})"}
     if not isinstance(entry, dict):
-        return Rejected(source, f"{key}.json in {tar.name} is not an object")
-    read = functools.partial(read_member, tar, *place) if place else None
-    return make_clip(data_set, key, read, split=split, **texts_of(entry))
-
-
-def read_member(tar: str | os.PathLike, offset: int, size: int, sample_rate: int) -> np.ndarray:
-    """Decodes the bytes of a tar from `offset` on; raises as `read_audio` does."""
-    try:
-        with as_path(tar).open("rb") as file:
-            file.seek(offset)
-            data = file.read(size)
-    except OSError as error:
-        raise AudioError(f"{tar}: cannot be read ({error.strerror})") from error
-    if len(data) < size:
-        raise AudioError(f"{tar}: ends {size - len(data)} bytes before the clip does")
-    return read_audio(data, sample_rate)
+        return {"problem": f"{name} in {tar.name} is not an object"}
+    entry = {key.strip().lower(): value for key, value in entry.items()}
+    keys.update(dict.fromkeys(entry))
+    return texts_of(entry)

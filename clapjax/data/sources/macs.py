@@ -10,19 +10,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from clapjax.data.paths import read_text
-from clapjax.data.sources.clip import Clip, Rejected
-from clapjax.data.sources.common import SourceError, index_by_stem, make_clip
+from clapjax.data.sources.clip import Clip, Notice, Rejected, SourceError
+from clapjax.data.sources.common import make_clip, texts_of, unread_columns
+from clapjax.data.sources.finding import find_audio, index_by_stem, stem_of
 
 
-def clips(root: Path) -> Iterator[Clip | Rejected]:
+def clips(root: Path) -> Iterator[Clip | Rejected | Notice]:
     """Clips in the order of the table."""
     entries = _read(root / "MACS.yaml")
     files = index_by_stem(root)
+    whole = (entry for entry in entries if isinstance(entry, dict))
+    yield from unread_columns(root / "MACS.yaml", whole, ("filename", "annotations"))
     for number, entry in enumerate(entries):
         try:
-            stem = Path(entry["filename"]).stem
-            captions = [str(one["sentence"] or "") for one in entry["annotations"]]
+            stem = stem_of(entry["filename"])
+            texts = {"captions": [one["sentence"] for one in entry["annotations"]]}
             tags = [str(tag) for one in entry["annotations"] for tag in one.get("tags") or ()]
+            texts = texts_of({"labels": [tag.replace("_", " ") for tag in tags]} | entry | texts)
         except (TypeError, KeyError, AttributeError) as error:
             raise SourceError(
                 f"{root / 'MACS.yaml'}: file {number} has not the fields filename and annotations "
@@ -32,10 +36,9 @@ def clips(root: Path) -> Iterator[Clip | Rejected]:
         yield make_clip(
             "macs",
             stem,
-            files.get(stem),
+            find_audio(files, entry["filename"]),
             group=f"tau:{place}",
-            labels=[tag.replace("_", " ") for tag in tags],
-            captions=captions,
+            **texts,
         )
 
 

@@ -1,10 +1,11 @@
-"""A Hugging Face audio data set: parquet files with the audio inside.
+"""A Hugging Face audio data set: parquet files with the audio inside or beside them.
 
 Get one: `huggingface-cli download --repo-type dataset NAME`. Layout: `*.parquet` in the folder or
-below, a column `audio` of struct {bytes, path}, captions and labels as `texts_of` of common.py
-reads them (`caption`, `text`, `labels`; class indices are turned into names by the data set's own
-list). The split is what the file's name begins with (`data/train-00000-of-00004.parquet`), or its
-folder's. Needs pyarrow.
+below, a column `audio` of struct {bytes, path}, or of texts (or another column of
+folder.FILE_COLUMNS): paths relative to the parquet file or to the folder, which also serve where
+there are no bytes. Captions and labels as `texts_of` of common.py reads them (`caption`, `text`,
+`labels`; class indices are turned into names by the data set's own list). The split is what the
+file's name begins with (`data/train-00000-of-00004.parquet`), or its folder's. Needs pyarrow.
 """
 
 import functools
@@ -12,50 +13,64 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from clapjax.audio.files import AudioError, read_audio
+from clapjax.audio.files import AudioError, audio_seconds, read_audio
 from clapjax.data.paths import as_path, is_local, walk
-from clapjax.data.sources.clip import Clip, Rejected
-from clapjax.data.sources.common import SourceError, make_clip, split_name, texts_of
+from clapjax.data.sources.clip import Clip, Notice, Rejected, SourceError
+from clapjax.data.sources.common import (
+    count_files,
+    free_name,
+    make_clip,
+    split_name,
+    texts_of,
+    unread_columns,
+)
+from clapjax.data.sources.finding import is_audio, stem_of
+from clapjax.data.sources.folder import FILE_COLUMNS
+from clapjax.data.sources.readers import FileReader
+
+SMALL = 2**20  # bytes of a column that are read at once
 
 
-def clips(root: Path) -> Iterator[Clip | Rejected]:
+def clips(root: Path) -> Iterator[Clip | Rejected | Notice]:
     """Clips in the order of the files, which are sorted by path."""
-    files = sorted(
-        folder / name
-        for folder, _, names in walk(root)
-        for name in names
-        if name.endswith(".parquet")
-    )
+    every = [folder / name for folder, _, names in walk(root) for name in names]
+    files = sorted(file for file in every if file.suffix == ".parquet")
     if not files:
         raise SourceError(f"{root}: no .parquet files in it or below")
+    taken: dict[str, set[str]] = {}
     for file in files:
-        yield from _clips_of(root, file)
+        yield from _clips_of(root, file, taken)
+    others = (file.name for file in every if file not in files and not is_audio(file.name))
+    yield from count_files(root, others, "not read")
 
 
-def _clips_of(root: Path, file: Path) -> Iterator[Clip | Rejected]:
+def _clips_of(
+    root: Path, file: Path, taken: dict[str, set[str]]
+) -> Iterator[Clip | Rejected | Notice]:
     table = _open(file)
-    schema = table.schema_arrow
-    if "audio" not in schema.names or not _is_audio(schema.field("audio").type):
-        there = ", ".join(schema.names)
-        raise SourceError(f"{file}: no column audio of struct {{bytes, path}}; there are {there}")
-    class_names = _class_names(schema.metadata or {})
+    column, fields = _audio_column(file, table.schema_arrow)
+    class_names = _class_names(table.schema_arrow.metadata or {})
     split = _split_of(root, file)
+    names = taken.setdefault(split, set())
+    yield from unread_columns(
+        file, [{name.lower(): None for name in table.schema_arrow.names}], (column.lower(),)
+    )
     for group in range(table.num_row_groups):
-        for row, values in enumerate(_texts(file, table, group)):
-            path = (values.pop("audio") or {}).get("path")
-            for name, names in class_names.items():
-                values[name] = _named(values.get(name), names)
-            yield make_clip(
-                root.name,
-                Path(path).with_suffix("").name if path else f"{file.stem}-{group}-{row}",
-                functools.partial(read_cell, os.fspath(file), group, row),
-                split=split,
-                **texts_of(values),
-            )
+        for row, values in enumerate(_texts(file, table, group, column, fields)):
+            path = values.pop(column)
+            path = path.get("path") if isinstance(path, dict) else path
+            reader = CellReader(file, root, column, path or "", "bytes" in fields, group, row)
+            place = PurePosixPath(path or f"{file.stem}-{group}-{row}").name
+            name = free_name(names, stem_of(place), place, f"{file.stem}-{group}-{row}")
+            for key, classes in class_names.items():
+                values[key] = _named(values.get(key), classes)
+            values = {key.strip().lower(): value for key, value in values.items()}
+            yield make_clip(root.name, name, reader, split=split, **texts_of(values))
 
 
 def _open(file: str | os.PathLike):
@@ -66,26 +81,42 @@ def _open(file: str | os.PathLike):
         raise SourceError("parquet sources need pyarrow: pip install pyarrow") from error
     try:
         path = as_path(file)
-        return pyarrow.parquet.ParquetFile(path if is_local(path) else path.open("rb"))
+        return pyarrow.parquet.ParquetFile(
+            path if is_local(path) else path.open("rb"), buffer_size=SMALL
+        )
     except (pyarrow.ArrowException, OSError) as error:
         raise SourceError(f"{file}: is not a parquet file ({error})") from error
 
 
-def _texts(file: Path, table, group: int) -> list[dict]:
+def _audio_column(file: Path, schema) -> tuple[str, set[str]]:
+    """(Its name, the fields of its struct; none where it is a column of paths)."""
+    import pyarrow.types as types
+
+    for name in schema.names:
+        if name.strip().lower() not in FILE_COLUMNS:
+            continue
+        kind = schema.field(name).type
+        if types.is_struct(kind) and (fields := {"bytes", "path"} & {one.name for one in kind}):
+            return name, fields
+        if types.is_string(kind) or types.is_large_string(kind):
+            return name, set()
+    raise SourceError(
+        f"{file}: no column audio of struct {{bytes, path}} or of paths; there are "
+        f"{', '.join(schema.names)}"
+    )
+
+
+def _texts(file: Path, table, group: int, column: str, fields: set[str]) -> list[dict]:
     """The rows of a group without their audio bytes."""
     import pyarrow
 
-    columns = [*(name for name in table.schema_arrow.names if name != "audio"), "audio.path"]
+    columns = [name for name in table.schema_arrow.names if name != column]
+    columns += [f"{column}.path"] if "path" in fields else [] if fields else [column]
     try:
-        return table.read_row_group(group, columns=columns).to_pylist()
+        rows = table.read_row_group(group, columns=columns)
     except (pyarrow.ArrowException, OSError) as error:
         raise SourceError(f"{file}: row group {group} is damaged ({error})") from error
-
-
-def _is_audio(kind) -> bool:
-    import pyarrow.types
-
-    return pyarrow.types.is_struct(kind) and {"bytes", "path"} <= {field.name for field in kind}
+    return [{column: None} | row for row in rows.to_pylist()]
 
 
 def _class_names(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:
@@ -112,19 +143,76 @@ def _split_of(root: Path, file: Path) -> str:
     return ""
 
 
-def read_cell(file: str, group: int, row: int, sample_rate: int) -> np.ndarray:
-    """Decodes the audio of a row; raises as `read_audio` does."""
-    import pyarrow
+@dataclass(frozen=True)
+class CellReader:
+    """Audio of a row: its bytes, or the file that its path names (see readers.py)."""
 
-    try:
-        data = _audio_column(file, group)[row]["bytes"].as_py()
-    except (SourceError, pyarrow.ArrowException, OSError) as error:
-        raise AudioError(f"{file}: row group {group} cannot be read ({error})") from error
-    if not data:
-        raise AudioError(f"{file}: row {row} of group {group} has no audio bytes")
-    return read_audio(data, sample_rate)
+    file: Path
+    root: Path
+    column: str
+    path: str
+    has_bytes: bool  # whether the column can hold bytes
+    group: int
+    row: int  # within the group
+
+    def __call__(
+        self, sample_rate: int, start: float = 0.0, seconds: float | None = None
+    ) -> np.ndarray:
+        """See readers.py."""
+        data = self._data()
+        if data is None:
+            return self._beside()(sample_rate, start, seconds)
+        return read_audio(data, sample_rate, start=start, seconds=seconds, name=self._name())
+
+    def seconds(self) -> float | None:
+        """See readers.py."""
+        data = self._data()
+        return self._beside().seconds() if data is None else audio_seconds(data, self._name())
+
+    def _name(self) -> str:
+        return f"{self.file}:{self.group}:{self.row}:{self.path}"
+
+    def _beside(self) -> FileReader:
+        if not self.path:
+            raise AudioError(f"{self._name()} has neither audio bytes nor a path")
+        for base in (self.file.parent, self.root):
+            if (base / self.path).is_file():
+                return FileReader(base / self.path)
+        raise AudioError(f"{self._name()} has no audio bytes, and there is no such file")
+
+    def _data(self) -> bytes | None:
+        import pyarrow
+
+        if not self.has_bytes:
+            return None
+        try:
+            return _rows(os.fspath(self.file), self.column, self.group).cell(self.row) or None
+        except (SourceError, pyarrow.ArrowException, OSError) as error:
+            raise AudioError(f"{self._name()} cannot be read ({error})") from error
 
 
-@functools.lru_cache(maxsize=4)  # rows are read in order, by a few workers
-def _audio_column(file: str, group: int):
-    return _open(file).read_row_group(group, columns=["audio.bytes"]).column("audio")
+class _Rows:
+    """The cells of a row group, read one after the other, of which one is held."""
+
+    def __init__(self, file: str, column: str, group: int):
+        self._table = _open(file)
+        self._asked = {"batch_size": 1, "row_groups": [group], "columns": [f"{column}.bytes"]}
+        self._column = column
+        self._row, self._cell = -1, None
+        self._batches: Iterator | None = None  # nothing is read while another one is held
+
+    def cell(self, row: int) -> bytes | None:
+        """The bytes in a row; those before it are read anew when they were passed."""
+        if row < self._row or self._batches is None:
+            self._batches = self._table.iter_batches(**self._asked)
+            self._row, self._cell = -1, None
+        while self._row < row:
+            cells = next(self._batches).column(self._column)
+            self._row += 1
+            self._cell = cells[0]["bytes"].as_py() if self._row == row else None
+        return self._cell
+
+
+@functools.lru_cache(maxsize=1)  # rows are read in order
+def _rows(file: str, column: str, group: int) -> _Rows:
+    return _Rows(file, column, group)

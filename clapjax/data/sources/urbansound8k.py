@@ -8,10 +8,11 @@ Get it: urbansounddataset.weebly.com or zenodo.org/records/1203745 (one archive)
 from collections.abc import Iterator
 from pathlib import Path
 
-from clapjax.data.sources.clip import Clip, Rejected
-from clapjax.data.sources.common import SourceError, make_clip, read_rows
+from clapjax.data.sources.clip import Clip, Rejected, SourceError
+from clapjax.data.sources.common import make_clip, read_rows
+from clapjax.data.sources.finding import stem_of
 
-COLUMNS = ("slice_file_name", "fsID", "fold", "class")
+COLUMNS = ("slice_file_name", "fsid", "fold", "class")
 
 
 def clips(root: Path) -> Iterator[Clip | Rejected]:
@@ -26,9 +27,9 @@ def clips(root: Path) -> Iterator[Clip | Rejected]:
         file = root / "audio" / f"fold{fold}" / name
         yield make_clip(
             "urbansound8k",
-            Path(name).stem,
+            stem_of(name),
             file if file.is_file() else None,
-            group=f"freesound:{row['fsID'] or name}",
+            group=f"freesound:{row['fsid'] or name}",
             fold=int(fold),
             labels=[row["class"].replace("_", " ")],
         )

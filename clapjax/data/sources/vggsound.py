@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from clapjax.data.sources.clip import Clip, Rejected
-from clapjax.data.sources.common import find_video, index_by_video, make_clip, read_rows
+from clapjax.data.sources.common import make_clip, read_rows
+from clapjax.data.sources.finding import find_video, index_by_video
 
 COLUMNS = ("youtube_id", "start", "label", "split")
 

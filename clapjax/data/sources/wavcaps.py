@@ -13,8 +13,9 @@ UrbanSound8K and VGGSound out) go into `source.exclude`.
 from collections.abc import Iterator
 from pathlib import Path
 
-from clapjax.data.sources.clip import Clip, Rejected
-from clapjax.data.sources.common import SourceError, index_by_stem, make_clip, read_json
+from clapjax.data.sources.clip import Clip, Notice, Rejected, SourceError
+from clapjax.data.sources.common import make_clip, read_json, texts_of, unread_columns
+from clapjax.data.sources.finding import find_audio, index_by_stem, stem_of
 
 COLLECTIONS = {
     "AudioSet_SL": ("as_final.json", "youtube"),
@@ -23,8 +24,14 @@ COLLECTIONS = {
     "SoundBible": ("sb_final.json", "soundbible"),
 }
 
+TEXTS = ("caption", "negative_captions", "provenance")
+PUBLISHED = (
+    *("id", "duration", "audio", "file_name", "href", "download_link"),
+    *("title", "description", "author", "category"),
+)
 
-def clips(root: Path) -> Iterator[Clip | Rejected]:
+
+def clips(root: Path) -> Iterator[Clip | Rejected | Notice]:
     """Clips of each collection in the order of its list."""
     lists = {
         name: root / "json_files" / name / file
@@ -37,10 +44,11 @@ def clips(root: Path) -> Iterator[Clip | Rejected]:
     for name, file in lists.items():
         entries = _entries(file)
         files = index_by_stem(root, within=name)
+        yield from unread_columns(file, filter(_is_entry, entries), PUBLISHED)
         for number, entry in enumerate(entries):
-            if not isinstance(entry, dict) or not {"id", "caption"} <= entry.keys():
+            if not _is_entry(entry):
                 raise SourceError(f"{file}: entry {number} has not the fields id and caption")
-            stem = str(entry["id"]).removesuffix(".wav")
+            stem = stem_of(str(entry["id"]))
             if not stem:
                 yield Rejected(f"wavcaps:{name}", f"entry {number} has an empty id")
                 continue
@@ -48,11 +56,14 @@ def clips(root: Path) -> Iterator[Clip | Rejected]:
             yield make_clip(
                 "wavcaps",
                 f"{name}/{stem}",
-                files.get(stem),
+                find_audio(files, stem),
                 group=f"{COLLECTIONS[name][1]}:{origin}",
-                captions=[str(entry["caption"] or "")],
-                provenance="llm:chatgpt",
+                **texts_of({name: entry.get(name) for name in TEXTS}, "llm:chatgpt"),
             )
+
+
+def _is_entry(entry) -> bool:
+    return isinstance(entry, dict) and {"id", "caption"} <= entry.keys()
 
 
 def _entries(file: Path) -> list:
