@@ -204,9 +204,13 @@ def _choose(record, selection: str, generator) -> tuple[bytes, bytes, bool, int]
     negatives = record["negative_captions"].bytes_list.value
     events = record["events"].bytes_list.value
     first, second = generator.random(2)
+    caption = captions[int(first * len(captions))]
+    negative = negatives[int(second * len(negatives))] if negatives else b""
+    for text in (caption, negative):
+        text.decode()  # fails here, where it is known whose they are
     return (
-        captions[int(first * len(captions))],
-        negatives[int(second * len(negatives))] if negatives else b"",
+        caption,
+        negative,
         bool(negatives),
         zlib.crc32(b"\n".join(events)) % LARGEST + 1 if events else 0,
     )
