@@ -132,6 +132,28 @@ def _mixed(words: np.ndarray) -> np.ndarray:
     return words ^ (words >> np.uint64(31))
 
 
+def _keys(seed: int, *words: np.ndarray) -> np.ndarray:
+    """(N,) uint64: of each row, from the seed and the row's (N,) int64 words."""
+    keys = _mixed(np.full(len(words[0]), seed % 2**64, np.uint64))
+    for word in words:
+        keys = _mixed(keys ^ word.astype(np.uint64))
+    return keys
+
+
+def draws(positions: np.ndarray, sets: np.ndarray, seed: int, count: int) -> np.ndarray:
+    """Random numbers that belong to a place in the order.
+
+    Args:
+      positions, sets, seed: as of `shuffled`.
+      count: numbers for each.
+
+    Returns:
+      (N, count) float64 in [0, 1).
+    """
+    keys = [_keys(seed, sets, positions, np.full_like(sets, number)) for number in range(count)]
+    return (np.stack(keys, axis=1) >> np.uint64(11)) * 2.0**-53
+
+
 def shuffled(positions: np.ndarray, sizes: np.ndarray, sets: np.ndarray, seed: int) -> np.ndarray:
     """Positions to record indices: each epoch of a set is a permutation of its own.
 
@@ -144,9 +166,7 @@ def shuffled(positions: np.ndarray, sizes: np.ndarray, sets: np.ndarray, seed: i
     Returns:
       (N,) int64 indices.
     """
-    keys = _mixed(np.full(len(sets), seed % 2**64, np.uint64))
-    for words in (sets, positions // sizes):
-        keys = _mixed(keys ^ words.astype(np.uint64))
+    keys = _keys(seed, sets, positions // sizes)
     places, indices = positions % sizes, np.empty(len(sets), np.int64)
     few = sizes <= SMALL
     for key in np.unique(keys[few]):

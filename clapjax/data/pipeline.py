@@ -17,7 +17,7 @@ from clapjax.audio.config import AudioConfig
 from clapjax.audio.fill import fill, truncate
 from clapjax.data import paths, records
 from clapjax.data.config import DataConfig
-from clapjax.data.order import batch_rows, parse_share, shuffled
+from clapjax.data.order import batch_rows, draws, parse_share, shuffled
 from clapjax.data.selection import select_captions
 from clapjax.data.shards import Split, missing_files, reader_pool
 from clapjax.data.tokenizer import tokenize
@@ -145,16 +145,16 @@ def _loader(data_dir, config, audio, batch_size, seed, host, hosts) -> Callable[
     def load(step: int) -> tuple:
         sets, positions = (x[local] for x in batch_rows(step, batch_size, shares))
         indices = shuffled(positions, sizes[sets], sets, seed)
+        numbers = draws(positions, sets, seed, 3)
         waveforms = _aligned((len(sets), width))
         lengths = np.zeros(len(sets), np.int32)
         chosen = [None] * len(sets)
         # File by file, each of which is opened once.
         for row in np.lexsort((indices, sets)).tolist():
-            number, position, index = int(sets[row]), int(positions[row]), int(indices[row])
+            number, index = int(sets[row]), int(indices[row])
             (data,) = splits[number].read([index])
-            generator = np.random.default_rng((seed, number, position))
             try:
-                samples, chosen[row] = _sample(data, width, audio, config, generator)
+                samples, chosen[row] = _sample(data, width, audio, config, *numbers[row])
             except Exception as error:
                 reason = f"{type(error).__name__}: {error}"
                 raise records.RecordsError(f"{splits[number].place(index)}: {reason}") from error
@@ -183,9 +183,18 @@ def _aligned(shape: tuple[int, int]) -> np.ndarray:
 
 
 def _sample(
-    data: bytes, width: int, audio: AudioConfig, config: DataConfig, generator
+    data: bytes,
+    width: int,
+    audio: AudioConfig,
+    config: DataConfig,
+    cut: float,
+    first: float,
+    second: float,
 ) -> tuple[np.ndarray, tuple[bytes, bytes, bool, int]]:
-    """Samples of a serialised record, a clip at least and `width` at most, and its `_choose`."""
+    """Samples of a serialised record, a clip at least and `width` at most, and its `_choose`.
+
+    What is cut out and chosen depends on three random numbers in [0, 1).
+    """
     from tensorflow import train
 
     record = train.Example.FromString(data).features.feature
@@ -193,20 +202,23 @@ def _sample(
         if not record[name].bytes_list.value:
             raise ValueError(f"there is no {name}")
     samples = np.frombuffer(record["audio"].bytes_list.value[0], np.int16)
-    samples = fill(truncate(samples, width, generator), audio.clip_samples, audio.fill)
-    return samples, _choose(record, config.text_augment_selection, generator)
+    samples = fill(truncate(samples, width, cut), audio.clip_samples, audio.fill)
+    return samples, _choose(record, config.text_augment_selection, first, second)
 
 
-def _choose(record, selection: str, generator) -> tuple[bytes, bytes, bool, int]:
+def _choose(record, selection: str, first: float, second: float) -> tuple[bytes, bytes, bool, int]:
     """A caption, a negative or b"", whether there is one, and a number for the events' sequence."""
     kinds = record["provenance"].bytes_list.value[0].decode()
     captions = select_captions(record["captions"].bytes_list.value, kinds, selection)
     negatives = record["negative_captions"].bytes_list.value
     events = record["events"].bytes_list.value
-    first, second = generator.random(2)
+    caption = captions[int(first * len(captions))]
+    negative = negatives[int(second * len(negatives))] if negatives else b""
+    for text in (caption, negative):
+        text.decode()  # fails here, where it is known whose they are
     return (
-        captions[int(first * len(captions))],
-        negatives[int(second * len(negatives))] if negatives else b"",
+        caption,
+        negative,
         bool(negatives),
         zlib.crc32(b"\n".join(events)) % LARGEST + 1 if events else 0,
     )

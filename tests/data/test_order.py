@@ -4,12 +4,13 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from scipy.stats import kstest
 
 from benchmarks.shuffle_statistics import LEAST, compare, epochs
 from clapjax.audio.config import AudioConfig
 from clapjax.data import records
 from clapjax.data.config import DataConfig
-from clapjax.data.order import batch_rows, parse_share, shuffled
+from clapjax.data.order import batch_rows, draws, parse_share, shuffled
 from clapjax.data.pipeline import train_batches
 from clapjax.data.tokenizer import load_tokenizer, train_tokenizer
 from tests.data.building import RATE, make_example, write_records
@@ -121,6 +122,16 @@ def test_every_epoch_of_every_set_is_a_permutation():
     joined = shuffled(positions, sizes[sets], sets, seed=3)
     alone = [found[s].ravel()[p] for s, p in zip(sets, positions, strict=True)]
     np.testing.assert_array_equal(joined, alone)
+
+
+def test_draws_are_uniform_and_belong_to_their_place():
+    positions, none = np.arange(20_000), np.zeros(20_000, np.int64)
+    drawn = draws(positions, none, 0, 3)
+    assert all(kstest(column, "uniform").pvalue > LEAST for column in drawn.T)
+    others = [draws(positions, none, 1, 3), draws(positions, none + 1, 0, 3), drawn[::-1]]
+    for other in (*others, np.roll(drawn, 1, axis=0), np.roll(drawn, 1, axis=1)):
+        assert abs(np.corrcoef(drawn.ravel(), other.ravel())[0, 1]) < 0.02
+    np.testing.assert_array_equal(draws(positions[7:9], none[:2], 0, 3), drawn[7:9])
 
 
 def test_any_seed_of_64_bits():
