@@ -7,19 +7,25 @@ annotate` joins it to records.
 
 import json
 import os
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clapjax.data.paths import as_path
-from clapjax.data.schema import PROVENANCES, SEPARATOR
+from clapjax.data.schema import PROVENANCES
 from clapjax.data.selection import join_provenance
-from clapjax.data.tables import ABSENT, TableError, caption_items, cell_items, read_table
+from clapjax.data.sources.common import (
+    AUGMENTED,
+    CAPTIONS,
+    LABELS,
+    NEGATIVES,
+    is_text_column,
+    texts_of,
+)
+from clapjax.data.sources.folder import FILE_COLUMNS
+from clapjax.data.tables import ABSENT, TableError, cell_items, read_table, table_columns
 
-FILE_COLUMNS = ("file", "file_name", "filename", "path", "filepath")
-NEGATIVES = "negative_captions"
-_CAPTIONS = re.compile(r"captions?|caption_\d+|text")
+NOT_CAPTIONS = (*LABELS, *AUGMENTED, "provenance")
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class Texts:
         row = {"id": self.id, "file": self.file, "labels": list(self.labels)}
         row = {name: value for name, value in row.items() if value}
         row["captions"] = list(self.captions)
-        row[NEGATIVES] = list(self.negatives)
+        row["negative_captions"] = list(self.negatives)
         if self.kinds:
             row["provenance"] = join_provenance(self.kinds)
         return row if reason is None else row | {"reason": reason}
@@ -48,33 +54,52 @@ class Texts:
 def read_texts(file: str | os.PathLike, column: str = "") -> Iterator[Texts]:
     """Yields the rows of a table, CSV or JSON lines (see `read_table`).
 
-    Captions are in the columns caption, captions, caption_1, ..., text, unless one is named;
-    negatives in negative_captions. A cell is a text or a list. The clip is in the column id, in
-    file (or file_name, filename, path, filepath), or in both. The column provenance has a word for
-    all texts of its row, or one for each, with ";" between them or as a list; without it, texts
-    are "human".
+    Texts and their provenance are in the columns that `texts_of` reads, captions in `column` if one
+    is named; texts without a provenance are "human". The clip is in the column id, in one of
+    `FILE_COLUMNS`, or in both.
 
     Raises:
       TableError: no such table or column, or a row that cannot be understood.
     """
     for line, row in read_table(file):
         place = f"{file}:{line}"
-        names = [column.lower()] if column else [n for n in row if _CAPTIONS.fullmatch(n)]
-        if column and names[0] not in row:
-            raise TableError(f"{place}: no column {column!r}; there are {', '.join(row)}")
-        if not names and NEGATIVES not in row:
-            raise TableError(
-                f"{place}: no column caption, captions, caption_1, text or {NEGATIVES}; there are "
-                f"{', '.join(row)}"
-            )
-        try:
-            captions = _distinct(text for name in names for text in caption_items(row[name]))
-            negatives = _distinct(caption_items(row.get(NEGATIVES)))
-            kinds = _kinds(row.get("provenance"), len(captions), len(negatives))
-        except ValueError as error:
-            raise TableError(f"{place}: {error}") from error
-        found = next((row[name] for name in FILE_COLUMNS if _name(row.get(name))), None)
-        yield Texts(place, captions, negatives, kinds, _name(row.get("id")), _name(found))
+        if column:
+            if column.lower() not in row:
+                raise TableError(f"{place}: no column {column!r}; there are {', '.join(row)}")
+            others = (*NEGATIVES, "provenance")
+            texts = {name: row.get(name) for name in others} | {"captions": row[column.lower()]}
+        else:
+            texts = row
+            if not any(is_text_column(name) and name not in NOT_CAPTIONS for name in row):
+                raise TableError(
+                    f"{place}: no column {', '.join(CAPTIONS)} or {NEGATIVES[-1]}; there are "
+                    f"{', '.join(row)}"
+                )
+        found = texts_of(texts)
+        if problem := found.get("problem") or _unknown(found["provenance"]):
+            raise TableError(f"{place}: {problem}")
+        count = len(found["captions"])
+        captions = _kinds(found["captions"], found["provenance"])
+        negatives = _kinds(found["negative_captions"], found["provenance"][count:])
+        yield Texts(
+            place,
+            tuple(captions),
+            tuple(negatives),
+            (*captions.values(), *negatives.values()),
+            _name(row.get("id")),
+            _file(row),
+        )
+
+
+def unread_columns(file: str | os.PathLike) -> list[str]:
+    """The columns of a table (of JSON lines, those of the first row) that `read_texts` ignores.
+
+    Raises:
+      TableError: as for `read_table`.
+    """
+    known = ("id", *FILE_COLUMNS, "reason", "split", "group", *LABELS)
+    there = [name for name in table_columns(file) if name not in known]
+    return [name for name in there if name in AUGMENTED or not is_text_column(name)]
 
 
 def read_captions(source: str | os.PathLike, column: str = "") -> list[Texts]:
@@ -130,8 +155,7 @@ def _labelled(place: str, row: dict, column: str, separator: str) -> Texts:
         raise TableError(f"{place}: {error}") from error
     if not labels:
         raise TableError(f"{place}: {column!r} holds {row[column]!r}, no labels")
-    file = next((row[name] for name in FILE_COLUMNS if _name(row.get(name))), None)
-    return Texts(place, id=_name(row.get("id")), file=_name(file), labels=labels)
+    return Texts(place, id=_name(row.get("id")), file=_file(row), labels=labels)
 
 
 def _read_records(source: str | os.PathLike) -> list[Texts] | None:
@@ -157,31 +181,26 @@ def _read_records(source: str | os.PathLike) -> list[Texts] | None:
     ]
 
 
-def _distinct(texts: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(texts))
+def _file(row: dict) -> str:
+    return next((name for one in FILE_COLUMNS if (name := _name(row.get(one)))), "")
 
 
 def _name(value) -> str:
     """An id or the name of a file as it stands; "" where there is none."""
-    text = "" if value is None else str(value).strip()
+    text = str(value).strip() if isinstance(value, str | int | float) else ""
     return "" if text.lower() in ABSENT else text
 
 
-def _kinds(value, captions: int, negatives: int) -> tuple[str, ...]:
-    """A provenance for each text.
+def _kinds(texts: Sequence[str], words: Sequence[str]) -> dict[str, str]:
+    """Each text, once, to how it came to be."""
+    found: dict[str, str] = {}
+    for text, word in zip(texts, words, strict=False):
+        found.setdefault(text, word)
+    return found
 
-    Raises:
-      ValueError: a word that is none, or too few or too many of them.
-    """
-    words = [part for text in cell_items(value) for part in text.split(SEPARATOR)] or ["human"]
-    if unknown := [word for word in words if not word.startswith(PROVENANCES)]:
-        known = ", ".join(f"{p}..." if p.endswith(":") else p for p in PROVENANCES)
-        raise ValueError(f"provenance {unknown[0]!r} is none of {known}")
-    if len(words) == 1:
-        return tuple(words * (captions + negatives))
-    if len(words) != captions + negatives:
-        raise ValueError(
-            f"provenance has {len(words)} words for {captions} captions and {negatives} negatives; "
-            "give one for all, or one for each"
-        )
-    return tuple(words)
+
+def _unknown(words: Sequence[str]) -> str | None:
+    """What is wrong with words that are no provenance."""
+    known = ", ".join(f"{word}..." if word.endswith(":") else word for word in PROVENANCES)
+    wrong = (word for word in words if not word.startswith(PROVENANCES))
+    return next((f"provenance {word!r} is none of {known}" for word in wrong), None)

@@ -104,6 +104,7 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
 
 def edit(args: argparse.Namespace) -> int:
     """Makes a data set of records out of others and says what is in it."""
+    from clapjax.cli.show import plain_warnings
     from clapjax.data.edits.annotate import annotate
     from clapjax.data.edits.common import processes_for
     from clapjax.data.edits.filter import parse_where, select
@@ -113,14 +114,9 @@ def edit(args: argparse.Namespace) -> int:
     processes = processes_for(inputs) if args.processes is None else args.processes
     how = {"processes": processes, "progress": progress}
     if args.action == "annotate":
-        report = annotate(
-            args.data_dir,
-            args.source,
-            args.captions,
-            replace=args.replace,
-            apart=args.apart,
-            **how,
-        )
+        kind = {"replace": args.replace, "apart": args.apart}
+        with plain_warnings("records"):
+            report = annotate(args.data_dir, args.source, args.captions, **kind, **how)
         _show(report, args)
         return 0
     if args.action == "merge":

@@ -21,7 +21,7 @@ def test_csv_and_jsonl_give_the_same_captions(tmp_path):
     assert [row.id for row in read_captions(tmp_path / "a.csv")] == ["0", "1", "2"]
 
 
-@pytest.mark.parametrize("column", ["file", "File_Name", "filename", "PATH", "filepath"])
+@pytest.mark.parametrize("column", ["file", "File_Name", "filename", "PATH", "filepath", "audio"])
 def test_a_file_may_go_by_several_names(tmp_path, column):
     (tmp_path / "a.csv").write_text(f"{column} ;Caption_1;caption_2\na/b.wav;Rain falls;\n")
     (row,) = read_texts(tmp_path / "a.csv")
@@ -80,7 +80,7 @@ def test_records_are_a_table_with_their_ids(tmp_path):
         (
             "a.jsonl",
             '{"caption": "x", "negative_captions": ["y"], "provenance": "human;rules;rules"}\n',
-            "a.jsonl:1: provenance has 3 words for 1 captions and 1 negatives",
+            "a.jsonl:1: provenance has 3 words for 2 captions and neg",
         ),
     ],
 )

@@ -4,12 +4,13 @@ import dataclasses
 import hashlib
 import os
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from clapjax.captions.tables import Texts, read_texts
+from clapjax.captions.tables import Texts, read_texts, unread_columns
 from clapjax.data import paths, records
 from clapjax.data.build.units import Unit, Work
 from clapjax.data.edits.common import (
@@ -139,6 +140,9 @@ def annotate(
     """
     whole = open_input(source)
     rows = [row for table in tables for row in read_texts(table)]
+    for table in tables:
+        if unread := unread_columns(table):
+            warnings.warn(f"{table}: nothing reads the columns {', '.join(unread)}", stacklevel=2)
     build = {
         "annotated": {"data_dir": os.fspath(whole.folder), "build": whole.build},
         "tables": [{"file": os.fspath(table), "sha256": _digest(table)} for table in tables],

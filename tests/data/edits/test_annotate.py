@@ -128,10 +128,12 @@ def test_rows_without_id_and_file_go_by_caption(source, tmp_path):
 
 
 def test_several_tables_by_id_and_by_file(source, tmp_path):
-    (tmp_path / "a.csv").write_text("Filename;negative_captions\n2.wav;n1\n99.wav;n2\n")
+    lines = ["Filename;negative_captions;negatives", "2.wav;n1;x", "99.wav;n2;x"]
+    (tmp_path / "a.csv").write_text("\n".join(lines))
     (tmp_path / "b.tsv").write_text("id\tcaption\nclip-2\tnew\n")
     out = tmp_path / "out"
-    report = annotate(out, source, [tmp_path / "a.csv", tmp_path / "b.tsv"])
+    with pytest.warns(UserWarning, match="a.csv: nothing reads the columns negatives$"):
+        report = annotate(out, source, [tmp_path / "a.csv", tmp_path / "b.tsv"])
     assert _texts(out)["clip-2"] == ((BARKS.format(2), TEXT, "new"), ("n1",), "human")
     assert report.listed == (f"{tmp_path / 'a.csv'}:3: file '99.wav' matches no record",)
 
