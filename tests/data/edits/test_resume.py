@@ -183,10 +183,10 @@ def test_processes_make_the_same(inputs, tmp_path):
         counted.append((what, total, sum(1 for _ in items)))
         return ()
 
-    EDITS["annotate"](tmp_path / "two", *inputs, processes=2, progress=progress)
-    EDITS["annotate"](tmp_path / "one", *inputs)
+    EDITS["filter"](tmp_path / "two", *inputs, processes=2, progress=progress)
+    EDITS["filter"](tmp_path / "one", *inputs)
     assert _tree(tmp_path / "two") == _tree(tmp_path / "one")
-    assert counted == [("matching", 12, 12), ("annotating", 12, 12)]
+    assert counted == [("filtering", 12, 12)]
     with pytest.raises(ValueError, match="processes must be at least 1, not 0"):
         EDITS["merge"](tmp_path / "three", *inputs, processes=0)
 
