@@ -183,6 +183,14 @@ def walk(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
         yield Path(folder), folders, sorted(names)
 
 
+def walk_files(root: Path) -> Iterator[tuple[str, Path]]:
+    """Yields (place below `root`, with slashes; path) of all files below it; see `walk`."""
+    for folder, _, names in walk(root):
+        above = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
+        for name in names:
+            yield above + name, folder / name
+
+
 def read_sound(
     file: Path, sample_rate: int, start: float = 0.0, seconds: float | None = None
 ) -> np.ndarray:

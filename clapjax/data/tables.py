@@ -183,8 +183,10 @@ def cell_items(value) -> list[str]:
     Raises:
       ValueError: it holds an object, or a text that begins as a list of texts and is none.
     """
+    if value is None:
+        return []
     if isinstance(value, list | tuple):
-        return [text for item in value for text in _plain(item)]
+        return [text for item in value if item is not None for text in _plain(item)]
     if isinstance(value, str) and (text := value.strip()).startswith("["):
         with contextlib.suppress(ValueError):
             return cell_items(json.loads(text))
@@ -198,10 +200,10 @@ def cell_items(value) -> list[str]:
 
 def _plain(value) -> list[str]:
     """A single value as a text of single blanks, or nothing."""
-    if not isinstance(value, str | int | float | None):
+    if not isinstance(value, str | int | float):
         raise ValueError(f"{str(value)[:60]!r} is neither a text nor a list of texts")
     text = " ".join(str(value).split())
-    return [] if value is None or text.lower() in ABSENT else [text]
+    return [] if text.lower() in ABSENT else [text]
 
 
 def caption_items(value) -> list[str]:

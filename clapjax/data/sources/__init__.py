@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from clapjax.audio.files import AUDIO_SUFFIXES
-from clapjax.data.paths import as_path, is_local, walk
+from clapjax.data.paths import as_path, is_local, walk_files
 from clapjax.data.sources.clip import Clip, Notice, Rejected
+from clapjax.data.sources.finding import is_audio
 
 
 @dataclass(frozen=True)
@@ -92,12 +92,10 @@ def listing_key(root: Path) -> str:
     what is inside of audio files is not listed.
     """
     state = hashlib.sha256()
-    for folder, _, names in walk(root):
-        for name in names:
-            file = folder / name
-            said = [file.relative_to(root).as_posix()]
-            if not name.lower().endswith(AUDIO_SUFFIXES) and file.exists():
-                stat = file.stat()
-                said += [stat.st_size, stat.st_mtime_ns] if is_local(root) else [vars(stat)]
-            state.update(f"{said!r}\n".encode())
+    for place, file in walk_files(root):
+        said = [place]
+        if not is_audio(place) and file.exists():
+            stat = file.stat()
+            said += [stat.st_size, stat.st_mtime_ns] if is_local(root) else [vars(stat)]
+        state.update(f"{said!r}\n".encode())
     return state.hexdigest()

@@ -107,17 +107,12 @@ def index_by_video(root: Path) -> dict[str, list[tuple[float | None, Path]]]:
 
 
 def find_video(index: dict, video: str, start: float | None) -> Path | Problem | None:
-    """The file of a segment: named with its start in s, or in ms, or without a start.
+    """The file of a segment: named with its start in s or ms, else the one without a start.
 
-    Where the start is not known, the file without one, else any.
+    Where the start is not known: the one without it, else any.
     """
     files = index.get(video, ())
-    if start is None:
-        orders = [lambda named: named is None, lambda named: True]
-    else:
-        wanted = (start, 1000 * start, None)
-        orders = [lambda named, one=one: named == one for one in wanted]
-    for fits in orders:
-        if found := [file for named, file in files if fits(named)]:
-            return _sole(found)
-    return None
+    exact = [file for named, file in files if start is not None and named in (start, 1000 * start)]
+    plain = [file for named, file in files if named is None]
+    other = [file for _, file in files if start is None]
+    return _sole(exact or plain or other)

@@ -46,11 +46,7 @@ class Named:
 
 def clips(root: Path) -> Iterator[Clip | Rejected | Notice]:
     """Clips in the order of the tables, which are sorted by name; then the audio without a row."""
-    files = {
-        (folder / name).relative_to(root).as_posix(): folder / name
-        for folder, _, names in paths.walk(root)
-        for name in names
-    }
+    files = dict(paths.walk_files(root))
     tables = sorted(file for place, file in files.items() if _is_table(place))
     if not tables:
         raise SourceError(
@@ -71,7 +67,7 @@ def clips(root: Path) -> Iterator[Clip | Rejected | Notice]:
     for table in tables:
         if table not in foreign:
             yield from _read(root, table, files, named)
-    yield from _make(root, named.values())
+    yield from _make(root, named.values(), {file: place for place, file in files.items()})
     rest = [place for place, file in files.items() if file not in named and file not in tables]
     for place in filter(is_audio, rest):
         yield Rejected(f"{root.name}:{place}", "no table names it")
@@ -113,14 +109,14 @@ def _finder(root: Path, table: Path, files: dict[str, Path], given: list[str]):
     """
     real_names = functools.cache(lambda: {os.path.realpath(file): file for file in files.values()})
 
-    def find_at(base: Path, name: str) -> Path | None:
-        place = os.path.normpath(os.path.join(base.relative_to(root).as_posix(), name))
+    def find_at(base: str, name: str) -> Path | None:
+        place = os.path.normpath(os.path.join(base, name))
         if place in files or not paths.is_local(root):
             return files.get(place)
         file = root / place  # outside, or by a link to what has another name here
         return real_names().get(os.path.realpath(file), file) if file.is_file() else None
 
-    for base in (table.parent, root):
+    for base in (table.parent.relative_to(root).as_posix(), ""):
         if any(find_at(base, name) for name in given if name):
             return functools.partial(find_at, base)
     index: dict[str, list[Path]] = {}
@@ -137,12 +133,11 @@ def _split_of(root: Path, table: Path) -> str:
     return ""
 
 
-def _make(root: Path, named: Iterable[Named]) -> Iterator[Clip | Rejected]:
+def _make(root: Path, named: Iterable[Named], places: dict[Path, str]) -> Iterator[Clip | Rejected]:
     taken: dict[str, set[str]] = {}
     groups: set[str] = set()
     for one in named:
-        inside = isinstance(one.audio, PurePath) and one.audio.is_relative_to(root)
-        place = one.audio.relative_to(root).as_posix() if inside else one.name.lstrip("./")
+        place = places.get(one.audio) or one.name.lstrip("./")
         group = next((str(row["group"]) for _, row in one.rows if row.get("group")), "")
         group = group or f"{root.name}:{free_name(groups, stem_of(place), place)}"
         splits = list(dict.fromkeys(split for split, _ in one.rows if split)) or [""]
