@@ -11,7 +11,6 @@ LLMs, "First, ..., then ...".
 """
 
 import argparse
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from clapjax.captions.rules.clauses import parse
 from clapjax.captions.rules.connectives import sounding_order, split_text
 from clapjax.captions.rules.forms import converted, finite
 from clapjax.captions.rules.words import join
-from clapjax.captions.tables import read_captions
+from clapjax.captions.tables import read_captions, read_texts
 from clapjax.captions.templates import order_captions
 from clapjax.synthesis.sounds import SOUND_CLASSES
 
@@ -68,20 +67,21 @@ def in_llm_style(negative: str) -> str | None:
 
 def from_file(paths: list[Path]) -> Pairs:
     """The pairs of files that `clapjax captions negate` wrote."""
-    rows = [json.loads(line) for path in paths for line in path.read_text().splitlines()]
-    return [(row["caption"], text) for row in rows for text in row["negative_captions"][:1]]
+    rows = (row for path in paths for row in read_texts(path))
+    return [(row.captions[0], text) for row in rows for text in row.negatives[:1]]
 
 
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--captions", nargs="+", type=Path, required=True)
-    parser.add_argument("--column", default="caption")
+    parser.add_argument("--column", default="")
     parser.add_argument("--llm", nargs="*", type=Path, default=[])
     parser.add_argument("--pairs", type=int, default=3000, help="of each set")
     parser.add_argument("--epochs", type=int, default=8, help="of the transformer")
     args = parser.parse_args()
-    captions = [text for path in args.captions for text in read_captions(path, args.column)]
+    rows = (row for path in args.captions for row in read_captions(path, args.column))
+    captions = [caption for row in rows for caption in row.captions]
     by_hand = by_rules(captions, 2 * args.pairs)
     sets = {"rules": by_hand[: args.pairs], "template": by_template(args.pairs)}
     styled = [(right, in_llm_style(wrong)) for right, wrong in by_hand[args.pairs :]]

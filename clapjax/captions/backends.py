@@ -1,11 +1,12 @@
 """A mixture of backends over many captions."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from clapjax.captions.rules import rules
 from clapjax.captions.rules.rules import Negatives
+from clapjax.captions.tables import Texts
 
 BACKENDS = ("rules", "openai", "transformers")
 
@@ -18,15 +19,6 @@ class Negated:
     negative_captions: tuple[str, ...]
     provenance: str  # "rules", "llm:<model>"
     reason: str | None = None
-
-    def to_row(self) -> dict:
-        """The JSON object of the output; `reason` only where there is no negative."""
-        row = {
-            "caption": self.caption,
-            "negative_captions": list(self.negative_captions),
-            "provenance": self.provenance,
-        }
-        return row if self.negative_captions else row | {"reason": self.reason}
 
 
 def parse_mixture(text: str) -> dict[str, float]:
@@ -104,3 +96,26 @@ def negate_all(
 
 def _negated(caption: str, done: Negatives, provenance: str) -> Negated:
     return Negated(caption, done.negatives, provenance, done.reason)
+
+
+def join_rows(rows: Sequence[Texts], outcomes: Iterable[Negated]) -> Iterator[dict]:
+    """The rows of a table with their negatives: those of all captions of a row together.
+
+    Args:
+      rows: with captions.
+      outcomes: of each caption of each row, in order.
+
+    Yields:
+      See clapjax/captions/tables.py; with a reason where a row has no negative.
+    """
+    outcomes = iter(outcomes)
+    for row in rows:
+        kinds: dict[str, str] = {}
+        reasons = []
+        for _, done in zip(row.captions, outcomes, strict=False):
+            reasons.append(done.reason or "its negatives are captions of the same clip")
+            for text in done.negative_captions:
+                if text not in row.captions:
+                    kinds.setdefault(text, done.provenance)
+        full = replace(row, negatives=tuple(kinds), kinds=(*row.kinds, *kinds.values()))
+        yield full.to_row(None if kinds else "; ".join(dict.fromkeys(reasons)))

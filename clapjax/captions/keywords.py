@@ -52,15 +52,6 @@ class Expanded:
     provenance: str  # "template", "keyword" (T5), "llm:<model>"
     reason: str | None = None
 
-    def to_row(self) -> dict:
-        """The JSON object of the output; `reason` only where there is no caption."""
-        row = {
-            "labels": list(self.labels),
-            "captions": list(self.captions),
-            "provenance": self.provenance,
-        }
-        return row if self.captions else row | {"reason": self.reason}
-
 
 # --- labels ---------------------------------------------------------------------------------
 

@@ -1,96 +1,206 @@
-"""Caption files: CSV or JSON lines in, JSON lines out."""
+"""The one table of text about clips: what names a clip, its captions, their negatives, whose words.
 
-import csv
+As JSON lines, one row for a clip or for a caption of it: {"id", "file", "captions",
+"negative_captions", "provenance"}. `clapjax captions` reads and writes it, `clapjax records
+annotate` joins it to records.
+"""
+
 import json
 import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from clapjax.data.paths import as_path
+from clapjax.data.schema import PROVENANCES
+from clapjax.data.selection import join_provenance
+from clapjax.data.sources.common import (
+    AUGMENTED,
+    CAPTIONS,
+    LABELS,
+    NEGATIVES,
+    is_text_column,
+    texts_of,
+)
+from clapjax.data.sources.folder import FILE_COLUMNS
+from clapjax.data.tables import ABSENT, TableError, cell_items, read_table, table_columns
 
-def read_column(path: str | os.PathLike, column: str) -> list:
-    """One column of a CSV (with a header line) or JSON-lines file, by the file's ending.
+NOT_CAPTIONS = (*LABELS, *AUGMENTED, "provenance")
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The texts of a row, and what they belong to."""
+
+    place: str  # of the row, "FILE:LINE"
+    captions: tuple[str, ...] = ()
+    negatives: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()  # how each came to be, captions first, then negatives
+    id: str = ""
+    file: str = ""
+    labels: tuple[str, ...] = ()
+
+    def to_row(self, reason: str | None = None) -> dict:
+        """The JSON object of a table; `reason` says why a text that was wanted is not there."""
+        row = {"id": self.id, "file": self.file, "labels": list(self.labels)}
+        row = {name: value for name, value in row.items() if value}
+        row["captions"] = list(self.captions)
+        row["negative_captions"] = list(self.negatives)
+        if self.kinds:
+            row["provenance"] = join_provenance(self.kinds)
+        return row if reason is None else row | {"reason": reason}
+
+
+def read_texts(file: str | os.PathLike, column: str = "") -> Iterator[Texts]:
+    """Yields the rows of a table, CSV or JSON lines (see `read_table`).
+
+    Texts and their provenance are in the columns that `texts_of` reads, captions in `column` if one
+    is named; texts without a provenance are "human". The clip is in the column id, in one of
+    `FILE_COLUMNS`, or in both.
 
     Raises:
-      ValueError: another ending, no such column, or a line that cannot be read; with its number.
+      TableError: no such table or column, or a row that cannot be understood.
     """
-    path = Path(path)
-    if path.suffix == ".csv":
-        rows = _csv_rows(path)
-    elif path.suffix == ".jsonl":
-        rows = _json_rows(path)
-    else:
-        raise ValueError(f"{path}: neither .csv nor .jsonl")
-    values = []
-    for line, row in rows:
-        if column not in row or row[column] is None:
-            known = ", ".join(str(name) for name in row)
-            raise ValueError(f"{path}:{line}: no column {column!r}; there are {known}")
-        values.append(row[column])
-    if not values:
-        raise ValueError(f"{path}: there are no rows")
-    return values
+    for line, row in read_table(file):
+        place = f"{file}:{line}"
+        if column:
+            if column.lower() not in row:
+                raise TableError(f"{place}: no column {column!r}; there are {', '.join(row)}")
+            others = (*NEGATIVES, "provenance")
+            texts = {name: row.get(name) for name in others} | {"captions": row[column.lower()]}
+        else:
+            texts = row
+            if not any(is_text_column(name) and name not in NOT_CAPTIONS for name in row):
+                raise TableError(
+                    f"{place}: no column {', '.join(CAPTIONS)} or {NEGATIVES[-1]}; there are "
+                    f"{', '.join(row)}"
+                )
+        found = texts_of(texts)
+        if problem := found.get("problem") or _unknown(found["provenance"]):
+            raise TableError(f"{place}: {problem}")
+        count = len(found["captions"])
+        captions = _kinds(found["captions"], found["provenance"])
+        negatives = _kinds(found["negative_captions"], found["provenance"][count:])
+        yield Texts(
+            place,
+            tuple(captions),
+            tuple(negatives),
+            (*captions.values(), *negatives.values()),
+            _name(row.get("id")),
+            _file(row),
+        )
 
 
-def read_captions(path: str | os.PathLike, column: str) -> list[str]:
-    """A column of texts.
+def unread_columns(file: str | os.PathLike) -> list[str]:
+    """The columns of a table (of JSON lines, those of the first row) that `read_texts` ignores.
 
     Raises:
-      ValueError: see `read_column`; or a value that is no text, or an empty one.
+      TableError: as for `read_table`.
     """
-    captions = read_column(path, column)
-    for row, caption in enumerate(captions, 1):
-        if not isinstance(caption, str) or not caption.strip():
-            raise ValueError(f"{path}: row {row}: {column!r} holds {caption!r}, not a caption")
-    return [caption.strip() for caption in captions]
+    known = ("id", *FILE_COLUMNS, "reason", "split", "group", *LABELS)
+    there = [name for name in table_columns(file) if name not in known]
+    return [name for name in there if name in AUGMENTED or not is_text_column(name)]
 
 
-def read_labels(path: str | os.PathLike, column: str, separator: str) -> list[tuple[str, ...]]:
-    """Labels or tags of every row.
-
-    A list of texts in JSON lines, or a text with separators between; or a .json file with class
-    names, as a list or as the keys of an object, of which each makes a row.
+def read_captions(source: str | os.PathLike, column: str = "") -> list[Texts]:
+    """The captions of a table, or those of a data set of records (DIR or DIR:SPLIT) with their ids.
 
     Raises:
-      ValueError: see `read_column`; or a row without labels.
+      ValueError: see `read_texts`; a row without a caption; or no such records.
     """
-    path = Path(path)
+    rows = _read_records(source)
+    if rows is None:
+        rows = list(read_texts(source, column))
+        for row in rows:
+            if not row.captions:
+                raise TableError(f"{row.place}: no caption in {column or 'it'}; remove the row")
+    return [replace(row, negatives=(), kinds=row.kinds[: len(row.captions)]) for row in rows]
+
+
+def read_labels(source: str | os.PathLike, column: str, separator: str) -> list[Texts]:
+    """Labels or tags of every row of a table, or of the records (DIR or DIR:SPLIT) that have any.
+
+    A list of texts, or a text with separators between; or a .json file with class names, as a list
+    or as the keys of an object, of which each makes a row.
+
+    Raises:
+      ValueError: see `read_table`; no such column; a row without labels; or no such records.
+    """
+    path = Path(source)
+    if (rows := _read_records(source)) is not None:
+        labelled = [replace(row, captions=(), kinds=()) for row in rows if row.labels]
+        if not labelled:
+            raise TableError(f"{source}: no record has labels")
+        return labelled
     if path.suffix == ".json":
         try:
-            rows = list(json.loads(path.read_text(encoding="utf-8")))
+            names = list(json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, TypeError) as error:
-            raise ValueError(f"{path}: no list or object of class names: {error}") from error
-        values: list = [[row] for row in rows]
-    else:
-        values = read_column(path, column)
-    labels = []
-    for row, value in enumerate(values, 1):
-        names = value.split(separator) if isinstance(value, str) else value
-        good = isinstance(names, list) and all(isinstance(name, str) for name in names)
-        cleaned = tuple(name.strip() for name in names if name.strip()) if good else ()
-        if not cleaned:
-            raise ValueError(f"{path}: row {row}: {column!r} holds {value!r}, no labels")
-        labels.append(cleaned)
-    return labels
+            raise TableError(f"{path}: no list or object of class names: {error}") from error
+        return [_labelled(f"{path}: row {i}", {"": n}, "", "\0") for i, n in enumerate(names, 1)]
+    found = []
+    for line, row in read_table(path):
+        if column.lower() not in row:
+            known = ", ".join(row)
+            raise TableError(f"{path}:{line}: no column {column!r}; there are {known}")
+        found.append(_labelled(f"{path}:{line}", row, column.lower(), separator))
+    return found
 
 
-def _csv_rows(path: Path):
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, strict=True)
-        try:
-            for row in reader:
-                yield reader.line_num, row
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}:{reader.line_num}: {error}") from error
+def _labelled(place: str, row: dict, column: str, separator: str) -> Texts:
+    try:
+        parts = (part for text in cell_items(row[column]) for part in text.split(separator))
+        labels = tuple(part.strip() for part in parts if part.strip())
+    except ValueError as error:
+        raise TableError(f"{place}: {error}") from error
+    if not labels:
+        raise TableError(f"{place}: {column!r} holds {row[column]!r}, no labels")
+    return Texts(place, id=_name(row.get("id")), file=_file(row), labels=labels)
 
 
-def _json_rows(path: Path):
-    with path.open("rb") as file:
-        for line, text in enumerate(file, 1):
-            if not text.strip():
-                continue
-            try:
-                row = json.loads(text)
-            except ValueError as error:
-                raise ValueError(f"{path}:{line}: {error}") from error
-            if not isinstance(row, dict):
-                raise ValueError(f"{path}:{line}: no JSON object")
-            yield line, row
+def _read_records(source: str | os.PathLike) -> list[Texts] | None:
+    """The texts of each record; None where it is no folder."""
+    from clapjax.data import records
+
+    folder, split = os.fspath(source), ""
+    if not as_path(folder).is_dir():
+        folder, _, split = folder.rpartition(":")
+        if "/" in split or not folder or not as_path(folder).is_dir():
+            return None
+    splits = [split] if split else list(records.open_builder(folder).info.splits)
+    return [
+        Texts(
+            f"{source}: {example.id}",
+            captions=example.captions,
+            kinds=example.kinds()[0],
+            id=example.id,
+            labels=example.labels,
+        )
+        for split in splits
+        for example in records.read_examples(folder, split)
+    ]
+
+
+def _file(row: dict) -> str:
+    return next((name for one in FILE_COLUMNS if (name := _name(row.get(one)))), "")
+
+
+def _name(value) -> str:
+    """An id or the name of a file as it stands; "" where there is none."""
+    text = str(value).strip() if isinstance(value, str | int | float) else ""
+    return "" if text.lower() in ABSENT else text
+
+
+def _kinds(texts: Sequence[str], words: Sequence[str]) -> dict[str, str]:
+    """Each text, once, to how it came to be."""
+    found: dict[str, str] = {}
+    for text, word in zip(texts, words, strict=False):
+        found.setdefault(text, word)
+    return found
+
+
+def _unknown(words: Sequence[str]) -> str | None:
+    """What is wrong with words that are no provenance."""
+    known = ", ".join(f"{word}..." if word.endswith(":") else word for word in PROVENANCES)
+    wrong = (word for word in words if not word.startswith(PROVENANCES))
+    return next((f"provenance {word!r} is none of {known}" for word in wrong), None)

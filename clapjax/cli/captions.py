@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="rules",
         help="rules, openai or transformers; or a mixture: rules:0.5,openai:0.5",
     )
-    _add_files(negate, "caption")
+    _add_files(negate, "", "caption, captions, caption_1, ..., text")
     negate.add_argument("--count", type=int, default=1, help="negatives a caption at most")
     negate.add_argument(
         "--balance",
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "expand", help="labels or tags to captions", epilog=f"example: {EXPAND_EXAMPLE}"
     )
     expand.add_argument("--backend", default="template", choices=("template", "t5", "openai"))
-    _add_files(expand, "labels")
+    _add_files(expand, "labels", "labels")
     expand.add_argument("--count", type=int, default=1, help="captions a row at most (template)")
     expand.add_argument("--separator", default=";", help="between the labels of a CSV cell")
     expand.add_argument("--debias", action="store_true", help="man/woman to person, her to their")
@@ -43,10 +43,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         _add_models(action)
 
 
-def _add_files(parser: argparse.ArgumentParser, column: str) -> None:
-    parser.add_argument("--input", required=True, metavar="IN", help=".csv or .jsonl")
+def _add_files(parser: argparse.ArgumentParser, column: str, default: str) -> None:
+    parser.add_argument(
+        "--input",
+        required=True,
+        metavar="IN",
+        help="a table (.csv, .tsv, .jsonl), or records: DIR or DIR:SPLIT",
+    )
     parser.add_argument("--output", required=True, metavar="OUT.jsonl")
-    parser.add_argument("--column", default=column, help=f"of the input (default: {column})")
+    parser.add_argument("--column", default=column, help=f"of a table (default: {default})")
     parser.add_argument("--seed", type=int, default=0)
 
 
@@ -90,7 +95,8 @@ def negate(args: argparse.Namespace) -> int:
     from clapjax.data.tables import write_rows
 
     shares = backends.parse_mixture(args.backend)
-    captions = read_captions(args.input, args.column)
+    rows = read_captions(args.input, args.column)
+    captions = [caption for row in rows for caption in row.captions]
     local_model = args.local_model or args.model
     with _cache(args, shares.keys() != {"rules"}) as cache:
         run = {"rules": lambda some: backends.by_rules(some, args.count, args.seed)}
@@ -106,15 +112,14 @@ def negate(args: argparse.Namespace) -> int:
         if args.balance:
             outcomes = map(balanced, outcomes)
         tally: Counter = Counter()
-        write_rows(
-            args.output, _counted(progress(outcomes, len(captions), "negate"), tally, states_order)
-        )
+        outcomes = _counted(progress(outcomes, len(captions), "negate"), tally, states_order)
+        write_rows(args.output, backends.join_rows(rows, outcomes))
     _report(args.output, tally, len(captions))
     return 0
 
 
 def _counted(outcomes, tally: Counter, states_order):
-    """Rows of the outcomes; counts them on the way."""
+    """Counts outcomes on their way."""
     for done in outcomes:
         stated = states_order(done.caption)
         tally["stated"] += stated
@@ -124,7 +129,7 @@ def _counted(outcomes, tally: Counter, states_order):
             tally[f"  {done.provenance}"] += 1
         else:
             tally[f"  none: {done.reason.split(':')[0]}"] += 1
-        yield done.to_row()
+        yield done
 
 
 def _report(output: str, tally: Counter, total: int) -> None:
@@ -157,28 +162,32 @@ def expand(args: argparse.Namespace) -> int:
     from clapjax.data.tables import write_rows
 
     rows = read_labels(args.input, args.column, args.separator)
+    labels = [row.labels for row in rows]
     with _cache(args, args.backend == "openai") as cache:
         if args.backend == "template":
-            outcomes = (keywords.by_template(labels, args.count, args.seed) for labels in rows)
+            outcomes = (keywords.by_template(some, args.count, args.seed) for some in labels)
         elif args.backend == "t5":
             if not args.model:
                 raise ValueError("t5: name the model, e.g. --model gagan3012/k2t-base")
-            outcomes = keywords.by_t5(rows, args.model, args.device)
+            outcomes = keywords.by_t5(labels, args.model, args.device)
         else:
-            outcomes = keywords.by_chat(rows, _chat_config(args), cache)
+            outcomes = keywords.by_chat(labels, _chat_config(args), cache)
         if args.debias:
             outcomes = (
                 replace(done, captions=tuple(map(keywords.debias, done.captions)))
                 for done in outcomes
             )
-        empty = []
+        made = 0
 
         def written():
-            for done in progress(outcomes, len(rows), "expand"):
-                if not done.captions:
-                    empty.append(done)
-                yield done.to_row()
+            nonlocal made
+            outcomes_shown = progress(outcomes, len(rows), "expand")
+            for row, done in zip(rows, outcomes_shown, strict=True):
+                made += bool(done.captions)
+                kinds = (done.provenance,) * len(done.captions)
+                full = replace(row, captions=done.captions, kinds=kinds)
+                yield full.to_row(None if done.captions else done.reason)
 
         write_rows(args.output, written())
-    print(f"{args.output}: {len(rows)} rows, {len(rows) - len(empty)} with captions")
+    print(f"{args.output}: {len(rows)} rows, {made} with captions")
     return 0

@@ -7,7 +7,7 @@ import sys
 # Verb -> (module with add_arguments and run, help line).
 VERBS = {
     "demo": ("clapjax.cli.demo", "the whole way on the embedded sounds, in minutes"),
-    "records": ("clapjax.cli.records", "build, describe or verify a data set of records"),
+    "records": ("clapjax.cli.records", "build, describe, verify or edit data sets of records"),
     "captions": ("clapjax.cli.captions", "temporal negatives of captions; captions of labels"),
     "train": ("clapjax.cli.train", "train or resume; the same command again continues"),
     "plan": ("clapjax.cli.plan", "what a config needs on a TPU slice, or takes on this machine"),

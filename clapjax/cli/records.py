@@ -1,4 +1,4 @@
-"""`clapjax records build|info|check|overlap|merge|filter`."""
+"""`clapjax records build|info|check|overlap|merge|filter|annotate`."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ EXAMPLE = "clapjax records build --config configs/demo.py --data_dir data/demo"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """build --config F --data_dir D; info D; check D; overlap A B; merge OUT IN; filter OUT IN."""
+    """build --config F --data_dir D; info|check D; overlap A B; merge|filter|annotate OUT IN."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
     def add(name: str, text: str, example: str) -> argparse.ArgumentParser:
@@ -55,6 +55,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="min_seconds, max_seconds; split, provenance, label: one of a,b,c; labels, negatives: "
         "yes or no",
     )
+    tell = add(
+        "annotate",
+        "join tables of captions and negatives to records",
+        "clapjax records annotate data/clotho_negatives data/clotho --captions negatives.jsonl",
+    )
+    tell.add_argument("data_dir", metavar="OUT", help="the new data set")
+    tell.add_argument("source", metavar="IN", help="the data set whose records are told anew")
+    tell.add_argument(
+        "--captions",
+        metavar="FILE",
+        nargs="+",
+        required=True,
+        help="of `clapjax captions`, or any table with id or file, captions, negative_captions",
+    )
+    tell.add_argument("--replace", action="store_true", help="in place of the texts there are")
+    tell.add_argument(
+        "--apart", action="store_true", help="write texts alone; the audio is read from IN"
+    )
+    for parser in (merge, choose, tell):
+        parser.add_argument(
+            "--processes", type=int, help="default: one a core, or one where there is little to do"
+        )
 
 
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
@@ -69,16 +91,8 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
         return 1 if problems else 0
     if args.action == "overlap":
         return report_overlap(args.train, args.test)
-    if args.action in ("merge", "filter"):
-        from clapjax.data import edit
-
-        if args.action == "merge":
-            counts = edit.merge(args.data_dir, args.inputs, prefix=args.prefix, progress=progress)
-        else:
-            where = edit.parse_where(args.where)
-            counts = edit.select(args.data_dir, args.source, where, progress=progress)
-        print(f"{args.data_dir}: {_listed(counts)}")
-        return 0
+    if args.action in ("merge", "filter", "annotate"):
+        return edit(args)
     return build(
         load_config(args.config, overrides),
         args.data_dir,
@@ -86,6 +100,51 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
         runner=args.runner,
         beam_options=args.beam_options,
     )
+
+
+def edit(args: argparse.Namespace) -> int:
+    """Makes a data set of records out of others and says what is in it."""
+    from clapjax.cli.show import plain_warnings
+    from clapjax.data.edits.annotate import annotate
+    from clapjax.data.edits.common import processes_for
+    from clapjax.data.edits.filter import parse_where, select
+    from clapjax.data.edits.merge import merge
+
+    inputs = args.inputs if args.action == "merge" else [args.source]
+    processes = processes_for(inputs) if args.processes is None else args.processes
+    how = {"processes": processes, "progress": progress}
+    if args.action == "annotate":
+        kind = {"replace": args.replace, "apart": args.apart}
+        with plain_warnings("records"):
+            report = annotate(args.data_dir, args.source, args.captions, **kind, **how)
+        _show(report, args)
+        return 0
+    if args.action == "merge":
+        counts = merge(args.data_dir, inputs, prefix=args.prefix, **how)
+    else:
+        counts = select(args.data_dir, args.source, parse_where(args.where), **how)
+    print(f"{args.data_dir}: {_listed(counts)}")
+    return 0
+
+
+def _show(report, args: argparse.Namespace) -> None:
+    print(f"{args.data_dir}: {_listed(report.counts)}; the tokenizer is that of {args.source}")
+    matched = report.rows - report.unmatched - report.ambiguous
+    print(
+        f"rows: {report.rows}, {matched} joined, {report.unmatched} that match no record, "
+        f"{report.ambiguous} ambiguous; {report.without} records without a row"
+    )
+    print(
+        f"captions: {report.captions_added} added, {report.captions_removed} removed; negatives: "
+        f"{report.negatives_added} added, {report.negatives_removed} removed, {report.equal} left "
+        "out since they are captions of their record"
+    )
+    shares = (f"{report.negatives[name]} of {n} {name}" for name, n in report.counts.items())
+    print(f"records with negatives: {', '.join(shares)}")
+    for line in report.listed:
+        print(line, file=sys.stderr)
+    if (hidden := report.unmatched + report.ambiguous - len(report.listed)) > 0:
+        print(f"and {hidden} more rows that are not joined", file=sys.stderr)
 
 
 def info(data_dir: str, html: str | None) -> int:

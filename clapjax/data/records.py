@@ -77,7 +77,7 @@ def serializer(split: str, audio: bool = True) -> Callable[[Example], bytes]:
     encoder = tfds.core.ExampleSerializer(schema.get_serialized_info())
 
     def serialize(example: Example) -> bytes:
-        if problems := example.problems():
+        if problems := example.problems(audio):
             raise RecordsError(f"split {split}, {example.id}: {'; '.join(problems)}")
         record = {name: value for name, value in example.to_record().items() if name in schema}
         message = encoder.get_tf_example(schema.encode_example(record))

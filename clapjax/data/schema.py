@@ -26,10 +26,13 @@ class Example:
     # How each text came to be: one word for all, or one each, captions then negative captions.
     provenance: str = "template"
 
-    def problems(self) -> list[str]:
-        """What makes this example unfit to be a record; empty where it is fine."""
+    def problems(self, audio: bool = True) -> list[str]:
+        """What makes this example unfit to be a record; empty where it is fine.
+
+        Without `audio`, unfit to be the texts of one.
+        """
         found = []
-        for name in ("audio", "negative_audio"):
+        for name in ("audio", "negative_audio") if audio else ():
             samples = getattr(self, name)
             if samples is None:
                 continue
@@ -39,7 +42,7 @@ class Example:
                 found.append("audio is empty or silent")
         if not self.id:
             found.append("id is empty")
-        if self.sample_rate < 1:
+        if audio and self.sample_rate < 1:
             found.append(f"sample_rate is {self.sample_rate}")
         if not self.captions or not all(caption.strip() for caption in self.captions):
             found.append("a caption is empty or there is none")
@@ -53,6 +56,15 @@ class Example:
         if len(kinds) not in (1, len(self.captions), texts):
             found.append(f"provenance has {len(kinds)} words for {texts} texts")
         return found
+
+    def kinds(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """How each caption, and each negative caption, came to be."""
+        words = self.provenance.split(SEPARATOR)
+        captions, negatives = len(self.captions), len(self.negative_captions)
+        if len(words) == 1:
+            words = words * (captions + negatives)
+        words += ["template"] * (captions + negatives - len(words))  # all that negatives once were
+        return tuple(words[:captions]), tuple(words[captions:])
 
     def to_record(self) -> dict:
         """The mapping that the TFDS features serialise."""

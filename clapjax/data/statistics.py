@@ -40,17 +40,22 @@ def _looked_at(examples: Iterable[Example], split: str, look) -> Iterable[Exampl
 
 
 def _describe_split(examples: Iterable[Example], connectives) -> dict:
-    count = captions = negatives = negative_audio = 0
-    seconds, words = [], []
-    labels, provenance, links = Counter(), Counter(), Counter()
+    count = captions = negatives = with_negatives = negative_audio = 0
+    seconds, words, origins, without_origin = [], [], set(), 0
+    labels, links = Counter(), Counter()
+    provenance = {"captions": Counter(), "negative_captions": Counter()}
     for example in examples:
         count += 1
         seconds.append(example.audio.size / example.sample_rate)
         captions += len(example.captions)
         words += [len(caption.split()) for caption in example.captions]
-        negatives += bool(example.negative_captions)
+        negatives += len(example.negative_captions)
+        with_negatives += bool(example.negative_captions)
         negative_audio += example.negative_audio is not None
-        provenance.update(set(example.provenance.split(SEPARATOR)))
+        for counter, kinds in zip(provenance.values(), example.kinds(), strict=True):
+            counter.update(kinds)
+        origins.update(filter(None, example.origin.split(SEPARATOR)))
+        without_origin += not example.origin
         labels.update(example.labels)
         for caption in example.captions:
             links.update(connectives(caption))
@@ -61,10 +66,13 @@ def _describe_split(examples: Iterable[Example], connectives) -> dict:
         "captions_per_example": round(captions / max(1, count), 2),
         "words_per_caption": round(sum(words) / max(1, captions), 2),
         "caption_words": {str(n): times for n, times in sorted(Counter(words).items())},
-        "with_negative_captions": negatives,
+        "negative_captions": negatives,
+        "with_negative_captions": with_negatives,
         "with_negative_audio": negative_audio,
+        "origins": len(origins),
+        "without_origin": without_origin,
         "connectives": dict(sorted(links.items(), key=lambda item: (-item[1], item[0]))),
-        "provenance": dict(provenance),
+        "provenance": {name: dict(counter) for name, counter in provenance.items()},
         "labels": dict(sorted(labels.items())),
     }
 

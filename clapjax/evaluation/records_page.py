@@ -17,6 +17,8 @@ SECONDS = 10.0  # of a clip that are shown
 ROWS = 30  # of a table of counts
 STYLE = """
 audio { width: 100%; margin: .3rem 0 }
+blockquote.wrong { border-left: .2rem solid #dc2626; padding-left: .5rem }
+blockquote small { color: var(--soft) }
 td.bar { width: 50%; text-align: left }
 td.bar i { display: block; height: .8rem; background: #3b82f6; border-radius: .2rem }
 dl { margin: .3rem 0; font-size: .875rem } dt { color: var(--soft) } dd { margin: 0 0 .3rem }
@@ -60,7 +62,8 @@ def write_page(path, described: dict, clips: Sequence[tuple[str, Example]]) -> N
         tables = (
             ("Words of a caption", found["caption_words"], False),
             ("Connectives", found["connectives"], True),
-            ("Provenance", found["provenance"], True),
+            ("Captions came to be by", found["provenance"]["captions"], True),
+            ("Negatives came to be by", found["provenance"]["negative_captions"], True),
             ("Labels", found["labels"], True),
         )
         boxes += [_counts(f"{split}: {title}", *rest) for title, *rest in tables if rest[0]]
@@ -115,17 +118,29 @@ def _clip(split: str, example: Example) -> str:
             f"{example.id}: spectrogram, wrong order", example.negative_audio, example.sample_rate
         )
         body += f"<details><summary>Wrong order</summary>{wrong}</details>"
-    body += "".join(f"<blockquote>“{escape(text)}”</blockquote>" for text in example.captions)
+    captions, negatives = example.kinds()
+    body += "".join(
+        f"<blockquote>{_said(text, kind)}</blockquote>"
+        for text, kind in zip(example.captions, captions, strict=True)
+    )
+    body += "".join(
+        f"<blockquote class=wrong>wrong order: {_said(text, kind)}</blockquote>"
+        for text, kind in zip(example.negative_captions, negatives, strict=True)
+    )
     facts = {
-        "wrong order": "; ".join(f"“{text}”" for text in example.negative_captions),
         "labels": ", ".join(example.labels),
         "events": ", ".join(example.events),
         "source": example.source,
-        "provenance": example.provenance,
+        "origin": example.origin,
     }
     facts = "".join(f"<dt>{k}</dt><dd>{escape(v)}</dd>" for k, v in facts.items() if v)
     seconds = example.audio.size / example.sample_rate
     return _section(f"{split}: {example.id}, {seconds:.1f} s", f"{body}<dl>{facts}</dl>")
+
+
+def _said(text: str, kind: str) -> str:
+    """A text and how it came to be."""
+    return f"“{escape(text)}” <small>{escape(kind)}</small>"
 
 
 def _heard(label: str, samples: np.ndarray, sample_rate: int) -> str:

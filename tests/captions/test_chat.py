@@ -210,8 +210,8 @@ def test_killed_and_restarted_nothing_answered_is_asked_again(tmp_path, quick_en
     assert all(endpoint.asked[messages] == 1 for messages in once)
     assert len(endpoint.answered) == total and set(endpoint.answered.values()) == {1}
     rows = [json.loads(line) for line in out.read_text().splitlines()]
-    assert [row["caption"] for row in rows] == [caption(i) for i in range(total)]
-    assert all(row["negative_captions"] and row["provenance"] == "llm:m" for row in rows)
+    assert [row["captions"] for row in rows] == [[caption(i)] for i in range(total)]
+    assert all(row["negative_captions"] and row["provenance"] == "human;llm:m" for row in rows)
     leftover = {path.name for path in tmp_path.iterdir()}
     assert {"in.jsonl", "out.jsonl", "out.jsonl.answers"} <= leftover
     assert "60 captions, 60 with negatives" in done.stdout

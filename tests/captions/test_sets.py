@@ -1,7 +1,6 @@
-"""Mixtures of backends, caption files, and what gives negatives away."""
+"""Mixtures of backends, and what gives negatives away."""
 
 import itertools
-import json
 import random
 
 import numpy as np
@@ -13,12 +12,13 @@ from clapjax.captions.backends import (
     Negated,
     by_rules,
     choose,
+    join_rows,
     negate_all,
     parse_mixture,
 )
 from clapjax.captions.balance import balance, balanced, connectives_of, restyle
 from clapjax.captions.rules.rules import Negatives
-from clapjax.captions.tables import read_captions, read_labels
+from clapjax.captions.tables import Texts
 
 # --- mixtures -------------------------------------------------------------------------------
 
@@ -66,54 +66,33 @@ def test_a_mixture_keeps_order_and_provenance():
     assert 10 < sum(item.provenance == "rules" for item in done) < 40
 
 
-# --- files ----------------------------------------------------------------------------------
-
-
-def test_csv_and_jsonl_give_the_same_captions(tmp_path):
-    captions = ['A dog barks, then "stops"', "Größe, 犬\u2028", "two\nlines"]
-    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": c}) + "\n" for c in captions))
-    quoted = [c.replace('"', '""') for c in captions]
-    rows = "".join(f'{i},"{c}"\r\n' for i, c in enumerate(quoted))
-    (tmp_path / "a.csv").write_text("\ufeffid,text\r\n" + rows, newline="")
-    expected = [caption.strip() for caption in captions]
-    assert read_captions(tmp_path / "a.csv", "text") == expected
-    assert read_captions(tmp_path / "a.jsonl", "text") == expected
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "why"),
-    [
-        ("a.csv", "id,caption\n1,\n", "row 1: 'caption' holds '', not a caption"),
-        ("a.csv", "id,text\n1,x\n", r"a.csv:2: no column 'caption'; there are id, text"),
-        ("a.csv", "caption\n", "there are no rows"),
-        ("a.csv", 'caption\n"never closed\n', "a.csv:"),
-        ("a.jsonl", '{"caption": "x"}\n{"caption"\n', "a.jsonl:2: "),
-        ("a.jsonl", '["x"]\n', "a.jsonl:1: no JSON object"),
-        ("a.jsonl", '{"caption": 3}\n', "row 1: 'caption' holds 3"),
-        ("a.jsonl", '{"caption": null}\n', "no column 'caption'"),
-        ("a.txt", "x\n", "neither .csv nor .jsonl"),
-    ],
-)
-def test_bad_caption_files(tmp_path, name, text, why):
-    (tmp_path / name).write_text(text)
-    with pytest.raises(ValueError, match=why):
-        read_captions(tmp_path / name, "caption")
-
-
-def test_read_labels(tmp_path):
-    (tmp_path / "a.csv").write_text('labels\n"dog; rain ;"\nbell\n')
-    (tmp_path / "a.jsonl").write_text('{"labels": ["dog", "rain"]}\n{"labels": "bell"}\n')
-    expected = [("dog", "rain"), ("bell",)]
-    assert read_labels(tmp_path / "a.csv", "labels", ";") == expected
-    assert read_labels(tmp_path / "a.jsonl", "labels", ";") == expected
-    (tmp_path / "a.json").write_text('{"dog": 0, "sea_waves": 1}')
-    assert read_labels(tmp_path / "a.json", "labels", ";") == [("dog",), ("sea_waves",)]
-    (tmp_path / "b.jsonl").write_text('{"labels": [1]}\n')
-    with pytest.raises(ValueError, match=r"row 1: 'labels' holds \[1\], no labels"):
-        read_labels(tmp_path / "b.jsonl", "labels", ";")
-    (tmp_path / "b.json").write_text("3")
-    with pytest.raises(ValueError, match="no list or object of class names"):
-        read_labels(tmp_path / "b.json", "labels", ";")
+def test_negatives_of_a_row_are_those_of_all_its_captions():
+    """What is a caption of the same clip is no negative of it."""
+    rows = [
+        Texts("t:1", ("a b", "b a", "c"), kinds=("human", "keyword", "human"), id="x"),
+        Texts("t:2", ("d",), kinds=("human",), file="d.wav"),
+    ]
+    outcomes = [
+        Negated("a b", ("b a", "b, a"), "rules"),
+        Negated("b a", ("a, b", "b, a"), "llm:m"),
+        Negated("c", (), "rules", "no order of events is stated"),
+        Negated("d", (), "llm:m", "no answer"),
+    ]
+    assert list(join_rows(rows, outcomes)) == [
+        {
+            "id": "x",
+            "captions": ["a b", "b a", "c"],
+            "negative_captions": ["b, a", "a, b"],
+            "provenance": "human;keyword;human;rules;llm:m",
+        },
+        {
+            "file": "d.wav",
+            "captions": ["d"],
+            "negative_captions": [],
+            "provenance": "human",
+            "reason": "no answer",
+        },
+    ]
 
 
 # --- balance --------------------------------------------------------------------------------
@@ -162,12 +141,9 @@ def test_balance_leaves_equal_connectives_on_both_sides():
 
 def test_balanced_says_why_nothing_is_left():
     done = Negated("Rain falls before a bell rings", ("A bell, a fall of rain",), "llm:m")
-    assert balanced(done).to_row() == {
-        "caption": "Rain falls before a bell rings",
-        "negative_captions": [],
-        "provenance": "llm:m",
-        "reason": "left out: its connectives differ from its caption's",
-    }
+    left = balanced(done)
+    assert left.negative_captions == ()
+    assert left.reason == "left out: its connectives differ from its caption's"
     none = Negated("Rain falls", (), "rules", "no order of events is stated")
     assert balanced(none) == none
 

@@ -38,35 +38,16 @@ def source(tmp_path):
 def test_negate_by_rules(source, tmp_path, capsys):
     out = tmp_path / "out.jsonl"
     assert _main("negate", "--backend", "rules", "--input", source, "--output", out) == 0
+    reasons = {1: "the events sound together", 2: "no order of events is stated"}
+    reasons[3] = "refers back: again"
+    negatives = {0: "A dog barks followed by a man speaking", 4: "Water drips before a bell rings"}
     assert _rows(out) == [
-        {
-            "caption": CAPTIONS[0],
-            "negative_captions": ["A dog barks followed by a man speaking"],
-            "provenance": "rules",
-        },
-        {
-            "caption": CAPTIONS[1],
-            "negative_captions": [],
-            "provenance": "rules",
-            "reason": "the events sound together",
-        },
-        {
-            "caption": CAPTIONS[2],
-            "negative_captions": [],
-            "provenance": "rules",
-            "reason": "no order of events is stated",
-        },
-        {
-            "caption": CAPTIONS[3],
-            "negative_captions": [],
-            "provenance": "rules",
-            "reason": "refers back: again",
-        },
-        {
-            "caption": CAPTIONS[4],
-            "negative_captions": ["Water drips before a bell rings"],
-            "provenance": "rules",
-        },
+        {"id": str(i), "captions": [caption], "negative_captions": [negatives[i]]}
+        | {"provenance": "human;rules"}
+        if i in negatives
+        else {"id": str(i), "captions": [caption], "negative_captions": []}
+        | {"provenance": "human", "reason": reasons[i]}
+        for i, caption in enumerate(CAPTIONS)
     ]
     said = capsys.readouterr().out
     assert f"{out}: 5 captions, 2 with negatives" in said
@@ -103,9 +84,11 @@ def test_negate_by_a_mixture_with_an_endpoint(tmp_path, capsys, monkeypatch):
         rows = _rows(out)
         assert _main("negate", *ask, *files, "--balance") == 0  # from the cache
         asked = len(endpoint.requests)
-    by_model = [row for row in rows if row["provenance"] == "llm:m"]
-    assert [row["caption"] for row in rows] == captions and 3 < len(by_model) == asked < 17
-    assert {row["provenance"] for row in rows} == {"rules", "llm:m"}
+    by_model = [row for row in rows if row["provenance"] == "human;llm:m"]
+    assert [row["captions"] for row in rows] == [[c] for c in captions] and 3 < len(
+        by_model
+    ) == asked < 17
+    assert {row["provenance"] for row in rows} == {"human;rules", "human;llm:m"}
     assert all(row["negative_captions"][0].startswith("First, ") for row in by_model)
     for row, caption in zip(_rows(out), captions, strict=True):
         first = caption.split(" then ")[0].lower()
@@ -114,12 +97,13 @@ def test_negate_by_a_mixture_with_an_endpoint(tmp_path, capsys, monkeypatch):
 
 
 def test_expand_by_templates(tmp_path, capsys):
-    (tmp_path / "in.csv").write_text("tags\nman laughing;dog\n")
+    (tmp_path / "in.csv").write_text("Path,tags\na/1.wav,man laughing;dog\n")
     out = tmp_path / "out.jsonl"
     files = ("--input", tmp_path / "in.csv", "--column", "tags", "--output", out)
     assert _main("expand", *files, "--count", 9, "--debias") == 0
     (row,) = _rows(out)
     assert row["labels"] == ["man laughing", "dog"] and row["provenance"] == "template"
+    assert row["file"] == "a/1.wav" and row["negative_captions"] == []
     assert "The sounds of person laughing and dog" in row["captions"]
     assert capsys.readouterr().out == f"{out}: 1 rows, 1 with captions\n"
 

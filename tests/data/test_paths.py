@@ -12,7 +12,7 @@ import pytest
 from etils import epath
 
 from clapjax.data import paths, records
-from clapjax.data.edit import merge
+from clapjax.data.edits.merge import merge
 from clapjax.data.sources import list_clips
 from tests.data.build.test_processes import build, folder, tree
 from tests.data.layouts import LAYOUTS

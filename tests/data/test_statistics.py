@@ -36,10 +36,29 @@ def test_describe(data_dir):
     assert train["words_per_caption"] == 4.0  # five and three
     assert train["caption_words"] == {"3": 7, "5": 7}
     assert train["with_negative_captions"] == train["with_negative_audio"] == 3
+    assert train["negative_captions"] == 3 and train["origins"] == 0
     assert train["connectives"] == {"barks": 7}
-    assert train["provenance"] == {"human": 7}
+    assert train["provenance"] == {"captions": {"human": 14}, "negative_captions": {"human": 3}}
     assert train["labels"] == {"animal": 7, "dog": 7}
     assert found["splits"]["test"]["examples"] == 2
+
+
+def test_every_text_has_its_provenance_and_every_record_its_origin(tmp_path):
+    """Fails where negatives count among the captions' words, or a record's words once each."""
+    examples = [
+        make_example(1, captions=("a", "b"), negative_captions=("c", "d", "e"), **changes)
+        for changes in (
+            {"provenance": "human;keyword;rules;rules;llm:m", "origin": "freesound:1"},
+            {"provenance": "human;keyword", "origin": "freesound:2;freesound:1"},  # as once made
+        )
+    ]
+    found = describe(write_records(tmp_path / "d", {"a": examples}, shards=1))["splits"]["a"]
+    assert found["provenance"] == {
+        "captions": {"human": 2, "keyword": 2},
+        "negative_captions": {"rules": 2, "llm:m": 1, "template": 3},
+    }
+    assert (found["negative_captions"], found["with_negative_captions"]) == (6, 2)
+    assert (found["origins"], found["without_origin"]) == (2, 0)
 
 
 def test_an_unfinished_data_set_is_not_described(tmp_path):
@@ -61,6 +80,7 @@ def test_the_page_has_the_figures_and_the_sound(data_dir, tmp_path, capsys):
     text = page.read_text()
     assert '"connectives": {\n        "followed by": 2\n      }' in capsys.readouterr().out
     assert "followed by" in text and "clip-10" in text and "rain &lt;b&gt;" in text
+    assert "wrong order: “Rain then a dog” <small>human</small>" in text
     assert not re.search(r"https?://(?!www\.w3\.org)", text)  # needs nothing else
     sounds = re.findall(r'src="data:audio/flac;base64,([^"]*)"', text)
     # Four of train and both of test; of them three have audio in a wrong order.
