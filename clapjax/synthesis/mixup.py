@@ -160,19 +160,19 @@ def mixture(
     high = max(low, min(int(config.max_gap_seconds * sample_rate), spare))
     gaps = generator.integers(low, high, count - 1, endpoint=True).tolist()
     labels = [recording.clip.label for recording in recordings]
-    positives, negatives, order = _tell(_grouped(labels, sizes), config.captions, generator)
-    takes = [join(segments, gaps)]
+    positives, negatives, order = _order_texts(_grouped(labels, sizes), config.captions, generator)
+    versions = [join(segments, gaps)]
     if negative_audio and order:
-        takes.append(join([segments[i] for i in order], gaps))
-    takes = _place(takes, budget, sample_rate, config, generator, noise)
+        versions.append(join([segments[i] for i in order], gaps))
+    versions = _place(versions, budget, sample_rate, config, generator, noise)
     sources = [recording.clip.source for recording in recordings]
     return Example(
         id=id,
-        audio=float_to_int16(takes[0]),
+        audio=float_to_int16(versions[0]),
         sample_rate=sample_rate,
         captions=positives,
         negative_captions=negatives,
-        negative_audio=float_to_int16(takes[1]) if len(takes) > 1 else None,
+        negative_audio=float_to_int16(versions[1]) if len(versions) > 1 else None,
         labels=tuple(sorted(labels)),
         events=tuple(entry(step) for step in _grouped(labels, sizes)),
         source=" + ".join(sources + ([noise[1]] if noise else [])),
@@ -185,7 +185,7 @@ def _grouped(items: list, sizes: list[int]) -> list[tuple]:
     return [tuple(items[end - size : end]) for end, size in zip(ends, sizes, strict=True)]
 
 
-def _tell(
+def _order_texts(
     steps: list[tuple[str, ...]], count: int, generator: np.random.Generator
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...]]:
     """(captions, negative captions, a wrong order of the steps); () where none is wrong."""
@@ -198,7 +198,7 @@ def _tell(
 
 
 def _place(
-    takes: list[np.ndarray],
+    versions: list[np.ndarray],
     budget: int,
     sample_rate: int,
     config: MixupConfig,
@@ -209,12 +209,12 @@ def _place(
     reverberant = config.reverb_share and generator.random() < config.reverb_share
     if reverberant:
         response = _draw_room(sample_rate, config, generator)
-        takes = [acoustics.reverberate(take, response, budget) for take in takes]
+        versions = [acoustics.reverberate(version, response, budget) for version in versions]
     if noise:
-        bed = acoustics.noise_of_length(noise[0], takes[0].size, generator)
+        bed = acoustics.noise_of_length(noise[0], versions[0].size, generator)
         snr = generator.uniform(config.min_snr_db, config.max_snr_db)
-        takes = [acoustics.add_noise(take, bed, snr) for take in takes]
-    return [below_peak(take) for take in takes] if reverberant or noise else takes
+        versions = [acoustics.add_noise(version, bed, snr) for version in versions]
+    return [below_peak(version) for version in versions] if reverberant or noise else versions
 
 
 def _draw_room(sample_rate: int, config: MixupConfig, generator: np.random.Generator) -> np.ndarray:

@@ -10,7 +10,7 @@ import pytest
 
 from clapjax.data import records
 from clapjax.data.build.builder import SourceConfig, build_records
-from clapjax.data.build.direct import choose_captions, clip_example, label_caption, sounding_order
+from clapjax.data.build.examples import choose_captions, clip_example, label_caption, sounding_order
 from clapjax.data.build.splits import RejectedError
 from clapjax.data.config import DataConfig
 from clapjax.data.schema import Example

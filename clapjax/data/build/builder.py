@@ -10,17 +10,14 @@ from pathlib import Path
 
 from clapjax.data import paths, records
 from clapjax.data.build import beam
-from clapjax.data.build import processes as parallel
-from clapjax.data.build.examples import DirectSample, Mixture, MixupSample, Single
+from clapjax.data.build.config import TEST, TEST_CLIPS, TRAIN, SourceConfig
+from clapjax.data.build.examples import DirectExamples, Mixture, MixupExamples, Single
+from clapjax.data.build.processes import run_units
 from clapjax.data.build.splits import (
-    TEST,
-    TEST_CLIPS,
-    TRAIN,
-    SourceConfig,
     choose_clips,
+    direct_parts,
     divide_clips,
-    drop_twins,
-    parts_of,
+    drop_duplicates,
     refuse,
 )
 from clapjax.data.build.units import (
@@ -121,12 +118,12 @@ def build_records(
     if runner:
         run = functools.partial(beam.run_units, runner=runner, options=beam_options)
     else:
-        run = functools.partial(parallel.run_units, processes=processes, progress=progress)
+        run = functools.partial(run_units, processes=processes, progress=progress)
     made_from = build | {"shard_bytes": shard_bytes, "version": records.VERSION}
     folder = _open_folder(data_dir, made_from)
     job = Job(source, synthesis, data.format, sample_rate, seed, shard_bytes, folder, run)
     try:
-        make = _mix_up if source.mixes_up() else _take
+        make = _mixtures if source.mixes_up() else _direct
         units, rejected = make(job, clips, kept_apart, rejected)
     except ValueError:
         paths.remove_folder(folder)
@@ -242,19 +239,19 @@ def _reuse(data_dir: Path, build: dict) -> BuildResult | None:
     return BuildResult(counts, _read_rejected(data_dir), reused=True)
 
 
-def _take(
+def _direct(
     job: Job, clips: list[Clip], kept_apart: list[tuple[str, Fingerprint]], rejected: list[Rejected]
 ) -> tuple[dict[str, list[dict]], list[Rejected]]:
     """Clips as they are: (split to what is known of its units, all that was left out)."""
     source = job.source
-    parts, straddling = parts_of(clips, source)
+    parts, straddling = direct_parts(clips, source)
     clip_bytes = 2 * job.sample_rate * EXPECTED_SECONDS
     units = {
         split: divide(split, parts[split], clip_bytes * len(parts[split]), job.shard_bytes)
         for split in sorted(parts, key=lambda name: (name == TRAIN, name))
         if parts[split]
     }
-    sample = DirectSample(
+    sample = DirectExamples(
         sample_rate=job.sample_rate,
         min_seconds=source.min_seconds,
         silence_db=source.silence_db,
@@ -265,7 +262,7 @@ def _take(
     )
     known: dict[str, list[dict]] = {}
 
-    def write(splits: Sequence[str], sample: DirectSample, context: str, prints: bool) -> None:
+    def write(splits: Sequence[str], sample: DirectExamples, context: str, prints: bool) -> None:
         chosen = [unit for split in splits for unit in units[split]]
         for unit, done in zip(chosen, job.write(chosen, sample, context, prints), strict=True):
             known.setdefault(unit.split, []).append(done)
@@ -288,10 +285,10 @@ def _take(
     return known, rejected
 
 
-def _mix_up(
+def _mixtures(
     job: Job, clips: list[Clip], kept_apart: list[tuple[str, Fingerprint]], rejected: list[Rejected]
 ) -> tuple[dict[str, list[dict]], list[Rejected]]:
-    """Mixtures and single events; returns the same as `_take`."""
+    """Mixtures and single events; returns the same as `_direct`."""
     source = job.source
     decode = DecodeClips(
         os.fspath(job.folder / UNITS),
@@ -309,11 +306,11 @@ def _mix_up(
         for clip in decode.recordings(unit, done)
     ]
     train, test, straddling = divide_clips(stored, source)
-    train, twins = drop_twins(train, test, source, kept_apart, dict(prints_of(known)))
-    rejected = rejected + rejected_of(known) + straddling + twins
+    train, duplicates = drop_duplicates(train, test, source, kept_apart, dict(prints_of(known)))
+    rejected = rejected + rejected_of(known) + straddling + duplicates
     refuse(rejected, source)
     recordings = {TRAIN: train, TEST: test, TEST_CLIPS: test}
-    sample = MixupSample(recordings, job.synthesis, job.sample_rate, job.seed)
+    sample = MixupExamples(recordings, job.synthesis, job.sample_rate, job.seed)
     planned = _plan(job, train, test)
     context = _digest((clip.clip.source, clip.length) for clip in train + test)
     every = [unit for part in planned.values() for unit in part]

@@ -13,7 +13,7 @@ import soundfile
 
 from clapjax.data import records
 from clapjax.data.build import builder as build
-from clapjax.data.build import examples as samples
+from clapjax.data.build import examples
 from clapjax.data.build.splits import RejectedError
 from clapjax.data.config import DataConfig
 from clapjax.synthesis.mixup import MixupConfig
@@ -173,15 +173,15 @@ def test_examples_are_what_the_config_says(built):
     result, data_dir = built
     assert result.counts == {"train": 9 + 6 * 2, "test": 5, "test_clips": 3}
     for split, count in result.counts.items():
-        examples = list(records.read_examples(data_dir, split))
-        assert len(examples) == count
-        mixtures = [e for e in examples if "mixture" in e.id]
+        found = list(records.read_examples(data_dir, split))
+        assert len(found) == count
+        mixtures = [e for e in found if "mixture" in e.id]
         assert len(mixtures) == {"train": 9, "test": 5, "test_clips": 0}[split]
         for example in mixtures:
             assert len(set(example.events)) == 2 and len(example.negative_captions) == 4
             assert 2 * 0.4 * RATE - 0.2 * RATE <= example.audio.size <= 2 * RATE
             assert (example.negative_audio is not None) == (split == "test")
-        for example in examples:
+        for example in found:
             assert example.sample_rate == RATE and example.provenance == "template"
 
 
@@ -250,7 +250,7 @@ def test_an_interrupted_build_goes_on(good, built, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(samples, "single_event", fail)  # after the mixtures
+        patch.setattr(examples, "single_event", fail)  # after the mixtures
         with pytest.raises(KeyboardInterrupt):
             _run(good, data_dir)
     assert not data_dir.exists()

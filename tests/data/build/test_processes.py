@@ -15,8 +15,7 @@ import soundfile
 
 from clapjax.cli.main import main
 from clapjax.data import records
-from clapjax.data.build import examples as samples
-from clapjax.data.build import processes as parallel
+from clapjax.data.build import examples, processes
 from clapjax.data.build.builder import SourceConfig, build_records
 from clapjax.data.build.units import Unit, divide
 from clapjax.data.config import DataConfig
@@ -241,21 +240,21 @@ def _interrupted(folder, data_dir, monkeypatch, after: int, **changes) -> None:
             raise KeyboardInterrupt
         return original(*arguments, **settings)
 
-    original = samples.clip_examples
+    original = examples.clip_examples
     with monkeypatch.context() as patch:
-        patch.setattr(samples, "clip_examples", stop)
+        patch.setattr(examples, "clip_examples", stop)
         with pytest.raises(KeyboardInterrupt):
             build(folder, data_dir, **changes)
 
 
 def _count_made(monkeypatch) -> list:
-    made, original = [], samples.clip_examples
+    made, original = [], examples.clip_examples
 
     def count(clip, **settings):
         made.append(clip.id)
         return original(clip, **settings)
 
-    monkeypatch.setattr(samples, "clip_examples", count)
+    monkeypatch.setattr(examples, "clip_examples", count)
     return made
 
 
@@ -356,7 +355,7 @@ class Trouble:
             yield
 
 
-def _run(items, processes=2):
+def _run(items, count=2):
     seen = []
 
     def progress(ticks, total, what):
@@ -364,12 +363,12 @@ def _run(items, processes=2):
         return ()
 
     units = divide("train", items, len(items), 2)
-    parallel.run_units(units, Trouble(), "testing", processes=processes, progress=progress)
+    processes.run_units(units, Trouble(), "testing", processes=count, progress=progress)
     return len(seen)
 
 
 def test_every_item_is_counted():
-    assert _run(range(11)) == 11 == _run(range(11), processes=1)
+    assert _run(range(11)) == 11 == _run(range(11), count=1)
 
 
 def test_an_error_comes_through():

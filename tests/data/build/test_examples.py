@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from clapjax.data.build.builder import SourceConfig
-from clapjax.data.build.direct import clip_example, clip_examples
+from clapjax.data.build.config import SourceConfig
+from clapjax.data.build.examples import clip_example, clip_examples
 from clapjax.data.schema import Example
 from clapjax.data.sources.clip import Clip, Rejected, TimedEvent
 
