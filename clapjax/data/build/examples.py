@@ -5,17 +5,18 @@ A clip as it is published, whole or in windows; or a mixture or a single event o
 
 import dataclasses
 import functools
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from clapjax.audio.files import AudioError
 from clapjax.captions.templates import timeline_captions
 from clapjax.captions.timeline import Timeline, find_steps
-from clapjax.data.build.units import StoredClip, StoredClips
+from clapjax.data.build.decoded import StoredClip, StoredClips
 from clapjax.data.fingerprint import fingerprint
 from clapjax.data.overlap import HeldOut, find_duplicates
-from clapjax.data.schema import Example
+from clapjax.data.schema import SEPARATOR, Example
 from clapjax.data.selection import join_provenance
 from clapjax.data.sources.clip import Clip, Recording, Rejected, TimedEvent, decode_clip
 from clapjax.synthesis.mixup import MixupConfig, draw_mixture, keyed_generator, single_event
@@ -28,22 +29,28 @@ HEARD = 0.25  # s of an event that a window must hold; of a shorter event, all
 
 @dataclass(frozen=True)
 class DirectExamples:
-    """A clip as it is published, whole or in windows."""
+    """Clips as they are published, whole or in windows."""
 
     sample_rate: int  # Hz
     min_seconds: float
     silence_db: float
-    selection: str  # LAION's text_augment_selection
-    seed: int
-    window_seconds: float  # 0: the whole clip
-    window_hop_seconds: float
+    seed: int = 0
+    window_seconds: float = 0.0  # 0: the whole clip
+    window_hop_seconds: float = 0.0  # 0: window_seconds
     held_out: HeldOut | None = None  # what sounds like one of these is left out
 
-    def __call__(self, clip: Clip) -> list[Example | Rejected]:
-        """The records of a clip, or why there are none."""
-        settings = {field.name: getattr(self, field.name) for field in fields(self)}
-        del settings["held_out"]
-        return [self._unless_duplicate(made) for made in clip_examples(clip, **settings)]
+    def __call__(self, clip: Clip) -> Iterator[Example | Rejected]:
+        """Yields the records of a clip, or why there are none: a pure function of the clip."""
+        levels = {"min_seconds": self.min_seconds, "silence_db": self.silence_db}
+        if self.window_seconds:
+            hop = self.window_hop_seconds or self.window_seconds
+            found = cut_windows(clip, self.sample_rate, self.window_seconds, hop, **levels)
+        else:
+            found = iter([decode_clip(clip, self.sample_rate, **levels)])
+        for one in found:
+            if isinstance(one, Recording):
+                one = make_example(one, self.sample_rate, self.seed)
+            yield self._unless_duplicate(one)
 
     def _unless_duplicate(self, made: Example | Rejected) -> Example | Rejected:
         if self.held_out is None or isinstance(made, Rejected):
@@ -81,11 +88,11 @@ class MixupExamples:
     seed: int
 
     def __call__(self, wanted: Mixture | Single) -> list[Example]:
-        """The sample that an item names, alone in a list."""
+        """The example that an item names, alone in a list."""
         split = wanted.split
         key = (self.sample_rate, self.synthesis, self.seed, split, wanted.index)
         if isinstance(wanted, Single):
-            return [single_event(self.clips[split][wanted.clip].load(), *key)]
+            return [single_event(self.clips[split][wanted.clip].open(), *key)]
         return [draw_mixture(self._by_label[split], *key, negative_audio=wanted.negative_audio)]
 
     @functools.cached_property
@@ -99,98 +106,71 @@ class MixupExamples:
         return found
 
 
-def clip_example(
-    clip: Clip,
-    sample_rate: int,
-    *,
-    min_seconds: float,
-    silence_db: float,
-    selection: str,
-    seed: int = 0,
-) -> Example | Rejected:
-    """The record of one clip, or why there is none: a pure function of its arguments.
-
-    Args:
-      clip: what to decode.
-      sample_rate: Hz.
-      min_seconds, silence_db: as for `decode_clip`.
-      selection: LAION's text_augment_selection: "none" takes the captions as published, "all" also
-        those that a model made of the tags, "augment_only" these alone where there are any.
-      seed: with the clip's id, chooses the wording of what is told by template.
-    """
-    found = decode_clip(clip, sample_rate, min_seconds=min_seconds, silence_db=silence_db)
-    return found if isinstance(found, Rejected) else _record(found, sample_rate, selection, seed)
-
-
-def clip_examples(
-    clip: Clip,
-    sample_rate: int,
-    *,
-    min_seconds: float,
-    silence_db: float,
-    selection: str,
-    seed: int = 0,
-    window_seconds: float = 0.0,
-    window_hop_seconds: float = 0.0,
-) -> list[Example | Rejected]:
-    """The records of one clip's windows, or why there are none; see `clip_example`.
-
-    Args:
-      window_seconds: length of the windows; 0: one record of the whole clip.
-      window_hop_seconds: from the start of one to the next; 0: they neither overlap nor leave gaps.
-    """
-    levels = {"min_seconds": min_seconds, "silence_db": silence_db}
-    if not window_seconds:
-        return [clip_example(clip, sample_rate, selection=selection, seed=seed, **levels)]
-    found = decode_clip(clip, sample_rate, **levels)
-    if isinstance(found, Rejected):
-        return [found]
-    hop = window_hop_seconds or window_seconds
-    pieces = cut_windows(found, sample_rate, window_seconds, hop, min_seconds)
-    quietest = 32767 * 10 ** (silence_db / 20)
-    return [
-        _record(piece, sample_rate, selection, seed)
-        if np.abs(piece.samples.astype(np.int32)).max() >= quietest
-        else Rejected(piece.clip.source, f"silent (peak below {silence_db} dB)")
-        for piece in pieces
-    ]
-
-
 def cut_windows(
-    recording: Recording, sample_rate: int, seconds: float, hop: float, min_seconds: float
-) -> list[Recording]:
-    """A long recording in windows, each a clip of its own, with the events that are heard in it.
+    clip: Clip,
+    sample_rate: int,
+    seconds: float,
+    hop: float,
+    *,
+    min_seconds: float,
+    silence_db: float,
+) -> Iterator[Recording | Rejected]:
+    """A long clip in windows, each a clip of its own, with the events that are heard in it.
 
-    The last window ends with the recording. One that is shorter than `min_seconds` is dropped.
+    Window by window is read, so that hours take no more memory than one. The last one ends with the
+    clip; it is dropped where it is shorter than `min_seconds`. Silent windows are listed, but where
+    all are: then the clip is.
 
     Args:
-      recording: one that fits into a window comes back as it is.
+      clip: one that fits into a window comes back as it is.
       sample_rate: Hz.
       seconds: length of a window.
       hop: s from the start of one to the next.
-      min_seconds: of the last window.
+      min_seconds, silence_db: as for `decode_clip`.
     """
-    clip, samples = recording.clip, recording.samples
     length, step = round(seconds * sample_rate), round(hop * sample_rate)
-    if samples.size <= length:
-        return [recording]
-    pieces = []
-    for first in range(0, samples.size - length + step, step):
-        part = samples[first : first + length]
-        if part.size < max(1, min_seconds * sample_rate):
-            continue
+    levels = {"min_seconds": min_seconds, "silence_db": silence_db}
+    first, more, silent = 0, True, []
+    while more:
         start = first / sample_rate
-        events = _events_within(clip.events, start, start + part.size / sample_rate)
-        silent = {event.label for event in clip.events} - {event.label for event in events}
-        piece = dataclasses.replace(
-            clip,
-            id=f"{clip.id}@{start:.3f}",
-            source=f"{clip.source}@{start:.3f}",
-            labels=tuple(label for label in clip.labels if label not in silent),
-            events=events,
-        )
-        pieces.append(Recording(piece, part))
-    return pieces
+        try:  # one sample further than needed, to see whether the clip goes on
+            part = clip.read(sample_rate, start, (max(length, step) + 1) / sample_rate)
+        except AudioError as error:
+            yield from silent
+            yield Rejected(f"{clip.source}@{start:.3f}" if first else clip.source, str(error))
+            return
+        more = part.size > length
+        piece = dataclasses.replace(clip, read=functools.partial(_given, part[:length]))
+        if first or more:
+            piece = _window_of(piece, start, start + min(part.size, length) / sample_rate)
+        dropped = first and part.size < max(1, min_seconds * sample_rate)
+        found = [] if dropped else [decode_clip(piece, sample_rate, **levels)]
+        if silent is not None and all(isinstance(one, Rejected) for one in found):
+            silent += found
+        else:
+            yield from silent or []
+            yield from found
+            silent = None
+        more, first = more and part.size > step, first + step
+    if silent:
+        whole = len(silent) > 1
+        yield dataclasses.replace(silent[0], source=clip.source) if whole else silent[0]
+
+
+def _given(samples: np.ndarray, sample_rate: int) -> np.ndarray:
+    return samples
+
+
+def _window_of(clip: Clip, start: float, end: float) -> Clip:
+    events = _events_within(clip.events, start, end)
+    silent = {event.label for event in clip.events} - {event.label for event in events}
+    return dataclasses.replace(
+        clip,
+        id=f"{clip.id}@{start:.3f}",
+        source=f"{clip.source}@{start:.3f}",
+        labels=tuple(label for label in clip.labels if label not in silent),
+        events=events,
+    )
 
 
 def _events_within(
@@ -205,14 +185,19 @@ def _events_within(
     return tuple(inside)
 
 
-def _record(
-    recording: Recording, sample_rate: int, selection: str, seed: int
-) -> Example | Rejected:
+def make_example(recording: Recording, sample_rate: int, seed: int) -> Example | Rejected:
+    """The record of a decoded clip: all its texts, or what is told by template of its labels.
+
+    Args:
+      recording: what was decoded.
+      sample_rate: Hz.
+      seed: with the clip's id, chooses the wording of what is told by template.
+    """
     clip = recording.clip
-    captions, provenance = choose_captions(clip, selection)
-    negatives: tuple[str, ...] = ()
+    captions, negatives, provenance = choose_texts(clip)
     timeline = find_steps(clip.events)
-    if timeline and provenance == "template" and not clip.captions and _fits_a_caption(timeline):
+    published = clip.captions or clip.augmented or clip.negative_captions
+    if timeline and not published and _fits_a_caption(timeline):
         generator = keyed_generator(seed, clip.id, "order")
         captions, negatives = timeline_captions(timeline, ORDER_CAPTIONS, generator)
     example = Example(
@@ -224,6 +209,7 @@ def _record(
         labels=clip.labels,
         events=sounding_order(clip),
         source=clip.source,
+        origin=clip.group,
         provenance=provenance,
     )
     problems = example.problems()
@@ -241,19 +227,21 @@ def _fits_a_caption(timeline: Timeline) -> bool:
     )
 
 
-def choose_captions(clip: Clip, selection: str) -> tuple[tuple[str, ...], str]:
-    """(Captions, those as published first; how they came to be: see `join_provenance`).
+def choose_texts(clip: Clip) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+    """(Captions, those as published first; negative captions; how each text came to be).
 
-    One is made of the labels where there is none.
+    One caption is made of the labels where there is none. The last is as `join_provenance` has it.
     """
-    augmented = clip.augmented if selection != "none" else ()
-    published = () if augmented and selection == "augment_only" else clip.captions
-    if published or augmented:
-        kinds = [clip.provenance] * len(published) + ["keyword"] * len(augmented)
-        return published + augmented, join_provenance(kinds)
-    if clip.labels:
-        return (label_caption(clip.labels),), "template"
-    return clip.augmented, "keyword"
+    captions, negatives = clip.captions, clip.negative_captions
+    kinds = clip.provenance.split(SEPARATOR)
+    if len(kinds) == 1:
+        kinds *= len(captions + negatives)
+    published, of_negatives = kinds[: len(captions)], kinds[len(captions) :]
+    if not captions and clip.labels and not clip.augmented:
+        kinds = ["template", *of_negatives]
+        return (label_caption(clip.labels),), negatives, join_provenance(kinds)
+    kinds = [*published, *["keyword"] * len(clip.augmented), *of_negatives]
+    return captions + clip.augmented, negatives, join_provenance(kinds or [clip.provenance])
 
 
 def label_caption(labels: tuple[str, ...]) -> str:

@@ -4,13 +4,14 @@ A module here that has a function `clips(root: Path) -> Iterator[Clip | Rejected
 its name is what `source.kind` calls it. A new source is one new file; docs/sources.md lists ours.
 """
 
+import hashlib
 import importlib
 import os
 import pkgutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from clapjax.data.paths import as_path
+from clapjax.data.paths import as_path, is_local, walk
 from clapjax.data.sources.clip import Clip, Rejected
 
 
@@ -64,3 +65,14 @@ def list_clips(kind: str, path: str | os.PathLike) -> tuple[list[Clip], list[Rej
             ids.add(item.id)
             good.append(item)
     return good, bad
+
+
+def listing_key(root: Path) -> str:
+    """A name of what a folder holds: it changes where a file comes, goes or is written again."""
+    state = hashlib.sha256()
+    for folder, _, names in walk(root):
+        for name in sorted(names):
+            stat = (folder / name).stat()
+            written = (stat.st_size, stat.st_mtime_ns) if is_local(folder) else vars(stat)
+            state.update(f"{folder / name} {written}\n".encode())
+    return state.hexdigest()

@@ -30,6 +30,7 @@ class Clip:
     split: str = ""  # "train", "validation" or "test"; "" where the data set is published whole
     labels: tuple[str, ...] = ()  # class and tag names in plain words
     captions: tuple[str, ...] = ()
+    negative_captions: tuple[str, ...] = ()  # the same events in a wrong order
     augmented: tuple[str, ...] = ()  # captions that a model wrote from the tags (LAION's T5)
     events: tuple[TimedEvent, ...] = ()  # by onset; empty where times are not published
     provenance: str = "human"  # of `captions`, as in docs/records.md

@@ -185,7 +185,7 @@ def make_clip(
       data_set: what the source is called.
       name: names the recording within it, without a suffix; unique in a split.
       audio: its file, or a function that reads it at a sample rate; None where it is missing.
-      group: original recording, e.g. "freesound:1234"; its own name by default.
+      group: original recording, e.g. "freesound:1234"; its own file by default.
       split, fold, labels, captions, augmented, events, provenance: see `Clip`.
     """
     where = f"{split}/{name}" if split else name
@@ -199,7 +199,7 @@ def make_clip(
         id=f"{data_set}-{where}",
         label=labels[0] if len(labels) == 1 else "",
         fold=fold,
-        group=group or source,
+        group=group or _own_origin(data_set, audio, source),
         source=source,
         read=functools.partial(paths.read_sound, audio) if isinstance(audio, PurePath) else audio,
         split=split,
@@ -209,6 +209,12 @@ def make_clip(
         events=tuple(sorted(events, key=lambda event: (event.start, event.end, event.label))),
         provenance=provenance,
     )
+
+
+def _own_origin(data_set: str, audio: Path | Callable, source: str) -> str:
+    """A file is one recording, whichever splits name it."""
+    file = isinstance(audio, PurePath)
+    return f"{data_set}:{audio.parent.name}/{audio.name}" if file else source
 
 
 def split_name(text: str) -> str:

@@ -16,8 +16,9 @@ import soundfile
 from clapjax.cli.main import main
 from clapjax.data import records
 from clapjax.data.build import examples, processes
-from clapjax.data.build.builder import SourceConfig, build_records
-from clapjax.data.build.units import Unit, divide
+from clapjax.data.build.builder import build_records
+from clapjax.data.build.config import SourceConfig
+from clapjax.data.build.units import Unit, Work, divide
 from clapjax.data.config import DataConfig
 from clapjax.synthesis.mixup import MixupConfig
 from clapjax.synthesis.sounds import SOUND_CLASSES, render
@@ -191,12 +192,12 @@ def test_a_killed_command_leaves_no_process_and_goes_on(tmp_path, quick_env):
         start_new_session=True,
     )
     units = tmp_path / "d.incomplete" / "units"
-    wait_until(lambda: process.poll() is not None or any(units.glob("decoded-*.json")), 120)
+    wait_until(lambda: process.poll() is not None or any(units.glob("decoded_*.json")), 120)
     assert process.poll() is None
     process.send_signal(signal.SIGKILL)  # the parent alone
     process.wait()
     wait_until(lambda: not _alive(process.pid), 30)
-    kept = {file.name: file.stat().st_mtime_ns for file in units.glob("decoded-*.json")}
+    kept = {file.name: file.stat().st_mtime_ns for file in units.glob("decoded_*.json")}
     assert kept
 
     seen = {}
@@ -240,21 +241,21 @@ def _interrupted(folder, data_dir, monkeypatch, after: int, **changes) -> None:
             raise KeyboardInterrupt
         return original(*arguments, **settings)
 
-    original = examples.clip_examples
+    original = examples.decode_clip
     with monkeypatch.context() as patch:
-        patch.setattr(examples, "clip_examples", stop)
+        patch.setattr(examples, "decode_clip", stop)
         with pytest.raises(KeyboardInterrupt):
             build(folder, data_dir, **changes)
 
 
 def _count_made(monkeypatch) -> list:
-    made, original = [], examples.clip_examples
+    made, original = [], examples.decode_clip
 
-    def count(clip, **settings):
+    def count(clip, *args, **settings):
         made.append(clip.id)
-        return original(clip, **settings)
+        return original(clip, *args, **settings)
 
-    monkeypatch.setattr(examples, "clip_examples", count)
+    monkeypatch.setattr(examples, "decode_clip", count)
     return made
 
 
@@ -343,7 +344,7 @@ def _fail_on(target: Path):
 
 
 @dataclass(frozen=True)
-class Trouble:
+class Trouble(Work):
     """Work that fails at the item -1, and ends its process at -2."""
 
     def __call__(self, unit: Unit):
@@ -362,8 +363,8 @@ def _run(items, count=2):
         seen.extend(ticks)
         return ()
 
-    units = divide("train", items, len(items), 2)
-    processes.run_units(units, Trouble(), "testing", processes=count, progress=progress)
+    units = divide("train", items, 2)
+    processes.run_units(units, Trouble("", ""), "testing", processes=count, progress=progress)
     return len(seen)
 
 
@@ -383,8 +384,8 @@ def test_a_process_that_dies_is_one_clear_error():
 
 
 def test_bad_settings(folder, tmp_path, capsys):
-    with pytest.raises(ValueError, match="processes must be at least 1, not 0"):
-        build(folder, tmp_path / "d", processes=0)
+    with pytest.raises(ValueError, match="processes must be at least 0, not -1"):
+        build(folder, tmp_path / "d", processes=-1)
     command = ["records", "build", "--config", "configs/demo.py", "--data_dir", str(tmp_path / "d")]
     for extra, words in (
         (["--processes", "2", "--runner", "direct"], "either --processes or --runner"),
