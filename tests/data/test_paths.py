@@ -98,7 +98,7 @@ def test_an_interrupted_move_into_a_bucket_goes_on(folder, bucket, tmp_path, mon
     moved, original = [], Bucket.replace
 
     def replace(self, path, dst):
-        if "incomplete/units" not in os.fspath(path) and len(moved) > 2:
+        if len(moved) > 2:
             raise KeyboardInterrupt
         moved.append(dst)
         original(self, path, dst)

@@ -13,6 +13,7 @@ from clapjax.data.build.config import TEST, TEST_CLIPS, TRAIN, SourceConfig, use
 from clapjax.data.build.decoded import BATCH, DecodeClips, StoredClip
 from clapjax.data.build.examples import DirectExamples, Mixture, MixupExamples, Single
 from clapjax.data.build.folder import (
+    REJECTED_FILE,
     UNITS,
     BuildResult,
     check_begun,
@@ -116,7 +117,7 @@ def build_records(
     listed = hash_listing(kept, rejected)
     if finished:
         result = reuse(data_dir, listed)
-        refuse(result.rejected, source, data_dir)
+        refuse(result.rejected, source, data_dir / REJECTED_FILE)
         return result
     if is_whole(data_dir, build, listed):
         return give_name(data_dir)
@@ -130,7 +131,7 @@ def build_records(
     try:
         check_splits(parts, source)
         units = make_mixtures(job, parts) if source.mixes_up() else make_direct(job, parts)
-        refuse(rejected, source, folder)
+        refuse(rejected, source, folder / REJECTED_FILE)
     except Exception:
         close_failed(folder, rejected)
         raise
@@ -248,7 +249,8 @@ def make_direct(job: Job, parts: Parts) -> dict[str, list[dict]]:
     if not any(unit["shards"] for done in known.values() for unit in done):
         bad = job.rejected
         first = f"; the first: {bad[0].source}: {bad[0].reason}" if bad else ""
-        raise ValueError(f"source: none of its clips can be used, see {job.folder}{first}")
+        listed = f"; all are in {job.folder / REJECTED_FILE}" if bad else ""
+        raise ValueError(f"source: none of its clips can be used{first}{listed}")
     names = sorted(known, key=lambda name: (name != TRAIN, name))
     return {name: known[name] for name in names}
 

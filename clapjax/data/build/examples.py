@@ -130,13 +130,14 @@ def cut_windows(
     """
     length, step = round(seconds * sample_rate), round(hop * sample_rate)
     levels = {"min_seconds": min_seconds, "silence_db": silence_db}
-    first, more, silent = 0, True, []
+    first, more = 0, True
+    left_out, usable = [], False  # the windows before the first that is usable
     while more:
         start = first / sample_rate
         try:  # one sample further than needed, to see whether the clip goes on
             part = clip.read(sample_rate, start, (max(length, step) + 1) / sample_rate)
         except AudioError as error:
-            yield from silent
+            yield from left_out
             yield Rejected(f"{clip.source}@{start:.3f}" if first else clip.source, str(error))
             return
         more = part.size > length
@@ -145,16 +146,14 @@ def cut_windows(
             piece = _window_of(piece, start, start + min(part.size, length) / sample_rate)
         dropped = first and part.size < max(1, min_seconds * sample_rate)
         found = [] if dropped else [decode_clip(piece, sample_rate, **levels)]
-        if silent is not None and all(isinstance(one, Rejected) for one in found):
-            silent += found
-        else:
-            yield from silent or []
-            yield from found
-            silent = None
+        usable = usable or any(isinstance(one, Recording) for one in found)
+        left_out += found
+        if usable:
+            yield from left_out
+            left_out = []
         more, first = more and part.size > step, first + step
-    if silent:
-        whole = len(silent) > 1
-        yield dataclasses.replace(silent[0], source=clip.source) if whole else silent[0]
+    if left_out:
+        yield dataclasses.replace(left_out[0], source=clip.source)
 
 
 def _given(samples: np.ndarray, sample_rate: int) -> np.ndarray:

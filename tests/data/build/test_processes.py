@@ -18,6 +18,7 @@ from clapjax.data import records
 from clapjax.data.build import examples, processes
 from clapjax.data.build.builder import build_records
 from clapjax.data.build.config import SourceConfig
+from clapjax.data.build.folder import RejectedError
 from clapjax.data.build.units import Unit, Work, divide
 from clapjax.data.config import DataConfig
 from clapjax.synthesis.mixup import MixupConfig
@@ -62,8 +63,9 @@ def build(folder: Path, data_dir: Path, mode: str = "direct", **changes):
     source |= {key: changes.pop(key) for key in list(changes) if hasattr(SourceConfig, key)}
     settings = {"seed": 0, "shard_bytes": SHARD_BYTES[mode]} | changes
     data = DataConfig(vocab_size=300, format=settings.pop("format", "array_record"))
+    synthesis = settings.pop("synthesis", SYNTHESIS)
     return build_records(
-        SourceConfig(**source), SYNTHESIS, data, sample_rate=RATE, data_dir=data_dir, **settings
+        SourceConfig(**source), synthesis, data, sample_rate=RATE, data_dir=data_dir, **settings
     )
 
 
@@ -284,13 +286,28 @@ def test_a_unit_that_a_power_failure_damaged_is_made_again(folder, tmp_path, mon
     assert tree(tmp_path / "d") == tree(tmp_path / "clean")
 
 
-@pytest.mark.parametrize("changes", [{"min_seconds": 0.2}, {"seed": 1}, {"shard_bytes": 10**6}])
-def test_other_settings_start_anew(folder, tmp_path, monkeypatch, changes):
+def test_other_settings_are_refused_and_nothing_is_lost(folder, tmp_path, monkeypatch):
+    """Fails where they discard without a word what is finished."""
     _interrupted(folder, tmp_path / "d", monkeypatch, after=20)
+    kept = tree(tmp_path / "d.incomplete" / "units")
+    for changes, said in (
+        ({"min_seconds": 0.2}, "source.min_seconds was 0.1, is 0.2"),
+        ({"seed": 1}, "seed was 0, is 1"),
+        ({"shard_bytes": 10**6}, "shard_bytes was 640000, is 1000000"),
+    ):
+        with pytest.raises(records.RecordsError, match=f"{said}. Go on .* discard .*--restart"):
+            build(folder, tmp_path / "d", **changes)
+    assert tree(tmp_path / "d.incomplete" / "units").items() >= kept.items()
     made = _count_made(monkeypatch)
-    build(folder, tmp_path / "d", **changes)
+    # What a direct build of a folder does not use is no difference, nor is the way it fails.
+    unused = {"sounds_per_fold": 3, "on_rejected": "error", "synthesis": MixupConfig(captions=2)}
+    with pytest.raises(RejectedError):
+        build(folder, tmp_path / "d", **unused)
+    assert 0 < len(made) < 35
+    made.clear()
+    build(folder, tmp_path / "d", min_seconds=0.2, restart=True)
     assert len(made) == 35
-    build(folder, tmp_path / "clean", **changes)
+    build(folder, tmp_path / "clean", min_seconds=0.2)
     assert tree(tmp_path / "d") == tree(tmp_path / "clean")
 
 
@@ -379,7 +396,9 @@ def test_an_error_comes_through():
 
 
 def test_a_process_that_dies_is_one_clear_error():
-    with pytest.raises(ChildProcessError, match="a process died while it made train-00001"):
+    with pytest.raises(
+        ChildProcessError, match=r"a process died \(exit status 1\) while it made train-00001"
+    ):
         _run([0, 1, 2, -2, 3, 4])
 
 
