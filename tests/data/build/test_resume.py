@@ -67,7 +67,7 @@ def test_a_clip_that_is_appended_costs_one_unit(tmp_path, decoded, monkeypatch):
     decoded.clear()
     _append(root, "train-41", "train")
     assert build(root, tmp_path / "d").counts == {"train": 42, "test": 2}
-    assert decoded == ["set-train-40", "set-train-41"]
+    assert decoded == ["set-train/train-40", "set-train/train-41"]
     build(root, tmp_path / "clean")
     assert tree(tmp_path / "d") == tree(tmp_path / "clean")
 
