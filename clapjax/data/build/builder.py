@@ -179,8 +179,10 @@ class Job:
         self.rejected.extend(rejected_of(known))
         return known
 
-    def decode(self, name: str, clips: list[Clip], **settings) -> tuple[list[StoredClip], Prints]:
-        """Decodes clips, or takes their fingerprints alone."""
+    def decode(
+        self, parts: dict[str, list[Clip]], **settings
+    ) -> tuple[dict[str, list[StoredClip]], dict[str, Prints]]:
+        """Decodes clips, or takes their fingerprints alone; what is usable, by name of the part."""
         work = DecodeClips(
             os.fspath(self.folder / UNITS),
             "",
@@ -189,12 +191,20 @@ class Job:
             silence_db=self.source.silence_db,
             **settings,
         )
-        units = divide(name, clips, BATCH)
+        units = [unit for name, clips in parts.items() for unit in divide(name, clips, BATCH)]
         known = self.do(units, work, "decoding")
         if work.keep_pcm:
             self.rejected.extend(rejected_of(known))
-        pairs = zip(units, known, strict=True)
-        return [clip for pair in pairs for clip in work.recordings(*pair)], prints_of(known)
+        stored = {name: [] for name in parts}
+        prints = {name: [] for name in parts}
+        for unit, done in zip(units, known, strict=True):
+            stored[unit.split] += work.recordings(unit, done)
+            prints[unit.split] += prints_of([done])
+        return stored, prints
+
+    def fingerprints(self, clips: list[Clip]) -> Prints:
+        """The fingerprints of held-out clips that do not become records."""
+        return self.decode({"held_out": clips}, keep_pcm=False, prints=True)[1]["held_out"]
 
     def kept_apart(self) -> Prints:
         """What `exclude_audio` names."""
@@ -230,8 +240,10 @@ def make_direct(job: Job, parts: Parts) -> dict[str, list[dict]]:
                 known.setdefault(unit.split, []).append(done)
 
     compares = source.drop_duplicates and any(train.values())
-    write(held_out, windows if source.window_held_out else whole, "", compares)
     kept_apart = job.kept_apart() if any(train.values()) else []
+    alike = source.window_held_out or not source.window_seconds
+    together = held_out | train if alike and not compares and not kept_apart else held_out
+    write(together, windows if alike else whole, "", compares)
     if compares:
         unbuilt = [
             clip
@@ -240,11 +252,11 @@ def make_direct(job: Job, parts: Parts) -> dict[str, list[dict]]:
             for clip in clips
         ]
         kept_apart += prints_of([done for split in held_out for done in known.get(split, [])])
-        kept_apart += job.decode("held_out", unbuilt, keep_pcm=False, prints=True)[1]
+        kept_apart += job.fingerprints(unbuilt)
     if kept_apart:
         context = _digest((name, one.bits.tobytes()) for name, one in kept_apart)
         write(train, replace(windows, held_out=hold_out(kept_apart)), context)
-    else:
+    elif together is held_out:
         write(train, windows, "")
     if not any(unit["shards"] for done in known.values() for unit in done):
         bad = job.rejected
@@ -259,17 +271,16 @@ def make_mixtures(job: Job, parts: Parts) -> dict[str, list[dict]]:
     """Mixtures and single events; returns the same as `make_direct`."""
     source = job.source
     compares = source.drop_duplicates or bool(source.exclude_audio)
-    train_clips, test_clips = parts.train[TRAIN], parts.held_out[TEST]
-    test, test_prints = job.decode("decoded_test", test_clips, prints=source.drop_duplicates)
-    train, train_prints = job.decode("decoded_train", train_clips, prints=compares)
+    clips = {"decoded_test": parts.held_out[TEST], "decoded_train": parts.train[TRAIN]}
+    stored, prints = job.decode(clips, prints=compares)
+    test, train = stored["decoded_test"], stored["decoded_train"]
     if compares:
         kept_apart = job.kept_apart()
         if source.drop_duplicates:
             others = [clip for clip in parts.held_out_clips() if source.split_of(clip) != TEST]
-            kept_apart += test_prints
-            kept_apart += job.decode("held_out", others, keep_pcm=False, prints=True)[1]
+            kept_apart += prints["decoded_test"] + job.fingerprints(others)
         found = {}
-        for duplicate in find_duplicates(train_prints, hold_out(kept_apart)):
+        for duplicate in find_duplicates(prints["decoded_train"], hold_out(kept_apart)):
             found.setdefault(duplicate.train, duplicate.reason())
         job.rejected.extend([Rejected(name, reason) for name, reason in found.items()])
         train = [clip for clip in train if clip.clip.source not in found]
