@@ -79,11 +79,13 @@ def test_a_row_that_is_appended_afterwards_is_an_error_that_counts(tmp_path):
     before = tree(tmp_path / "d")
     _append(root, "train-5", "train")
     table = root / "all.csv"
-    table.write_text(table.read_text().replace("Sound train-0", "A dog").replace("test-1.wav", "x"))
+    (root / "test-1.wav").rename(root / "other.wav")
+    text = table.read_text().replace("Sound train-0", "A dog").replace("test-1.wav", "other.wav")
+    table.write_text(text)
     with pytest.raises(records.RecordsError, match=r"\(2 new, 1 gone, 1 changed\).*--restart"):
         build(root, tmp_path / "d")
     assert tree(tmp_path / "d") == before
-    assert build(root, tmp_path / "d", restart=True).counts == {"train": 6, "test": 1}
+    assert build(root, tmp_path / "d", restart=True).counts == {"train": 6, "test": 2}
     assert build(root, tmp_path / "d").reused
 
 
