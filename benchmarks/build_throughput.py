@@ -29,6 +29,8 @@ LEAST = 0.8
 class Decode:
     """The floor: what a build cannot do without."""
 
+    leaves_out = True  # so that one process is another one too, as in a build
+
     def __call__(self, unit):
         """Decodes and resamples the clips of a unit."""
         for clip in unit.items:
@@ -60,7 +62,8 @@ def make_folder(root: Path, clips: int) -> None:
 
 def main() -> int:
     """Runs it and prints a line for each round."""
-    from clapjax.data.build.builder import SourceConfig, build_records
+    from clapjax.data.build.builder import build_records
+    from clapjax.data.build.config import SourceConfig
     from clapjax.data.build.processes import cores, run_units
     from clapjax.data.build.units import divide
     from clapjax.data.config import DataConfig
@@ -83,7 +86,7 @@ def main() -> int:
         for number in range(args.rounds):
             began = time.perf_counter()
             clips, _ = list_clips("folder", args.out / "audio")
-            units = divide("decoded", clips, len(clips), 64)
+            units = divide("decoded", clips, 64)
             run_units(units, Decode(), "decoding", **silent)
             floor = args.clips / (time.perf_counter() - began)
 

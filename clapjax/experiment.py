@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clapjax.data.build.builder import SourceConfig
+from clapjax.data.build.config import SourceConfig
 from clapjax.evaluation.tasks import EvaluationConfig
 from clapjax.plain import from_dict, to_dict
 from clapjax.synthesis.mixup import MixupConfig

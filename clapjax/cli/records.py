@@ -24,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     build.add_argument("--processes", type=int, help="that make samples; default: one a core")
     build.add_argument("--runner", default="", help="of Apache Beam, instead of processes")
     build.add_argument("--beam_options", default="", help='Beam\'s flags: "--project=p ..."')
+    build.add_argument(
+        "--restart", action="store_true", help="discard what --data_dir holds, finished or not"
+    )
     info = add("info", "counts, hours, captions and labels", "clapjax records info data/demo")
     info.add_argument("data_dir", help="folder of the data set")
     info.add_argument("--html", metavar="FILE", help="write a page with players as well")
@@ -34,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "list the audio that is in a training and in a test set",
         "clapjax records overlap data/wavcaps:train data/clotho:test",
     )
-    overlap.add_argument("train", help="DIR or DIR:SPLIT, of which train is the default")
-    overlap.add_argument("test", help="DIR or DIR:SPLIT, of which test is the default")
+    overlap.add_argument("train", help="DIR (its splits for training) or DIR:SPLIT")
+    overlap.add_argument("test", help="DIR (its held-out splits) or DIR:SPLIT")
     merge = add("merge", "join data sets", "clapjax records merge data/all data/clotho data/macs")
     merge.add_argument("data_dir", metavar="OUT", help="the new data set")
     merge.add_argument("inputs", metavar="IN", nargs="+", help="data sets of one sample rate")
@@ -99,6 +102,7 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
         processes=args.processes,
         runner=args.runner,
         beam_options=args.beam_options,
+        restart=args.restart,
     )
 
 
@@ -171,13 +175,13 @@ def report_overlap(train: str, test: str) -> int:
     """Prints each recording that is in both, one JSON object a line; 1 where there is any."""
     import dataclasses
 
-    from clapjax.data.overlap import find_duplicates, fingerprint_records, hold_out, split_of
+    from clapjax.data.overlap import find_duplicates, find_splits, fingerprint_records, hold_out
     from clapjax.data.records import split_size
 
-    held_out = hold_out(fingerprint_records(*split_of(test, "test")))
-    train = split_of(train, "train")
-    count, found = split_size(*train), set()
-    prints = progress(fingerprint_records(*train), count, "comparing")
+    held_out = hold_out(fingerprint_records(find_splits(test, "held_out")))
+    splits = find_splits(train, "train")
+    count, found = sum(split_size(*split) for split in splits), set()
+    prints = progress(fingerprint_records(splits), count, "comparing")
     for twin in find_duplicates(prints, held_out):
         found.add(twin.train)
         print(json.dumps(dataclasses.asdict(twin)))
@@ -192,34 +196,66 @@ def build(
     processes: int | None = None,
     runner: str = "",
     beam_options: str = "",
+    restart: bool = False,
 ) -> int:
     """Builds the records of an experiment and says what came of it."""
+    from clapjax.cli.show import plain_warnings
     from clapjax.data.build.builder import build_records
+    from clapjax.data.build.folder import MOST_SHOWN, REJECTED_FILE
     from clapjax.data.build.processes import cores
 
+    check_clip_seconds(experiment)
+    processes = cores() if processes is None and not runner else processes
+    if processes is not None and processes < 1:
+        raise ValueError(f"--processes must be at least 1, not {processes}")
     if runner and processes is not None:
         raise ValueError("either --processes or --runner; Beam has flags of its own for workers")
     if beam_options and not runner:
         raise ValueError("--beam_options goes with --runner")
-    result = build_records(
-        experiment.source,
-        experiment.synthesis,
-        experiment.data,
-        seed=experiment.seed,
-        sample_rate=experiment.model.audio.sample_rate,
-        data_dir=data_dir,
-        progress=progress,
-        processes=cores() if processes is None else processes,
-        runner=runner,
-        beam_options=beam_options,
-    )
-    for item in result.rejected:
+    with plain_warnings("records"):
+        result = build_records(
+            experiment.source,
+            experiment.synthesis,
+            experiment.data,
+            seed=experiment.seed,
+            sample_rate=experiment.model.audio.sample_rate,
+            data_dir=data_dir,
+            progress=progress,
+            processes=processes or 0,
+            runner=runner,
+            beam_options=beam_options,
+            restart=restart,
+        )
+    for item in result.rejected[:MOST_SHOWN]:
         print(f"left out: {item.source}: {item.reason}", file=sys.stderr)
+    if (more := len(result.rejected) - MOST_SHOWN) > 0:
+        print(f"left out: {more} more", file=sys.stderr)
+    for file, count in result.excluded.items():
+        print(f"{file}: names {count} training clips, which are left out", file=sys.stderr)
     done = "already built" if result.reused else "built"
     print(f"{data_dir}: {done}: {_listed(result.counts)}")
     if result.rejected:
-        print(f"{data_dir}: {len(result.rejected)} recordings left out, see rejected.jsonl")
+        print(f"{len(result.rejected)} recordings left out, see {data_dir}/{REJECTED_FILE}")
     return 0
+
+
+def check_clip_seconds(experiment) -> None:
+    """Makes sure that the model hears mixtures whole: cut, they are not what their caption tells.
+
+    Raises:
+      ValueError: mixtures may be longer than its clips.
+    """
+    audio, data = experiment.model.audio, experiment.data
+    heard = audio.clip_samples / audio.sample_rate
+    if data.long_clips == "whole":
+        heard = max(heard, data.longest_seconds)
+    longest = experiment.synthesis.clip_seconds
+    if experiment.source.mixes_up() and longest > heard:
+        raise ValueError(
+            f"synthesis.clip_seconds is {longest:g}, but the model hears {heard:g} s "
+            "(model.audio.clip_samples): mixtures would be cut, and their captions false; set "
+            f"--config.synthesis.clip_seconds={heard:g}"
+        )
 
 
 def _listed(counts: dict[str, int]) -> str:

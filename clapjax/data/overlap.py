@@ -1,4 +1,4 @@
-"""Keeps what is evaluated on out of what is trained on: by id lists, and by ear (fingerprints)."""
+"""Keeps what is evaluated on out of what is trained on: by role, by id lists, by fingerprints."""
 
 import os
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from clapjax.data import paths
 from clapjax.data.fingerprint import Fingerprint, Index, build_index, find_matches, fingerprint
-from clapjax.data.records import read_examples
+from clapjax.data.records import RecordsError, open_builder, read_examples
 from clapjax.data.sources.clip import Clip, SourceError
 from clapjax.data.sources.common import read_json, read_rows
 from clapjax.data.sources.finding import VIDEO_FILE
@@ -23,7 +23,26 @@ ID_COLUMNS = {
     "freesound_id": "freesound",  # LAION-Audio-630K
     "mids": "freesound",  # FSD50K, whose ids are in the column fname
 }
+# What a split is for, and the words of a name that say that it is held out.
+TRAIN_ROLE, HELD_OUT_ROLE = "train", "held_out"
+HELD_OUT_WORDS = frozenset(
+    ["test", "tests", "testing", "val", "valid", "validation", "dev", "eval", "evaluation"]
+    + ["held", "heldout", "holdout"]
+)
 COLLECTIONS = {"AudioSet": "youtube", "FreeSound": "freesound"}  # of WavCaps' blacklists
+
+
+def role_of_name(split: str) -> str:
+    """Whether a split is trained on or held out, by its name; "" where that does not tell.
+
+    "balanced_train" and "training" are trained on; "valid", "test_clips" and "dev-clean" held out.
+    """
+    words = re.findall(r"[a-z]+", split.lower())
+    train = any("train" in word for word in words)
+    held_out = any(word in HELD_OUT_WORDS for word in words)
+    if train == held_out:
+        return ""
+    return TRAIN_ROLE if train else HELD_OUT_ROLE
 
 
 @dataclass(frozen=True)
@@ -46,12 +65,12 @@ def read_ids(file: str | os.PathLike) -> frozenset[str]:
     Understands: text with one id a line ("youtube:..." or "freesound:..."; # begins a comment);
     WavCaps' blacklists (.json); the tables of AudioCaps, AudioSet, Auto-ACD, UrbanSound8K, ESC-50,
     Clotho (metadata), FSD50K and LAION-Audio-630K (.csv, all rows), and VGGSound's, of which the
-    rows of the test set count.
+    rows of the test set count. The file may be in a bucket.
 
     Raises:
       ValueError: the file is missing, empty, or of no such kind.
     """
-    file = Path(file)
+    file = paths.as_path(file)
     if file.suffix == ".json":
         ids = _from_blacklist(file)
     elif file.suffix == ".csv":
@@ -98,7 +117,7 @@ def _from_table(file: Path) -> set[str]:
 
 def _from_lines(file: Path) -> set[str]:
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = paths.read_text(file).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"{file}: cannot be read ({error})") from error
     ids = {line.partition("#")[0].strip() for line in lines} - {""}
@@ -114,9 +133,9 @@ def _group(collection: str, name: str) -> str:
     return f"{collection}:{video[1] if video else name}"
 
 
-def named_in(clip: Clip, lists: dict[str, frozenset[str]]) -> str | None:
-    """The name of the first list that has a clip's recording; None where none has."""
-    return next((name for name, ids in lists.items() if clip.group in ids), None)
+def named_in(clip: Clip, lists: dict[str, frozenset[str]]) -> list[str]:
+    """The names of the lists that have a clip's recording."""
+    return [name for name, ids in lists.items() if clip.group in ids]
 
 
 @dataclass(frozen=True)
@@ -140,17 +159,31 @@ def find_duplicates(train: Iterable[tuple[str, Fingerprint]], test: HeldOut) -> 
             yield Duplicate(name, test.ids[match.clip], match.offset, match.errors)
 
 
-def fingerprint_records(folder: str, split: str) -> Iterator[tuple[str, Fingerprint]]:
-    """Yields (DIR/ID, fingerprint) of each example of a data set.
+def fingerprint_records(splits: Iterable[tuple[str, str]]) -> Iterator[tuple[str, Fingerprint]]:
+    """Yields (DIR/ID, fingerprint) of each example of the splits that `find_splits` found.
 
     Raises:
       RecordsError: no such data set or split.
     """
-    for example in read_examples(folder, split):
-        yield f"{folder}/{example.id}", fingerprint(example.audio, example.sample_rate)
+    for folder, split in splits:
+        for example in read_examples(folder, split):
+            yield f"{folder}/{example.id}", fingerprint(example.audio, example.sample_rate)
 
 
-def split_of(name: str, default: str) -> tuple[str, str]:
-    """("DIR", "SPLIT") of "DIR:SPLIT", or of "DIR" with the default."""
+def find_splits(name: str, role: str) -> list[tuple[str, str]]:
+    """(DIR, split) of what "DIR:SPLIT" names, or of all splits of "DIR" with a role.
+
+    Raises:
+      RecordsError: no such data set, or "DIR" has no split of this role.
+    """
     folder, colon, split = name.rpartition(":")
-    return (folder, split) if colon and "/" not in split else (name, default)
+    if colon and "/" not in split:
+        return [(folder, split)]
+    splits = list(open_builder(name).info.splits)
+    found = [(name, split) for split in splits if role_of_name(split) == role]
+    if not found:
+        raise RecordsError(
+            f"{name}: no split whose name says {role}; write {name}:SPLIT, one of "
+            f"{', '.join(splits)}"
+        )
+    return found

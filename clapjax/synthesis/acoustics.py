@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from scipy.signal import fftconvolve
 
+from clapjax.audio.files import int16_to_float
 from clapjax.data import paths
 from clapjax.data.sources.finding import audio_files
 
@@ -64,12 +65,20 @@ def reverberate(samples: np.ndarray, response: np.ndarray, longest: int) -> np.n
 def noise_of_length(noise: np.ndarray, length: int, generator: np.random.Generator) -> np.ndarray:
     """A stretch of (T,) noise from a random place; a shorter one goes back and forth, seamlessly.
 
+    Args:
+      noise: float, or int16, or what has a size and gives int16 for slices.
+      length: samples wanted.
+      generator: of the place.
+
     Returns:
-      (length,), of the same type.
+      (length,) float.
     """
     start = int(generator.integers(max(1, noise.size - length + 1)))
     missing = max(0, start + length - noise.size)
-    return np.pad(noise, (0, missing), mode="symmetric")[start : start + length]
+    stretch = noise[: noise.size] if missing else noise[start : start + length]
+    if missing:  # start is 0
+        stretch = np.pad(stretch, (0, missing), mode="symmetric")
+    return int16_to_float(stretch) if stretch.dtype == np.int16 else stretch
 
 
 def add_noise(samples: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:

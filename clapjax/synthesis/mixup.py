@@ -103,6 +103,15 @@ class MixupConfig:
             raise ValueError("synthesis: either background or background_labels, not both")
 
 
+@dataclass(frozen=True)
+class Noise:
+    """What is heard behind a mixture."""
+
+    samples: np.ndarray  # (T,), as `noise_of_length` takes it
+    source: str
+    origin: str = ""  # of a recording of the source
+
+
 def _set_level(
     samples: np.ndarray, sample_rate: int, config: MixupConfig, generator: np.random.Generator
 ) -> np.ndarray:
@@ -123,7 +132,7 @@ def mixture(
     id: str,
     negative_audio: bool,
     sizes: list[int] | None = None,
-    noise: tuple[np.ndarray, str] | None = None,
+    noise: Noise | None = None,
 ) -> Example:
     """Joins recordings of different classes, with captions in the right and in a wrong order.
 
@@ -135,7 +144,7 @@ def mixture(
       id: id of the example.
       negative_audio: also join the same segments in the wrong order.
       sizes: how many recordings sound together at each step, 1 or 2; by default they never do.
-      noise: (T,) float to be heard behind it all, and where it is from.
+      noise: to be heard behind it all.
 
     Returns:
       The example; its audio is at most `config.clip_seconds` long. It has no negatives where there
@@ -160,24 +169,29 @@ def mixture(
     high = max(low, min(int(config.max_gap_seconds * sample_rate), spare))
     gaps = generator.integers(low, high, count - 1, endpoint=True).tolist()
     labels = [recording.clip.label for recording in recordings]
-    positives, negatives, order = _tell(_grouped(labels, sizes), config.captions, generator)
-    takes = [join(segments, gaps)]
+    positives, negatives, order = _order_texts(_grouped(labels, sizes), config.captions, generator)
+    versions = [join(segments, gaps)]
     if negative_audio and order:
-        takes.append(join([segments[i] for i in order], gaps))
-    takes = _place(takes, budget, sample_rate, config, generator, noise)
-    sources = [recording.clip.source for recording in recordings]
+        versions.append(join([segments[i] for i in order], gaps))
+    versions = _place(versions, budget, sample_rate, config, generator, noise)
+    clips = [recording.clip for recording in recordings]
     return Example(
         id=id,
-        audio=float_to_int16(takes[0]),
+        audio=float_to_int16(versions[0]),
         sample_rate=sample_rate,
         captions=positives,
         negative_captions=negatives,
-        negative_audio=float_to_int16(takes[1]) if len(takes) > 1 else None,
+        negative_audio=float_to_int16(versions[1]) if len(versions) > 1 else None,
         labels=tuple(sorted(labels)),
         events=tuple(entry(step) for step in _grouped(labels, sizes)),
-        source=" + ".join(sources + ([noise[1]] if noise else [])),
+        source=" + ".join([clip.source for clip in clips] + ([noise.source] if noise else [])),
+        origin=";".join(dict.fromkeys([clip.group for clip in clips] + _origins(noise))),
         provenance="template",
     )
+
+
+def _origins(noise: Noise | None) -> list[str]:
+    return [noise.origin] if noise and noise.origin else []
 
 
 def _grouped(items: list, sizes: list[int]) -> list[tuple]:
@@ -185,7 +199,7 @@ def _grouped(items: list, sizes: list[int]) -> list[tuple]:
     return [tuple(items[end - size : end]) for end, size in zip(ends, sizes, strict=True)]
 
 
-def _tell(
+def _order_texts(
     steps: list[tuple[str, ...]], count: int, generator: np.random.Generator
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...]]:
     """(captions, negative captions, a wrong order of the steps); () where none is wrong."""
@@ -198,23 +212,23 @@ def _tell(
 
 
 def _place(
-    takes: list[np.ndarray],
+    versions: list[np.ndarray],
     budget: int,
     sample_rate: int,
     config: MixupConfig,
     generator: np.random.Generator,
-    noise: tuple[np.ndarray, str] | None,
+    noise: Noise | None,
 ) -> list[np.ndarray]:
     """Takes of one length, (T,) float, in one room and before one noise, where chance wants it."""
     reverberant = config.reverb_share and generator.random() < config.reverb_share
     if reverberant:
         response = _draw_room(sample_rate, config, generator)
-        takes = [acoustics.reverberate(take, response, budget) for take in takes]
+        versions = [acoustics.reverberate(version, response, budget) for version in versions]
     if noise:
-        bed = acoustics.noise_of_length(noise[0], takes[0].size, generator)
+        bed = acoustics.noise_of_length(noise.samples, versions[0].size, generator)
         snr = generator.uniform(config.min_snr_db, config.max_snr_db)
-        takes = [acoustics.add_noise(take, bed, snr) for take in takes]
-    return [below_peak(take) for take in takes] if reverberant or noise else takes
+        versions = [acoustics.add_noise(version, bed, snr) for version in versions]
+    return [below_peak(version) for version in versions] if reverberant or noise else versions
 
 
 def _draw_room(sample_rate: int, config: MixupConfig, generator: np.random.Generator) -> np.ndarray:
@@ -231,14 +245,14 @@ def _draw_noise(
     sample_rate: int,
     config: MixupConfig,
     generator: np.random.Generator,
-) -> tuple[np.ndarray, str] | None:
-    """(T,) float noise and where it is from, where chance wants it."""
+) -> Noise | None:
+    """Noise, where chance wants it."""
     if not config.background_share or generator.random() >= config.background_share:
         return None
     if config.background:
         files = acoustics.list_audio(config.background, "synthesis.background")
         file = files[generator.integers(len(files))]
-        return acoustics.read_noise(file, sample_rate), f"background:{file.name}"
+        return Noise(acoustics.read_noise(file, sample_rate), f"background:{file.name}")
     labels = [label for label in config.background_labels if label in by_label]
     pool = [(label, i) for label in labels for i in range(len(by_label[label]))]
     if not pool:
@@ -248,7 +262,7 @@ def _draw_noise(
         )
     label, index = pool[generator.integers(len(pool))]
     recording = by_label[label][index]
-    return int16_to_float(recording.samples), recording.clip.source
+    return Noise(recording.samples, recording.clip.source, recording.clip.group)
 
 
 def _draw_sizes(count: int, share: float, generator: np.random.Generator) -> list[int]:
@@ -301,10 +315,13 @@ def single_event(
 ) -> Example:
     """Crop number `index` of one recording (0 is the whole of it), with single-event captions."""
     generator = keyed_generator(seed, split, recording.clip.id, index)
-    samples = recording.samples
-    if index:
+    if not index:
+        samples = recording.samples[:]
+    else:
         seconds = generator.uniform(config.min_event_seconds, config.max_event_seconds)
-        samples = crop_sounding(samples, int(seconds * sample_rate), sample_rate, generator)
+        samples = crop_sounding(
+            recording.samples, int(seconds * sample_rate), sample_rate, generator
+        )
         samples = float_to_int16(_set_level(samples, sample_rate, config, generator))
     label = recording.clip.label
     return Example(
@@ -315,6 +332,7 @@ def single_event(
         labels=(label,),
         events=(label,),
         source=recording.clip.source,
+        origin=recording.clip.group,
         provenance="template",
     )
 

@@ -10,13 +10,20 @@ LOUD_FRAME = 0.05  # s, over which loudness is looked at when a crop is placed
 PEAK = 0.99  # of full scale: nothing is made louder than this
 
 
+def loudest_moment(samples: np.ndarray, sample_rate: int) -> int:
+    """Where the loudest 0.05 s of (T,) int16 samples begin: a multiple of their number."""
+    frame = max(1, int(LOUD_FRAME * sample_rate))
+    padded = np.pad(samples, (0, -samples.size % frame)).astype(np.float32)
+    return int(np.square(padded).reshape(-1, frame).sum(axis=1).argmax()) * frame
+
+
 def crop_sounding(
     samples: np.ndarray, length: int, sample_rate: int, generator: np.random.Generator
 ) -> np.ndarray:
     """A random crop that holds the recording's loudest moment, so that no event is cut away.
 
     Args:
-      samples: (T,) int16.
+      samples: (T,) int16, or what has a size, is read in slices, and knows its `loudest` moment.
       length: samples wanted; a shorter recording comes back whole.
       sample_rate: Hz.
       generator: places the crop.
@@ -25,10 +32,10 @@ def crop_sounding(
       (min(T, length),) int16.
     """
     if samples.size <= length:
-        return samples
+        return samples[:]
     frame = max(1, int(LOUD_FRAME * sample_rate))
-    padded = np.pad(samples, (0, -samples.size % frame)).astype(np.float32)
-    loudest = int(np.square(padded).reshape(-1, frame).sum(axis=1).argmax()) * frame
+    known = not isinstance(samples, np.ndarray)
+    loudest = samples.loudest if known else loudest_moment(samples, sample_rate)
     low = max(0, loudest + frame - length)
     high = min(samples.size - length, loudest)
     start = int(generator.integers(min(low, high), high + 1))

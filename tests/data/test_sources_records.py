@@ -1,5 +1,6 @@
 """Records straight from the sources: captions and splits as published, whatever holds them."""
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -9,9 +10,10 @@ import numpy as np
 import pytest
 
 from clapjax.data import records
-from clapjax.data.build.builder import SourceConfig, build_records
-from clapjax.data.build.direct import choose_captions, clip_example, label_caption, sounding_order
-from clapjax.data.build.splits import RejectedError
+from clapjax.data.build.builder import build_records
+from clapjax.data.build.config import SourceConfig
+from clapjax.data.build.examples import DirectExamples, label_caption, sounding_order
+from clapjax.data.build.folder import RejectedError
 from clapjax.data.config import DataConfig
 from clapjax.data.schema import Example
 from clapjax.data.sources.clip import Clip, TimedEvent
@@ -67,12 +69,23 @@ def _serialized(data_dir) -> dict[str, list[bytes]]:
     return {split: list(records.read_serialized(data_dir, split)) for split in splits}
 
 
+def _without_origin(serialized: dict[str, list[bytes]]) -> dict[str, list[bytes]]:
+    """The origin is the file, the member of the tar or the row."""
+    parse = records.parser()
+    return {
+        split: [
+            records.serializer(split)(dataclasses.replace(parse(data), origin="")) for data in part
+        ]
+        for split, part in serialized.items()
+    }
+
+
 def test_tar_table_and_parquet_give_the_same_records(tmp_path):
     built = {}
     for kind in ("laion", "folder", "parquet"):
         LAYOUTS[kind](tmp_path / kind / "effects")
         _build(tmp_path / f"{kind}.d", kind, tmp_path / kind / "effects")
-        built[kind] = _serialized(tmp_path / f"{kind}.d")
+        built[kind] = _without_origin(_serialized(tmp_path / f"{kind}.d"))
     assert {split: len(part) for split, part in built["laion"].items()} == {"test": 1, "train": 2}
     assert built["laion"] == built["folder"] == built["parquet"]  # byte for byte
     texts = [(tmp_path / f"{k}.d" / "tokenizer" / "tokenizer.json").read_text() for k in built]
@@ -121,7 +134,7 @@ def test_bad_clips_are_listed_and_the_rest_is_kept(tmp_path):
     assert {json.loads(line)["source"] for line in lines} == set(reasons)
     with pytest.raises(RejectedError, match="3 recordings rejected"):
         _build(tmp_path / "e", "clotho", tmp_path / "clotho", on_rejected="error")
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["clotho", "d"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["clotho", "d", "e.incomplete"]
 
 
 def test_nothing_usable_is_an_error(tmp_path):
@@ -130,7 +143,8 @@ def test_nothing_usable_is_an_error(tmp_path):
         file.write_bytes(b"no sound")
     with pytest.raises(ValueError, match="none of its clips can be used; the first: macs:airport"):
         _build(tmp_path / "d", "macs", tmp_path / "macs")
-    assert [file.name for file in tmp_path.iterdir()] == ["macs"]
+    lines = (tmp_path / "d.incomplete" / "rejected.jsonl").read_text().splitlines()
+    assert len(lines) == len(layout.clips)
 
 
 def test_splits_and_sets_without(tmp_path):
@@ -150,18 +164,6 @@ def _clip(**fields) -> Clip:
     return Clip(**(values | fields))
 
 
-def test_text_augment_selection():
-    clip = _clip(captions=("Human",), augmented=("T5",), labels=("dog",))
-    assert choose_captions(clip, "none") == (("Human",), "human")
-    assert choose_captions(clip, "all") == (("Human", "T5"), "human;keyword")
-    assert choose_captions(clip, "augment_only") == (("T5",), "keyword")
-    bare = _clip(captions=("Human",))
-    assert choose_captions(bare, "augment_only") == (("Human",), "human")
-    tags = _clip(labels=("dog", "rain", "wind"), augmented=("T5",))
-    assert choose_captions(tags, "none") == (("The sounds of dog, rain and wind",), "template")
-    assert choose_captions(_clip(augmented=("T5",)), "none") == (("T5",), "keyword")
-
-
 def test_sounding_order():
     events = tuple(TimedEvent(i, i + 2, label) for i, label in enumerate("aabba"))
     assert sounding_order(_clip(events=events, labels=("a", "b"))) == ("a", "b", "a")
@@ -171,8 +173,7 @@ def test_sounding_order():
 
 def test_a_clip_becomes_an_example():
     clip = _clip(captions=("Human",), labels=("dog",), split="test")
-    settings = {"min_seconds": 0.1, "silence_db": -70.0, "selection": "none"}
-    example = clip_example(clip, 8000, **settings)
+    (example,) = DirectExamples(8000, 0.1, -70.0)(clip)
     assert example.audio.dtype == np.int16 and (example.audio == 32767).all()
     assert (example.id, example.events, example.provenance) == ("a", ("dog",), "human")
 
@@ -221,7 +222,7 @@ def test_settings_that_came_later_do_not_hinder_reuse(tmp_path):
     del build["source"]["exclude_audio"]
     file.write_text(json.dumps(build))
     assert _build(tmp_path / "d", "macs", tmp_path / "macs", mode="auto").reused
-    with pytest.raises(records.RecordsError, match="source differ"):
+    with pytest.raises(records.RecordsError, match="source.whole was 'train', is 'test'"):
         _build(tmp_path / "d", "macs", tmp_path / "macs", mode="auto", whole="test")
 
 
@@ -231,7 +232,6 @@ def test_settings_that_came_later_do_not_hinder_reuse(tmp_path):
         ({"kind": "clotho2"}, "source.kind: no source 'clotho2'; there are audiocaps, .*, sounds"),
         ({"kind": "clotho"}, "source.path is empty"),
         ({"mode": "both"}, "source.mode must be auto, mixup or direct, not 'both'"),
-        ({"text_augment_selection": "some"}, "must be one of none, all, augment_only, not 'some'"),
     ],
 )
 def test_bad_settings(changes, message):

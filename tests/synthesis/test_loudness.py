@@ -1,32 +1,16 @@
-"""Loudness against the numbers of ITU-R BS.1770-5 and the test signals of EBU Tech 3341."""
+"""Loudness against the numbers of ITU-R BS.1770 and the test signals of EBU Tech 3341."""
 
 import math
 
 import numpy as np
 import pytest
-from scipy.signal import sosfreqz
 
-from clapjax.synthesis.loudness import k_weighting, loudness
+from clapjax.synthesis.loudness import loudness
 
 
 def _sine(seconds: float, decibels: float, rate: int = 48_000, hertz: float = 1000.0) -> np.ndarray:
     time = np.arange(round(seconds * rate)) / rate
     return 10 ** (decibels / 20) * np.sin(2 * np.pi * hertz * time)
-
-
-def test_coefficients_are_those_that_the_standard_tabulates():
-    shelf = [1.53512485958697, -2.69169618940638, 1.19839281085285,
-             1.0, -1.69065929318241, 0.73248077421585]  # fmt: skip
-    high_pass = [1.0, -2.0, 1.0, 1.0, -1.99004745483398, 0.99007225036621]
-    np.testing.assert_allclose(k_weighting(48_000), [shelf, high_pass], atol=1e-11)
-
-
-@pytest.mark.parametrize("rate", [16_000, 32_000, 44_100])
-def test_at_another_rate_the_filter_weighs_alike(rate):
-    hertz = np.geomspace(30, 3000, 50)
-    wanted = np.abs(sosfreqz(k_weighting(48_000), hertz, fs=48_000)[1])
-    got = np.abs(sosfreqz(k_weighting(rate), hertz, fs=rate)[1])
-    np.testing.assert_allclose(20 * np.log10(got / wanted), 0, atol=0.25)
 
 
 @pytest.mark.parametrize("rate", [32_000, 44_100, 48_000])

@@ -2,58 +2,51 @@
 
 import functools
 import hashlib
-import json
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from clapjax.data import paths, records
 from clapjax.data.build import beam
-from clapjax.data.build import processes as parallel
-from clapjax.data.build.examples import DirectSample, Mixture, MixupSample, Single
-from clapjax.data.build.splits import (
-    TEST,
-    TEST_CLIPS,
-    TRAIN,
-    SourceConfig,
-    choose_clips,
-    divide_clips,
-    drop_twins,
-    parts_of,
+from clapjax.data.build.config import TEST, TEST_CLIPS, TRAIN, SourceConfig, used_settings
+from clapjax.data.build.decoded import BATCH, DecodeClips, StoredClip
+from clapjax.data.build.examples import DirectExamples, Mixture, MixupExamples, Single
+from clapjax.data.build.folder import (
+    REJECTED_FILE,
+    UNITS,
+    BuildResult,
+    check_begun,
+    close_failed,
+    discard,
+    finish,
+    give_name,
+    is_finished,
+    is_whole,
+    open_folder,
     refuse,
+    reuse,
 )
-from clapjax.data.build.units import (
-    BATCH,
-    PLACING,
-    DecodeClips,
-    StoredClip,
-    Unit,
-    Work,
-    WriteRecords,
-    divide,
-    prints_of,
-    rejected_of,
-)
+from clapjax.data.build.listing import hash_listing, list_source
+from clapjax.data.build.processes import run_units
+from clapjax.data.build.splits import Parts, check_classes, check_splits, divide_clips
+from clapjax.data.build.units import Unit, Work, WriteRecords, divide, prints_of, rejected_of
 from clapjax.data.config import DataConfig
 from clapjax.data.fingerprint import Fingerprint
-from clapjax.data.overlap import fingerprint_records, hold_out, split_of
+from clapjax.data.overlap import (
+    HELD_OUT_ROLE,
+    find_duplicates,
+    find_splits,
+    fingerprint_records,
+    hold_out,
+)
 from clapjax.data.sources.clip import Clip, Rejected
-from clapjax.data.tokenizer import train_tokenizer
+from clapjax.plain import to_dict
 from clapjax.synthesis.mixup import MixupConfig
 
-REJECTED_FILE = "rejected.jsonl"
-MADE_FROM, UNITS = "made_from.json", "units"  # of a build that is not finished
 EXPECTED_SECONDS = 10  # of a clip, to guess how many make a shard
 
-
-@dataclass(frozen=True)
-class BuildResult:
-    """What `build_records` did."""
-
-    counts: dict[str, int]
-    rejected: list[Rejected] = field(default_factory=list)
-    reused: bool = False  # the data set was there already
+Prints = list[tuple[str, Fingerprint]]  # with what they are called
 
 
 def build_records(
@@ -65,18 +58,19 @@ def build_records(
     sample_rate: int,
     data_dir: str | os.PathLike,
     progress: Callable[[Iterable, int, str], Iterable] = lambda items, total, what: items,
-    processes: int = 1,
+    processes: int = 0,
     runner: str = "",
     beam_options: str = "",
     shard_bytes: int = records.SHARD_BYTES,
+    restart: bool = False,
 ) -> BuildResult:
     """Builds `data_dir`.
 
     A mix-up has the splits train (mixtures, single events), test (mixtures) and test_clips; a
     direct build those of its source. The same arguments give the same bytes, whoever does the work
-    and however often it was interrupted: what a killed build from the same settings had finished
-    is kept. The data set appears under its name only when whole; a finished one made from the same
-    settings is reused.
+    and however often it was interrupted: what an earlier build from the same settings had finished
+    is kept, whatever ended it. The data set appears under its name only when whole; a finished one
+    made from the same settings and clips is reused.
 
     Args:
       source: recordings.
@@ -86,61 +80,62 @@ def build_records(
       sample_rate: Hz of the records.
       data_dir: where the data set goes, here or in a bucket.
       progress: wraps an iterable of known length to show how far it is.
-      processes: how many make samples.
+      processes: how many make examples; 0: this one, which a decoder that crashes ends.
       runner: of Apache Beam, which does the work instead of processes here; "" for none.
       beam_options: flags of Beam.
       shard_bytes: bytes of records in a shard, about.
+      restart: discard what is at `data_dir`, finished or not, if it is of a build.
 
     Raises:
       RejectedError: a recording was rejected and `source.on_rejected` is "error".
-      RecordsError: `data_dir` holds something else.
-      ValueError: the source is not laid out as expected, or leaves a split without recordings.
+      RecordsError: `data_dir` holds something else, or what was made or begun from other settings
+        or clips.
+      ValueError: the source is not laid out as expected, the role of a split is not known, or a
+        split is left without recordings.
+      ChildProcessError: a process was killed again and again.
       ImportError: `runner` without Beam.
     """
     data_dir = paths.as_path(data_dir)
-    if processes < 1:
-        raise ValueError(f"processes must be at least 1, not {processes}")
-    build = json.loads(
-        json.dumps(
-            {
-                "seed": seed,
-                "sample_rate": sample_rate,
-                "source": asdict(source),
-                "synthesis": asdict(synthesis),
-                "data": {"vocab_size": data.vocab_size},
-            }
-        )
-    )
-    if done := _finish(data_dir, build) or _reuse(data_dir, build):
-        return done
+    if processes < 0:
+        raise ValueError(f"processes must be at least 0, not {processes}")
+    build = {
+        "seed": seed,
+        "sample_rate": sample_rate,
+        "source": to_dict(source),
+        "synthesis": to_dict(synthesis),
+        "data": {"vocab_size": data.vocab_size},
+    }
+    made_from = used_settings(build) | {"shard_bytes": shard_bytes, "version": records.VERSION}
+    if restart:
+        discard(data_dir)
+    if not (finished := is_finished(data_dir, build)):
+        check_begun(data_dir, made_from)
+    clips, rejected, cache = list_source(source, seed, records.incomplete(data_dir))
+    parts = divide_clips(clips, source)
+    rejected = rejected + parts.rejected
+    kept = [clip for part in (parts.train | parts.held_out).values() for clip in part]
+    listed = hash_listing(kept, rejected)
+    if finished:
+        result = reuse(data_dir, listed)
+        refuse(result.rejected, source, data_dir / REJECTED_FILE)
+        return result
+    if is_whole(data_dir, build, listed):
+        return give_name(data_dir)
 
-    clips, rejected = choose_clips(source, seed)
-    kept_apart = [
-        pair for name in source.exclude_audio for pair in fingerprint_records(*split_of(name, TEST))
-    ]
     if runner:
         run = functools.partial(beam.run_units, runner=runner, options=beam_options)
     else:
-        run = functools.partial(parallel.run_units, processes=processes, progress=progress)
-    made_from = build | {"shard_bytes": shard_bytes, "version": records.VERSION}
-    folder = _open_folder(data_dir, made_from)
-    job = Job(source, synthesis, sample_rate, seed, shard_bytes, folder, run)
+        run = functools.partial(run_units, processes=processes, progress=progress)
+    folder = open_folder(data_dir, made_from, cache)
+    job = Job(source, synthesis, sample_rate, seed, shard_bytes, folder, run, rejected)
     try:
-        make = _mix_up if source.mixes_up() else _take
-        units, rejected = make(job, clips, kept_apart, rejected)
-    except ValueError:
-        paths.remove_folder(folder)
+        check_splits(parts, source)
+        units = make_mixtures(job, parts) if source.mixes_up() else make_direct(job, parts)
+        refuse(rejected, source, folder / REJECTED_FILE)
+    except Exception:
+        close_failed(folder, rejected)
         raise
-    splits = _place(folder, units)
-    records.write_metadata(folder, splits)
-    with paths.local_folder(folder, records.TOKENIZER_FOLDER) as made:
-        train_tokenizer(_captions(units), made, data.vocab_size)
-        paths.put_folder(made, folder / records.TOKENIZER_FOLDER)
-    lines = [json.dumps(asdict(item)) + "\n" for item in rejected]
-    paths.write_text(folder / REJECTED_FILE, "".join(lines))
-    counts = {split: sum(lengths) for split, lengths, _ in splits}
-    records.write_build(folder, {**build, "counts": counts})
-    return _finish(data_dir, build)
+    return finish(data_dir, units, build | {"excluded": parts.excluded}, rejected, listed)
 
 
 @dataclass(frozen=True)
@@ -154,6 +149,7 @@ class Job:
     shard_bytes: int
     folder: Path
     run: Callable[[list[Unit], Work, str], None]
+    rejected: list[Rejected] = field(default_factory=list)  # grows while the build goes on
 
     def do(self, units: list[Unit], work: Work, what: str) -> list[dict]:
         """Does the units that are not done; what is known of each, in order."""
@@ -177,150 +173,125 @@ class Job:
             shard_bytes=2 * self.shard_bytes,  # a unit is one shard, unless its clips are long
             prints=prints,
         )
-        return self.do(units, work, "writing")
+        known = self.do(units, work, "writing")
+        self.rejected.extend(rejected_of(known))
+        return known
 
-
-def _open_folder(data_dir: Path, made_from: dict) -> Path:
-    """The folder to build in, with what an interrupted build from the same settings has done."""
-    folder = records.incomplete(data_dir)
-    try:
-        same = json.loads(paths.read_text(folder / MADE_FROM)) == made_from
-    except (OSError, ValueError):
-        same = False
-    if not same:
-        folder = records.start_build(data_dir)
-        paths.write_text(folder / MADE_FROM, json.dumps(made_from, indent=2) + "\n")
-    (folder / UNITS).mkdir(exist_ok=True)
-    return folder
-
-
-def _finish(data_dir: Path, build: dict) -> BuildResult | None:
-    """Gives a data set that is whole its name; None where there is none from these settings."""
-    folder = records.incomplete(data_dir)
-    try:
-        there = json.loads(paths.read_text(folder / records.BUILD_FILE))
-    except (OSError, ValueError):
-        return None
-    counts = there.pop("counts")
-    there.pop("build_id", None)
-    taken = paths.is_local(data_dir) and data_dir.exists() and any(data_dir.iterdir())
-    if there != build or taken:
-        return None
-    paths.remove_folder(folder / UNITS)
-    for name in (MADE_FROM, PLACING):
-        (folder / name).unlink(missing_ok=True)
-    paths.move_folder(folder, data_dir, last=records.BUILD_FILE)
-    return BuildResult(counts, _read_rejected(data_dir))
-
-
-def _read_rejected(data_dir: Path) -> list[Rejected]:
-    lines = paths.read_text(data_dir / REJECTED_FILE).splitlines()
-    return [Rejected(**json.loads(line)) for line in lines]
-
-
-def _reuse(data_dir: Path, build: dict) -> BuildResult | None:
-    """What is at `data_dir` already; None where it is free."""
-    if not data_dir.exists() or not any(data_dir.iterdir()):
-        return None
-    if not (data_dir / records.BUILD_FILE).is_file():
-        raise records.RecordsError(
-            f"{data_dir}: not empty, and no records of clapjax; choose another --data_dir"
+    def decode(
+        self, parts: dict[str, list[Clip]], **settings
+    ) -> tuple[dict[str, list[StoredClip]], dict[str, Prints]]:
+        """Decodes clips, or takes their fingerprints alone; what is usable, by name of the part."""
+        work = DecodeClips(
+            os.fspath(self.folder / UNITS),
+            "",
+            sample_rate=self.sample_rate,
+            min_seconds=self.source.min_seconds,
+            silence_db=self.source.silence_db,
+            **settings,
         )
-    there = records.read_build(data_dir)
-    counts = there.pop("counts")
-    there.pop("build_id", None)
-    defaults = {"source": asdict(SourceConfig()), "synthesis": asdict(MixupConfig())}
-    defaults = json.loads(json.dumps(defaults))
-    for group, values in defaults.items():  # made before a setting existed: its default
-        there[group] = values | there.get(group, {})  # merged records have none
-    if there != build:
-        changed = [key for key in build if there.get(key) != build[key]]
-        raise records.RecordsError(
-            f"{data_dir}: holds records made with other settings ({', '.join(changed)} differ); "
-            "remove it or choose another --data_dir"
-        )
-    return BuildResult(counts, _read_rejected(data_dir), reused=True)
+        units = [unit for name, clips in parts.items() for unit in divide(name, clips, BATCH)]
+        known = self.do(units, work, "decoding")
+        if work.keep_pcm:
+            self.rejected.extend(rejected_of(known))
+        stored = {name: [] for name in parts}
+        prints = {name: [] for name in parts}
+        for unit, done in zip(units, known, strict=True):
+            stored[unit.split] += work.recordings(unit, done)
+            prints[unit.split] += prints_of([done])
+        return stored, prints
+
+    def fingerprints(self, clips: list[Clip]) -> Prints:
+        """The fingerprints of held-out clips that do not become records."""
+        return self.decode({"held_out": clips}, keep_pcm=False, prints=True)[1]["held_out"]
+
+    def kept_apart(self) -> Prints:
+        """What `exclude_audio` names."""
+        names = self.source.exclude_audio
+        splits = [split for name in names for split in find_splits(name, HELD_OUT_ROLE)]
+        return list(fingerprint_records(splits))
 
 
-def _take(
-    job: Job, clips: list[Clip], kept_apart: list[tuple[str, Fingerprint]], rejected: list[Rejected]
-) -> tuple[dict[str, list[dict]], list[Rejected]]:
-    """Clips as they are: (split to what is known of its units, all that was left out)."""
+def make_direct(job: Job, parts: Parts) -> dict[str, list[dict]]:
+    """Clips as they are: split to what is known of its units."""
     source = job.source
-    parts, straddling = parts_of(clips, source)
-    clip_bytes = 2 * job.sample_rate * EXPECTED_SECONDS
-    units = {
-        split: divide(split, parts[split], clip_bytes * len(parts[split]), job.shard_bytes)
-        for split in sorted(parts, key=lambda name: (name == TRAIN, name))
-        if parts[split]
-    }
-    sample = DirectSample(
-        sample_rate=job.sample_rate,
-        min_seconds=source.min_seconds,
-        silence_db=source.silence_db,
-        selection=source.text_augment_selection,
-        seed=job.seed,
+    unit_items = max(1, job.shard_bytes // (2 * job.sample_rate * EXPECTED_SECONDS))
+    train, held_out = (
+        {
+            split: divide(split, clips, unit_items)
+            for split, clips in sorted(part.items())
+            if split in (source.splits or part)
+        }
+        for part in (parts.train, parts.held_out)
+    )
+    whole = DirectExamples(job.sample_rate, source.min_seconds, source.silence_db, job.seed)
+    windows = replace(
+        whole,
         window_seconds=source.window_seconds,
         window_hop_seconds=source.window_hop_seconds,
     )
     known: dict[str, list[dict]] = {}
 
-    def write(splits: Sequence[str], sample: DirectSample, context: str, prints: bool) -> None:
-        chosen = [unit for split in splits for unit in units[split]]
-        for unit, done in zip(chosen, job.write(chosen, sample, context, prints), strict=True):
-            known.setdefault(unit.split, []).append(done)
+    def write(units: dict[str, list[Unit]], *settings) -> None:
+        chosen = [unit for part in units.values() for unit in part]
+        if chosen:
+            for unit, done in zip(chosen, job.write(chosen, *settings), strict=True):
+                known.setdefault(unit.split, []).append(done)
 
-    if TRAIN in units and (source.drop_duplicates or kept_apart):
-        write([split for split in units if split != TRAIN], sample, "", source.drop_duplicates)
-        if source.drop_duplicates:
-            kept_apart = [*kept_apart, *prints_of(known.get(TEST, []))]
-        held_out = hold_out(kept_apart)
+    compares = source.drop_duplicates and any(train.values())
+    kept_apart = job.kept_apart() if any(train.values()) else []
+    alike = source.window_held_out or not source.window_seconds
+    together = held_out | train if alike and not compares and not kept_apart else held_out
+    write(together, windows if alike else whole, "", compares)
+    if compares:
+        unbuilt = [
+            clip
+            for split, clips in sorted(parts.held_out.items())
+            if split not in held_out
+            for clip in clips
+        ]
+        kept_apart += prints_of([done for split in held_out for done in known.get(split, [])])
+        kept_apart += job.fingerprints(unbuilt)
+    if kept_apart:
         context = _digest((name, one.bits.tobytes()) for name, one in kept_apart)
-        write([TRAIN], replace(sample, held_out=held_out), context, False)
-    else:
-        write(list(units), sample, "", False)
-    bad = [item for done in known.values() for item in rejected_of(done)]
+        write(train, replace(windows, held_out=hold_out(kept_apart)), context)
+    elif together is held_out:
+        write(train, windows, "")
     if not any(unit["shards"] for done in known.values() for unit in done):
+        bad = job.rejected
         first = f"; the first: {bad[0].source}: {bad[0].reason}" if bad else ""
-        raise ValueError(f"source: none of its clips can be used{first}")
-    rejected = rejected + straddling + bad
-    refuse(rejected, source)
-    return known, rejected
+        listed = f"; all are in {job.folder / REJECTED_FILE}" if bad else ""
+        raise ValueError(f"source: none of its clips can be used{first}{listed}")
+    names = sorted(known, key=lambda name: (name != TRAIN, name))
+    return {name: known[name] for name in names}
 
 
-def _mix_up(
-    job: Job, clips: list[Clip], kept_apart: list[tuple[str, Fingerprint]], rejected: list[Rejected]
-) -> tuple[dict[str, list[dict]], list[Rejected]]:
-    """Mixtures and single events; returns the same as `_take`."""
+def make_mixtures(job: Job, parts: Parts) -> dict[str, list[dict]]:
+    """Mixtures and single events; returns the same as `make_direct`."""
     source = job.source
-    decode = DecodeClips(
-        os.fspath(job.folder / UNITS),
-        "",
-        sample_rate=job.sample_rate,
-        min_seconds=source.min_seconds,
-        silence_db=source.silence_db,
-        prints=bool(kept_apart) or source.drop_duplicates,
-    )
-    units = divide("decoded", clips, len(clips), BATCH) if clips else []
-    known = job.do(units, decode, "decoding")
-    stored = [
-        clip
-        for unit, done in zip(units, known, strict=True)
-        for clip in decode.recordings(unit, done)
-    ]
-    train, test, straddling = divide_clips(stored, source)
-    train, twins = drop_twins(train, test, source, kept_apart, dict(prints_of(known)))
-    rejected = rejected + rejected_of(known) + straddling + twins
-    refuse(rejected, source)
+    compares = source.drop_duplicates or bool(source.exclude_audio)
+    clips = {"decoded_test": parts.held_out[TEST], "decoded_train": parts.train[TRAIN]}
+    stored, prints = job.decode(clips, prints=compares)
+    test, train = stored["decoded_test"], stored["decoded_train"]
+    if compares:
+        kept_apart = job.kept_apart()
+        if source.drop_duplicates:
+            others = [clip for clip in parts.held_out_clips() if source.split_of(clip) != TEST]
+            kept_apart += prints["decoded_test"] + job.fingerprints(others)
+        found = {}
+        for duplicate in find_duplicates(prints["decoded_train"], hold_out(kept_apart)):
+            found.setdefault(duplicate.train, duplicate.reason())
+        job.rejected.extend([Rejected(name, reason) for name, reason in found.items()])
+        train = [clip for clip in train if clip.clip.source not in found]
+    for split, stored in ((TRAIN, train), (TEST, test)):
+        check_classes(split, [clip.clip.label for clip in stored])
     recordings = {TRAIN: train, TEST: test, TEST_CLIPS: test}
-    sample = MixupSample(recordings, job.synthesis, job.sample_rate, job.seed)
-    planned = _plan(job, train, test)
+    make = MixupExamples(recordings, job.synthesis, job.sample_rate, job.seed)
+    units = [unit for part in _plan(job, train, test).values() for unit in part]
     context = _digest((clip.clip.source, clip.length) for clip in train + test)
-    every = [unit for part in planned.values() for unit in part]
     written: dict[str, list[dict]] = {}
-    for unit, done in zip(every, job.write(every, sample, context), strict=True):
+    for unit, done in zip(units, job.write(units, make, context), strict=True):
         written.setdefault(unit.split, []).append(done)
-    return written, rejected
+    return written
 
 
 def _digest(items: Iterable) -> str:
@@ -332,8 +303,7 @@ def _digest(items: Iterable) -> str:
 
 def _plan(job: Job, train: list[StoredClip], test: list[StoredClip]) -> dict[str, list[Unit]]:
     """Split to the units of its mixtures and single events."""
-    synthesis, second = job.synthesis, 2 * job.sample_rate  # bytes of PCM
-    negative = synthesis.train_negative_audio
+    synthesis, negative = job.synthesis, job.synthesis.train_negative_audio
     crops = range(synthesis.crops_per_recording)
     items = {
         TRAIN: [Mixture(TRAIN, i, negative) for i in range(synthesis.train_mixtures)]
@@ -341,38 +311,9 @@ def _plan(job: Job, train: list[StoredClip], test: list[StoredClip]) -> dict[str
         TEST: [Mixture(TEST, i, True) for i in range(synthesis.test_mixtures)],
         TEST_CLIPS: [Single(TEST_CLIPS, clip, 0) for clip in range(len(test))],
     }
-    mixture = second * synthesis.clip_seconds
-    sizes = {
-        TRAIN: mixture * len(items[TRAIN]) * (1 + negative),
-        TEST: 2 * mixture * len(items[TEST]),
-        TEST_CLIPS: 2 * sum(clip.length for clip in test),
+    clip_bytes = 2 * job.sample_rate * synthesis.clip_seconds
+    sizes = {TRAIN: clip_bytes * (1 + negative), TEST: 2 * clip_bytes, TEST_CLIPS: clip_bytes}
+    return {
+        name: divide(name, part, max(1, int(job.shard_bytes / sizes[name])))
+        for name, part in items.items()
     }
-    return {name: divide(name, part, sizes[name], job.shard_bytes) for name, part in items.items()}
-
-
-def _place(folder: Path, units: dict[str, list[dict]]) -> list[tuple[str, list[int], int]]:
-    """Gives the finished shards their names; (split, records per shard, bytes) of each split."""
-    paths.write_text(folder / PLACING, "")
-    splits = []
-    for split, known in units.items():
-        shards = [shard for unit in known for shard in unit["shards"]]
-        for number, (name, _, _) in enumerate(shards):
-            part = folder / UNITS / name
-            final = folder / records.shard_name(split, number, len(shards))
-            if part.exists():
-                part.replace(final)
-            elif not final.exists():
-                raise records.RecordsError(f"{part}: lost; remove {folder} and build again")
-        if shards:
-            lengths = [count for _, count, _ in shards]
-            splits.append((split, lengths, sum(size for _, _, size in shards)))
-    return splits
-
-
-def _captions(units: dict[str, list[dict]]) -> list[str]:
-    """What the tokenizer is trained on: the captions of train, or else of all."""
-    found = {
-        split: [caption for unit in known for caption in unit["captions"]]
-        for split, known in units.items()
-    }
-    return found.get(TRAIN) or [caption for part in found.values() for caption in part]

@@ -7,24 +7,23 @@ depend on who does it.
 """
 
 import base64
-import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from clapjax.data import paths
+from clapjax.data.build.listing import describe
 from clapjax.data.fingerprint import Fingerprint, fingerprint
 from clapjax.data.paths import as_path
 from clapjax.data.records import ShardWriter, serializer
 from clapjax.data.schema import Example
-from clapjax.data.sources.clip import Clip, Recording, Rejected, decode_clip
+from clapjax.data.sources.clip import Clip, Rejected
 
-BATCH = 64  # clips that are decoded in one unit
 PLACING = "placing"  # a file: all units are done, and their shards are getting their names
 
 
@@ -42,18 +41,26 @@ class Unit:
         return f"{self.split}-{self.number:05d}"
 
 
-def divide(split: str, items: Sequence, size: float, unit_size: float) -> list[Unit]:
-    """Cuts items into contiguous units of about `unit_size`.
+@dataclass(frozen=True)
+class Crashed:
+    """An item whose work killed its process, twice: it is left out."""
 
-    Args:
-      split: of the units.
-      items: at least one.
-      size: of all items together, in the same measure as `unit_size`.
-      unit_size: of one unit.
+    item: object
+    reason: str
+
+    def rejected(self) -> Rejected:
+        """What is listed of it."""
+        return Rejected(getattr(self.item, "source", repr(self.item)), self.reason)
+
+
+def divide(split: str, items: Sequence, unit_items: int) -> list[Unit]:
+    """Cuts items into contiguous units of `unit_items`, the last one shorter.
+
+    Edges do not depend on how many items there are, so that one more at the end is one more unit,
+    or another last one.
     """
-    count = max(1, min(len(items), int(-(-size // unit_size))))
-    edges = [len(items) * i // count for i in range(count + 1)]
-    return [Unit(split, i, tuple(items[edges[i] : edges[i + 1]])) for i in range(count)]
+    starts = range(0, len(items), unit_items)
+    return [Unit(split, i, tuple(items[k : k + unit_items])) for i, k in enumerate(starts)]
 
 
 @dataclass(frozen=True)
@@ -62,14 +69,13 @@ class Work:
 
     folder: str  # where the units' files go
     context: str  # what the result depends on besides the items
+    leaves_out: ClassVar[bool] = False  # whether it takes `Crashed` items, and lists them
 
     def digest(self, unit: Unit) -> str:
         """Tells whether a unit that is done is the one that is wanted."""
-        plain = [
-            dataclasses.replace(item, read=None) if isinstance(item, Clip) else item
-            for item in unit.items
-        ]
-        text = f"{type(self).__name__} {self.context} {unit.name} {plain!r}"
+        items = [item.item if isinstance(item, Crashed) else item for item in unit.items]
+        said = [describe(item) if isinstance(item, Clip) else repr(item) for item in items]
+        text = f"{type(self).__name__} {self.context} {unit.name} {said!r}"
         return hashlib.sha256(text.encode()).hexdigest()
 
     def load(self, unit: Unit) -> dict | None:
@@ -101,8 +107,9 @@ class Work:
 
 @dataclass(frozen=True)
 class WriteRecords(Work):
-    """Makes samples and writes them as records."""
+    """Makes examples and writes them as records."""
 
+    leaves_out = True
     make: Callable[[object], list[Example | Rejected]]  # a pure function of an item
     shard_bytes: int
     prints: bool = False  # whether to keep the fingerprints
@@ -114,95 +121,18 @@ class WriteRecords(Work):
         with paths.local_folder(as_path(self.folder), unit.name) as folder:
             writer = ShardWriter(folder, unit.name, self.shard_bytes)
             for item in unit.items:
-                for made in self.make(item):
+                for made in [item.rejected()] if isinstance(item, Crashed) else self.make(item):
                     if isinstance(made, Rejected):
                         known["rejected"].append((made.source, made.reason))
                         continue
                     writer.write(encode(made))
                     known["captions"] += made.captions + made.negative_captions
                     if self.prints:
-                        known["prints"].append(_pack(made.id, made.audio, made.sample_rate))
+                        known["prints"].append(pack(made.id, made.audio, made.sample_rate))
                 yield
             writer.close()
             files = [folder / name for name, _, _ in writer.files]
             self.finish(unit, files, known | {"shards": writer.files})
-
-
-@dataclass(frozen=True)
-class DecodeClips(Work):
-    """Decodes clips, which every process mixes up afterwards, to PCM that lies on the disk."""
-
-    sample_rate: int
-    min_seconds: float
-    silence_db: float
-    prints: bool = False
-
-    def __call__(self, unit: Unit) -> Iterator[None]:
-        """Known afterwards: "lengths" in samples, 0 of what is in "rejected"; "prints"."""
-        known = {"lengths": [], "rejected": [], "prints": []}
-        levels = {"min_seconds": self.min_seconds, "silence_db": self.silence_db}
-        with paths.local_folder(as_path(self.folder), unit.name) as folder:
-            file = folder / f"{unit.name}.pcm"
-            with file.open("wb") as pcm:
-                for clip in unit.items:
-                    found = decode_clip(clip, self.sample_rate, **levels)
-                    if isinstance(found, Rejected):
-                        known["lengths"].append(0)
-                        known["rejected"].append((found.source, found.reason))
-                    else:
-                        known["lengths"].append(found.samples.size)
-                        pcm.write(found.samples.tobytes())
-                        if self.prints:
-                            packed = _pack(clip.source, found.samples, self.sample_rate)
-                            known["prints"].append(packed)
-                    yield
-            self.finish(unit, [file], known)
-
-    def recordings(self, unit: Unit, known: dict) -> list["StoredClip"]:
-        """The usable clips of a unit that is done."""
-        file = os.fspath(as_path(self.folder) / f"{unit.name}.pcm")
-        found, start = [], 0
-        for clip, length in zip(unit.items, known["lengths"], strict=True):
-            if length:
-                found.append(StoredClip(clip, file, start, length))
-            start += length
-        return found
-
-
-@dataclass(frozen=True)
-class StoredClip:
-    """A decoded clip whose samples are read when they are needed."""
-
-    clip: Clip
-    file: str
-    start: int  # samples before it in the file
-    length: int  # samples
-
-    def load(self) -> Recording:
-        """The clip with its samples, (length,) int16.
-
-        Raises:
-          OSError: the file is not there, or too short.
-        """
-        with as_path(self.file).open("rb") as pcm:
-            pcm.seek(2 * self.start)
-            data = pcm.read(2 * self.length)
-        if len(data) != 2 * self.length:
-            raise OSError(f"{self.file}: cut short; remove its folder and build again")
-        return Recording(self.clip, np.frombuffer(data, np.int16))
-
-
-class StoredClips(Sequence):
-    """Stored clips as a list of recordings, of which none stays in memory."""
-
-    def __init__(self, stored: Sequence[StoredClip]):
-        self._stored = stored
-
-    def __len__(self) -> int:
-        return len(self._stored)
-
-    def __getitem__(self, index: int) -> Recording:
-        return self._stored[index].load()
 
 
 def _size(file: Path) -> int:
@@ -211,7 +141,7 @@ def _size(file: Path) -> int:
     return stat.st_size if paths.is_local(file) else stat.length
 
 
-def _pack(name: str, samples: np.ndarray, sample_rate: int) -> tuple[str, str, str]:
+def pack(name: str, samples: np.ndarray, sample_rate: int) -> tuple[str, str, str]:
     """(name, bits, strong) of a fingerprint, for JSON."""
     one = fingerprint(samples, sample_rate)
     return name, *(base64.b64encode(words.tobytes()).decode() for words in (one.bits, one.strong))

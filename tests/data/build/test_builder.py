@@ -13,8 +13,10 @@ import soundfile
 
 from clapjax.data import records
 from clapjax.data.build import builder as build
-from clapjax.data.build import examples as samples
-from clapjax.data.build.splits import RejectedError
+from clapjax.data.build import examples
+from clapjax.data.build.config import SourceConfig
+from clapjax.data.build.decoded import DecodeClips
+from clapjax.data.build.folder import REJECTED_FILE, RejectedError
 from clapjax.data.config import DataConfig
 from clapjax.synthesis.mixup import MixupConfig
 from clapjax.synthesis.sounds import render
@@ -62,7 +64,7 @@ def _good(root: Path) -> Esc50:
 
 
 def _run(folder: Esc50, data_dir: Path, seed: int = 0, data: DataConfig = DATA, **source):
-    source = build.SourceConfig(
+    source = SourceConfig(
         kind="esc50", path=str(folder.root), train_folds=(1, 2), test_folds=(4,), **source
     )
     return build.build_records(
@@ -93,7 +95,7 @@ FAULTS = {
     "extra.wav": "in audio/ but not named in meta.csv",
     "twice.wav": "named twice in meta.csv",
     "badfold.wav": "no fold or category in meta.csv",
-    "straddling.wav": "cut from the same original recording as a test clip",
+    "straddling.wav": "cut from the same original recording as a held-out clip",
 }
 
 
@@ -131,7 +133,7 @@ def test_faults_are_listed_once_and_the_good_is_kept(faulty, tmp_path):
     assert found.keys() == FAULTS.keys()
     for name, reason in FAULTS.items():
         assert re.search(reason, found[name]), (name, found[name])
-    lines = (data_dir / build.REJECTED_FILE).read_text().splitlines()
+    lines = (data_dir / REJECTED_FILE).read_text().splitlines()
     sources = Counter(json.loads(line)["source"] for line in lines)
     assert sources == Counter(f"esc50:{name}" for name in FAULTS)
 
@@ -155,33 +157,42 @@ def test_stereo_at_another_rate_is_mixed_down_and_resampled(faulty, tmp_path):
     assert 0.8 < ratio < 1.25
 
 
-def test_on_rejected_error_leaves_nothing(faulty, tmp_path):
+def test_on_rejected_error_keeps_what_is_done(faulty, tmp_path, monkeypatch):
+    """Fails where one bad file throws away all that was decoded."""
     with pytest.raises(RejectedError, match=f"{len(FAULTS)} recordings rejected") as caught:
         _run(faulty, tmp_path / "records", on_rejected="error")
     for name in FAULTS:
         assert f"esc50:{name}: " in str(caught.value)
-    assert list(tmp_path.iterdir()) == []
+    folder = tmp_path / "records.incomplete"
+    assert list(tmp_path.iterdir()) == [folder]
+    assert str(folder / REJECTED_FILE) in str(caught.value)
+    lines = (folder / REJECTED_FILE).read_text().splitlines()
+    assert {json.loads(line)["source"] for line in lines} == {f"esc50:{name}" for name in FAULTS}
+    decoded = []
+    monkeypatch.setattr(DecodeClips, "__call__", lambda self, unit: decoded.append(unit))
+    assert _run(faulty, tmp_path / "records").counts["test"] == 5  # the default goes on
+    assert decoded == []
 
 
 def test_a_clean_folder_rejects_nothing(good, tmp_path):
     result = _run(good, tmp_path / "records", on_rejected="error")
     assert result.rejected == [] and not result.reused
-    assert (tmp_path / "records" / build.REJECTED_FILE).read_text() == ""
+    assert (tmp_path / "records" / REJECTED_FILE).read_text() == ""
 
 
 def test_examples_are_what_the_config_says(built):
     result, data_dir = built
     assert result.counts == {"train": 9 + 6 * 2, "test": 5, "test_clips": 3}
     for split, count in result.counts.items():
-        examples = list(records.read_examples(data_dir, split))
-        assert len(examples) == count
-        mixtures = [e for e in examples if "mixture" in e.id]
+        found = list(records.read_examples(data_dir, split))
+        assert len(found) == count
+        mixtures = [e for e in found if "mixture" in e.id]
         assert len(mixtures) == {"train": 9, "test": 5, "test_clips": 0}[split]
         for example in mixtures:
             assert len(set(example.events)) == 2 and len(example.negative_captions) == 4
             assert 2 * 0.4 * RATE - 0.2 * RATE <= example.audio.size <= 2 * RATE
             assert (example.negative_audio is not None) == (split == "test")
-        for example in examples:
+        for example in found:
             assert example.sample_rate == RATE and example.provenance == "template"
 
 
@@ -222,9 +233,11 @@ def test_a_finished_data_set_is_reused(built, good):
 
 
 def test_other_settings_are_an_error(built, good):
-    with pytest.raises(records.RecordsError, match=r"made with other settings \(seed differ\)"):
+    with pytest.raises(
+        records.RecordsError, match=r"made with other settings: seed was 0, is 1\. "
+    ):
         _run(good, built[1], seed=1)
-    with pytest.raises(records.RecordsError, match=r"other settings \(source differ\)"):
+    with pytest.raises(records.RecordsError, match="source.min_seconds was 0.1, is 0.2"):
         _run(good, built[1], min_seconds=0.2)
 
 
@@ -248,7 +261,7 @@ def test_an_interrupted_build_goes_on(good, built, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(samples, "single_event", fail)  # after the mixtures
+        patch.setattr(examples, "single_event", fail)  # after the mixtures
         with pytest.raises(KeyboardInterrupt):
             _run(good, data_dir)
     assert not data_dir.exists()
@@ -260,9 +273,7 @@ def test_an_interrupted_build_goes_on(good, built, tmp_path, monkeypatch):
 
 
 def test_two_classes_are_needed(good, tmp_path):
-    source = build.SourceConfig(
-        kind="esc50", path=str(good.root), train_folds=(1, 2), test_folds=(3,)
-    )
+    source = SourceConfig(kind="esc50", path=str(good.root), train_folds=(1, 2), test_folds=(3,))
     with pytest.raises(ValueError, match="test folds hold 0 usable recordings of 0 classes"):
         build.build_records(
             source, SYNTHESIS, DATA, seed=0, sample_rate=RATE, data_dir=tmp_path / "records"
@@ -303,4 +314,4 @@ def test_a_folder_of_another_layout(tmp_path, fault):
 )
 def test_bad_source_settings(changes, message):
     with pytest.raises(ValueError, match=message):
-        build.SourceConfig(**changes)
+        SourceConfig(**changes)

@@ -15,10 +15,11 @@ import soundfile
 
 from clapjax.cli.main import main
 from clapjax.data import records
-from clapjax.data.build import examples as samples
-from clapjax.data.build import processes as parallel
-from clapjax.data.build.builder import SourceConfig, build_records
-from clapjax.data.build.units import Unit, divide
+from clapjax.data.build import examples, processes
+from clapjax.data.build.builder import build_records
+from clapjax.data.build.config import SourceConfig
+from clapjax.data.build.folder import RejectedError
+from clapjax.data.build.units import Unit, Work, divide
 from clapjax.data.config import DataConfig
 from clapjax.synthesis.mixup import MixupConfig
 from clapjax.synthesis.sounds import SOUND_CLASSES, render
@@ -62,8 +63,9 @@ def build(folder: Path, data_dir: Path, mode: str = "direct", **changes):
     source |= {key: changes.pop(key) for key in list(changes) if hasattr(SourceConfig, key)}
     settings = {"seed": 0, "shard_bytes": SHARD_BYTES[mode]} | changes
     data = DataConfig(vocab_size=300)
+    synthesis = settings.pop("synthesis", SYNTHESIS)
     return build_records(
-        SourceConfig(**source), SYNTHESIS, data, sample_rate=RATE, data_dir=data_dir, **settings
+        SourceConfig(**source), synthesis, data, sample_rate=RATE, data_dir=data_dir, **settings
     )
 
 
@@ -186,12 +188,12 @@ def test_a_killed_command_leaves_no_process_and_goes_on(tmp_path, quick_env):
         start_new_session=True,
     )
     units = tmp_path / "d.incomplete" / "units"
-    wait_until(lambda: process.poll() is not None or any(units.glob("decoded-*.json")), 120)
+    wait_until(lambda: process.poll() is not None or any(units.glob("decoded_*.json")), 120)
     assert process.poll() is None
     process.send_signal(signal.SIGKILL)  # the parent alone
     process.wait()
     wait_until(lambda: not _alive(process.pid), 30)
-    kept = {file.name: file.stat().st_mtime_ns for file in units.glob("decoded-*.json")}
+    kept = {file.name: file.stat().st_mtime_ns for file in units.glob("decoded_*.json")}
     assert kept
 
     seen = {}
@@ -235,21 +237,21 @@ def _interrupted(folder, data_dir, monkeypatch, after: int, **changes) -> None:
             raise KeyboardInterrupt
         return original(*arguments, **settings)
 
-    original = samples.clip_examples
+    original = examples.decode_clip
     with monkeypatch.context() as patch:
-        patch.setattr(samples, "clip_examples", stop)
+        patch.setattr(examples, "decode_clip", stop)
         with pytest.raises(KeyboardInterrupt):
             build(folder, data_dir, **changes)
 
 
 def _count_made(monkeypatch) -> list:
-    made, original = [], samples.clip_examples
+    made, original = [], examples.decode_clip
 
-    def count(clip, **settings):
+    def count(clip, *args, **settings):
         made.append(clip.id)
-        return original(clip, **settings)
+        return original(clip, *args, **settings)
 
-    monkeypatch.setattr(samples, "clip_examples", count)
+    monkeypatch.setattr(examples, "decode_clip", count)
     return made
 
 
@@ -278,13 +280,28 @@ def test_a_unit_that_a_power_failure_damaged_is_made_again(folder, tmp_path, mon
     assert tree(tmp_path / "d") == tree(tmp_path / "clean")
 
 
-@pytest.mark.parametrize("changes", [{"min_seconds": 0.2}, {"seed": 1}, {"shard_bytes": 10**6}])
-def test_other_settings_start_anew(folder, tmp_path, monkeypatch, changes):
+def test_other_settings_are_refused_and_nothing_is_lost(folder, tmp_path, monkeypatch):
+    """Fails where they discard without a word what is finished."""
     _interrupted(folder, tmp_path / "d", monkeypatch, after=20)
+    kept = tree(tmp_path / "d.incomplete" / "units")
+    for changes, said in (
+        ({"min_seconds": 0.2}, "source.min_seconds was 0.1, is 0.2"),
+        ({"seed": 1}, "seed was 0, is 1"),
+        ({"shard_bytes": 10**6}, "shard_bytes was 640000, is 1000000"),
+    ):
+        with pytest.raises(records.RecordsError, match=f"{said}. Go on .* discard .*--restart"):
+            build(folder, tmp_path / "d", **changes)
+    assert tree(tmp_path / "d.incomplete" / "units").items() >= kept.items()
     made = _count_made(monkeypatch)
-    build(folder, tmp_path / "d", **changes)
+    # What a direct build of a folder does not use is no difference, nor is the way it fails.
+    unused = {"sounds_per_fold": 3, "on_rejected": "error", "synthesis": MixupConfig(captions=2)}
+    with pytest.raises(RejectedError):
+        build(folder, tmp_path / "d", **unused)
+    assert 0 < len(made) < 35
+    made.clear()
+    build(folder, tmp_path / "d", min_seconds=0.2, restart=True)
     assert len(made) == 35
-    build(folder, tmp_path / "clean", **changes)
+    build(folder, tmp_path / "clean", min_seconds=0.2)
     assert tree(tmp_path / "d") == tree(tmp_path / "clean")
 
 
@@ -338,7 +355,7 @@ def _fail_on(target: Path):
 
 
 @dataclass(frozen=True)
-class Trouble:
+class Trouble(Work):
     """Work that fails at the item -1, and ends its process at -2."""
 
     def __call__(self, unit: Unit):
@@ -350,20 +367,20 @@ class Trouble:
             yield
 
 
-def _run(items, processes=2):
+def _run(items, count=2):
     seen = []
 
     def progress(ticks, total, what):
         seen.extend(ticks)
         return ()
 
-    units = divide("train", items, len(items), 2)
-    parallel.run_units(units, Trouble(), "testing", processes=processes, progress=progress)
+    units = divide("train", items, 2)
+    processes.run_units(units, Trouble("", ""), "testing", processes=count, progress=progress)
     return len(seen)
 
 
 def test_every_item_is_counted():
-    assert _run(range(11)) == 11 == _run(range(11), processes=1)
+    assert _run(range(11)) == 11 == _run(range(11), count=1)
 
 
 def test_an_error_comes_through():
@@ -373,13 +390,15 @@ def test_an_error_comes_through():
 
 
 def test_a_process_that_dies_is_one_clear_error():
-    with pytest.raises(ChildProcessError, match="a process died while it made train-00001"):
+    with pytest.raises(
+        ChildProcessError, match=r"a process died \(exit status 1\) while it made train-00001"
+    ):
         _run([0, 1, 2, -2, 3, 4])
 
 
 def test_bad_settings(folder, tmp_path, capsys):
-    with pytest.raises(ValueError, match="processes must be at least 1, not 0"):
-        build(folder, tmp_path / "d", processes=0)
+    with pytest.raises(ValueError, match="processes must be at least 0, not -1"):
+        build(folder, tmp_path / "d", processes=-1)
     command = ["records", "build", "--config", "configs/demo.py", "--data_dir", str(tmp_path / "d")]
     for extra, words in (
         (["--processes", "2", "--runner", "direct"], "either --processes or --runner"),

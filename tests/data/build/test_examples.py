@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
-from clapjax.data.build.builder import SourceConfig
-from clapjax.data.build.direct import clip_example, clip_examples
+from clapjax.audio.files import AudioError
+from clapjax.data.build.config import SourceConfig
+from clapjax.data.build.examples import DirectExamples, choose_texts
 from clapjax.data.schema import Example
 from clapjax.data.sources.clip import Clip, Rejected, TimedEvent
 
 RATE = 8000
-SETTINGS = {"min_seconds": 0.1, "silence_db": -70.0, "selection": "none"}
+LEVELS = (0.1, -70.0)  # s, dB
 A_THEN_B = (TimedEvent(0.5, 2.0, "Bark"), TimedEvent(3.0, 4.0, "Male speech, man speaking"))
 
 
@@ -18,12 +19,25 @@ def _clip(seconds: float = 5.0, events: tuple[TimedEvent, ...] = (), **fields) -
     samples = generator.uniform(-0.5, 0.5, round(seconds * RATE)).astype(np.float32)
     labels = tuple(dict.fromkeys(event.label for event in events))
     values = {"id": "set-1", "label": "", "fold": None, "group": "g", "source": "set:1"}
-    values |= {"read": lambda rate: samples, "labels": labels, "events": events}
+    values |= {"read": _reader(samples), "labels": labels, "events": events}
     return Clip(**(values | fields))
 
 
-def _make(clip: Clip, **settings) -> Example:
-    return clip_example(clip, RATE, **(SETTINGS | settings))
+def _reader(samples: np.ndarray):
+    """Reads all, or `seconds` from `start` on, and keeps how much was read at once."""
+
+    def read(rate: int, start: float = 0.0, seconds: float | None = None) -> np.ndarray:
+        first = round(start * rate)
+        last = samples.size if seconds is None else first + round(seconds * rate)
+        read.most = max(getattr(read, "most", 0), samples[first:last].size)
+        return samples[first:last]
+
+    return read
+
+
+def _make(clip: Clip, seed: int = 0) -> Example:
+    (made,) = DirectExamples(RATE, *LEVELS, seed)(clip)
+    return made
 
 
 def _said(caption: str, *words: str) -> tuple[str, ...]:
@@ -90,7 +104,7 @@ def test_published_captions_stay():
     assert (example.captions, example.negative_captions) == (("A dog and a man",), ())
     assert example.events == ("Bark", "Male speech, man speaking")
     augmented = _clip(events=A_THEN_B, augmented=("T5",))
-    assert _make(augmented, selection="all").captions == ("T5",)
+    assert _make(augmented).captions == ("T5",)
 
 
 def test_wording_depends_on_seed_and_id():
@@ -101,23 +115,42 @@ def test_wording_depends_on_seed_and_id():
 
 
 @pytest.mark.parametrize(
-    ("selection", "captions", "provenance"),
+    ("fields", "texts"),
     [
-        ("none", ("Human",), "human"),
-        ("all", ("Human", "T5", "T5 again"), "human;keyword;keyword"),
-        ("augment_only", ("T5", "T5 again"), "keyword"),
+        (
+            {"captions": ("Human",), "augmented": ("T5", "more"), "labels": ("dog",)},
+            (("Human", "T5", "more"), (), "human;keyword;keyword"),
+        ),
+        ({"captions": ("Human",)}, (("Human",), (), "human")),
+        ({"augmented": ("T5",), "labels": ("dog",)}, (("T5",), (), "keyword")),
+        (
+            {"labels": ("dog", "rain", "wind")},
+            (("The sounds of dog, rain and wind",), (), "template"),
+        ),
+        (
+            {
+                "captions": ("a", "b"),
+                "negative_captions": ("c",),
+                "provenance": "human;llm:x;rules",
+            },
+            (("a", "b"), ("c",), "human;llm:x;rules"),
+        ),
+        (
+            {"captions": ("a",), "negative_captions": ("c",), "augmented": ("T5",)},
+            (("a", "T5"), ("c",), "human;keyword;human"),
+        ),
     ],
 )
-def test_provenance_tells_captions_apart(selection, captions, provenance):
-    clip = _clip(captions=("Human",), augmented=("T5", "T5 again"))
-    example = _make(clip, selection=selection)
-    assert (example.captions, example.provenance) == (captions, provenance)
-    assert not example.problems()
+def test_all_texts_are_kept_those_published_first(fields, texts):
+    clip = _clip(**fields)
+    assert choose_texts(clip) == texts
+    example = _make(clip)
+    assert (example.captions, example.negative_captions, example.provenance) == texts
+    assert not example.problems() and example.origin == "g"
 
 
-def _windows(clip: Clip, seconds: float, hop: float = 0.0, **settings) -> list:
-    settings = SETTINGS | settings
-    return clip_examples(clip, RATE, window_seconds=seconds, window_hop_seconds=hop, **settings)
+def _windows(clip: Clip, seconds: float, hop: float = 0.0) -> list:
+    return list(DirectExamples(RATE, *LEVELS, 0, seconds, hop)(clip))
 
 
 @pytest.mark.parametrize(
@@ -169,12 +202,12 @@ def test_a_window_tells_what_is_heard_in_it():
 def test_windows_without_anything_are_listed():
     samples = np.concatenate([np.zeros(2 * RATE), np.ones(2 * RATE)]).astype(np.float32)
     events = (TimedEvent(0.0, 1.0, "Bark"),)
-    found = _windows(_clip(events=events, read=lambda rate: samples), 2.0)
+    found = _windows(_clip(events=events, read=_reader(samples)), 2.0)
     assert found == [
         Rejected("set:1@0.000", "silent (peak below -70.0 dB)"),
         Rejected("set:1@2.000", "a caption is empty or there is none"),
     ]
-    silent = _clip(captions=("x",), read=lambda rate: 0 * samples)
+    silent = _clip(captions=("x",), read=_reader(0 * samples))  # one line, not one a window
     assert _windows(silent, 2.0) == [Rejected("set:1", "silent (peak below -70.0 dB)")]
 
 
@@ -185,8 +218,29 @@ def test_windows_without_anything_are_listed():
         ({"window_hop_seconds": 1.0}, "window_hop_seconds needs source.window_seconds"),
         ({"window_seconds": 10.0, "mode": "mixup"}, "is for direct builds"),
         ({"window_seconds": 0.05}, "at least source.min_seconds"),
+        ({"window_held_out": True}, "window_held_out needs source.window_seconds"),
+        ({"roles": ("dev=test",)}, "'dev=test' is not NAME=train or NAME=held_out"),
     ],
 )
 def test_bad_windows(change, message):
     with pytest.raises(ValueError, match=message):
         SourceConfig(**({"mode": "direct"} | change))
+
+
+def test_hours_are_read_window_by_window():
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, 2 * 3600 * 50).astype(np.float32)
+    clip = _clip(captions=("A caption",), read=_reader(samples))
+    found = list(DirectExamples(50, *LEVELS, 0, 10.0)(clip))
+    assert len(found) == 720 and found[-1].id == "set-1@7190.000"
+    assert clip.read.most == 501
+
+
+def test_damage_in_the_middle_costs_what_follows():
+    def read(rate, start=0.0, seconds=None):
+        if start >= 4:
+            raise AudioError("damaged")
+        return np.ones(round(seconds * rate), np.float32)
+
+    first, second, rest = _windows(_clip(captions=("x",), read=read), 2.0)
+    assert (first.id, second.id) == ("set-1@0.000", "set-1@2.000")
+    assert rest == Rejected("set:1@4.000", "damaged")

@@ -1,0 +1,138 @@
+"""Where the recordings of a build come from, and how they are divided."""
+
+from dataclasses import dataclass
+
+from clapjax.data.overlap import HELD_OUT_ROLE, TRAIN_ROLE, role_of_name
+from clapjax.data.sources import find_source
+from clapjax.data.sources.clip import Clip
+from clapjax.plain import to_dict
+from clapjax.synthesis.mixup import MixupConfig
+
+TRAIN, TEST, TEST_CLIPS = "train", "test", "test_clips"
+MIXED_UP = ("sounds", "esc50", "esc10")  # where source.mode is "auto"
+ROLES = (TRAIN_ROLE, HELD_OUT_ROLE)
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """Where recordings come from, how they are divided, and what is kept apart."""
+
+    kind: str = "sounds"  # "sounds" (embedded, synthesised), or a source of docs/sources.md
+    path: str = ""  # folder of the data set; "sounds" needs none
+    mode: str = "auto"  # "mixup"; "direct": clips as published; "auto": mixup for sounds and ESC
+    splits: tuple[str, ...] = ()  # those that a direct build makes; none named: all
+    # Of splits whose name does not say it, "NAME=train" or "NAME=held_out" (`role_of_name`).
+    roles: tuple[str, ...] = ()
+    whole: str = "train"  # the split of what is published without splits or folds
+    train_folds: tuple[int, ...] = (1, 2, 3)
+    test_folds: tuple[int, ...] = (4,)
+    min_seconds: float = 0.1  # shorter recordings are rejected
+    silence_db: float = -70.0  # recordings whose peak is below this are rejected
+    on_rejected: str = "skip"  # "skip": list them and go on; "error": the build fails
+    sounds_per_fold: int = 16  # embedded set: recordings of each class in a fold
+    sounds_seconds: float = 5.0
+    # A direct build cuts longer training clips into windows of so many seconds; 0: none.
+    window_seconds: float = 0.0
+    window_hop_seconds: float = 0.0  # from one window to the next; 0: window_seconds
+    window_held_out: bool = False  # cut held-out clips too: a caption then has several audios
+    exclude: tuple[str, ...] = ()  # files that name recordings to keep out of training (`read_ids`)
+    exclude_audio: tuple[str, ...] = ()  # records "DIR" or "DIR:SPLIT", to keep out by ear
+    drop_duplicates: bool = False  # training clips with the audio of a held-out clip are left out
+
+    def __post_init__(self):
+        if self.kind != "sounds":
+            try:
+                find_source(self.kind)
+            except ValueError as error:
+                raise ValueError(f"source.kind: {error}, sounds") from None
+        if self.mode not in ("auto", "mixup", "direct"):
+            raise ValueError(f"source.mode must be auto, mixup or direct, not {self.mode!r}")
+        if self.kind != "sounds" and not self.path:
+            raise ValueError("source.path is empty; point it at the folder (--config.source.path=)")
+        if self.on_rejected not in ("skip", "error"):
+            raise ValueError(
+                f"source.on_rejected must be 'skip' or 'error', not {self.on_rejected}"
+            )
+        for item in self.roles:
+            name, _, role = item.rpartition("=")
+            if not name or role not in ROLES:
+                raise ValueError(f"source.roles: {item!r} is not NAME=train or NAME=held_out")
+        if not (self.window_seconds >= 0 and self.window_hop_seconds >= 0):
+            raise ValueError("source: window_seconds and window_hop_seconds must be >= 0")
+        if set(self.train_folds) & set(self.test_folds):
+            raise ValueError("source: a fold is in both train_folds and test_folds")
+        if self.window_hop_seconds and not self.window_seconds:
+            raise ValueError("source.window_hop_seconds needs source.window_seconds")
+        if self.window_held_out and not self.window_seconds:
+            raise ValueError("source.window_held_out needs source.window_seconds")
+        if self.window_seconds and self.mixes_up():
+            raise ValueError("source.window_seconds is for direct builds (source.mode=direct)")
+        if 0 < self.window_seconds < self.min_seconds:
+            raise ValueError("source.window_seconds must be at least source.min_seconds")
+
+    def mixes_up(self) -> bool:
+        """Whether clips are joined to mixtures, or become records as they are."""
+        return _mixes_up(self.mode, self.kind)
+
+    def split_of(self, clip: Clip) -> str:
+        """The split that a clip belongs to; "" where its fold is in none."""
+        if clip.fold is None:
+            return clip.split or self.whole
+        if clip.fold in self.train_folds:
+            return TRAIN
+        return TEST if clip.fold in self.test_folds else ""
+
+    def is_held_out(self, split: str) -> bool:
+        """Whether nothing of a split may be trained on.
+
+        Raises:
+          ValueError: neither its name nor `roles` tells.
+        """
+        named = dict(item.rsplit("=", 1) for item in self.roles)
+        role = named.get(split) or role_of_name(split)
+        if not role:
+            raise ValueError(
+                f"source: is the split {split!r} for training or held out? Its name does not tell: "
+                f"set source.roles=('{split}=train',) or ('{split}=held_out',)"
+            )
+        return role == HELD_OUT_ROLE
+
+    def builds(self, split: str) -> bool:
+        """Whether the clips of a split become records, or parts of them."""
+        if self.mixes_up():
+            return split == TEST or not self.is_held_out(split)
+        return not self.splits or split in self.splits
+
+
+def _mixes_up(mode: str, kind: str) -> bool:
+    return mode == "mixup" or (mode == "auto" and kind in MIXED_UP)
+
+
+def used_settings(build: dict) -> dict:
+    """The settings that make a difference to the records of a build, of all that describe it.
+
+    Args:
+      build: as clapjax_build.json has it; what it lacks has its default.
+    """
+    source, synthesis = (
+        {name: build.get(group, {}).get(name, value) for name, value in to_dict(default).items()}
+        for group, default in (("source", SourceConfig()), ("synthesis", MixupConfig()))
+    )
+    mixes_up = _mixes_up(source["mode"], source["kind"])
+    source["mode"] = "mixup" if mixes_up else "direct"
+    unused = ["on_rejected"]
+    if source["kind"] == "sounds":
+        unused += ["path", "whole", "roles"]
+    else:
+        unused += ["sounds_per_fold", "sounds_seconds"]
+    if mixes_up:
+        unused += ["splits", "window_seconds", "window_hop_seconds", "window_held_out"]
+    elif not source["window_seconds"]:
+        unused += ["window_hop_seconds", "window_held_out"]
+    return {
+        "seed": build.get("seed"),
+        "sample_rate": build.get("sample_rate"),
+        "source": {name: value for name, value in source.items() if name not in unused},
+        "synthesis": synthesis if mixes_up else {},
+        "data": {"vocab_size": build.get("data", {}).get("vocab_size")},
+    }

@@ -1,0 +1,192 @@
+"""What a build that goes on does again: nothing but what changed."""
+
+import csv
+import dataclasses
+import functools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from clapjax.cli.main import main
+from clapjax.data import records
+from clapjax.data.build import builder, examples, listing, processes
+from clapjax.data.build.folder import CACHE
+from tests.data.build.layouts import RATE, SYNTHESIS, build
+from tests.data.build.test_processes import tree
+
+
+def _set(root: Path, clips: int) -> Path:
+    """A folder of clips for training, and two to test on."""
+    root.mkdir()
+    for number in range(clips):
+        _append(root, f"train-{number}", "train")
+    for number in range(2):
+        _append(root, f"test-{number}", "test")
+    return root
+
+
+def _append(root: Path, name: str, split: str, label: str = "") -> None:
+    noise = np.random.default_rng(len(list(root.iterdir())))
+    soundfile.write(root / f"{name}.wav", noise.uniform(-0.5, 0.5, 1000), RATE)
+    table, new = root / "all.csv", not (root / "all.csv").exists()
+    with table.open("a", newline="") as file:
+        rows = [("file", "split", "label", "caption")] if new else []
+        number = name.rpartition("-")[2]
+        label = label or f"class {int(number) % 2}"
+        csv.writer(file).writerows([*rows, (f"{name}.wav", split, label, f"Sound {name}")])
+
+
+@pytest.fixture
+def decoded(monkeypatch) -> list[str]:
+    """The ids of what is decoded for a direct build, which "stop" ends."""
+    made, original = [], examples.decode_clip
+
+    def count(clip, *arguments, **settings):
+        if "stop" in made:
+            raise KeyboardInterrupt
+        made.append(clip.id)
+        return original(clip, *arguments, **settings)
+
+    monkeypatch.setattr(examples, "decode_clip", count)
+    return made
+
+
+def test_a_clip_that_is_appended_costs_one_unit(tmp_path, decoded, monkeypatch):
+    """Fails where edges move with the number of clips: of 358 units 61 stayed valid."""
+    root = _set(tmp_path / "set", 41)
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "write_metadata", lambda *_: 1 / 0)
+        patch.setattr(Path, "replace", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            build(root, tmp_path / "d")
+    (tmp_path / "d.incomplete" / "placing").unlink()
+    assert len(decoded) == 43
+    decoded.clear()
+    _append(root, "train-41", "train")
+    assert build(root, tmp_path / "d").counts == {"train": 42, "test": 2}
+    assert decoded == ["set-train/train-40", "set-train/train-41"]
+    build(root, tmp_path / "clean")
+    assert tree(tmp_path / "d") == tree(tmp_path / "clean")
+
+
+def test_a_row_that_is_appended_afterwards_is_an_error_that_counts(tmp_path):
+    """Fails where the settings alone are compared: the row was ignored."""
+    root = _set(tmp_path / "set", 5)
+    build(root, tmp_path / "d")
+    before = tree(tmp_path / "d")
+    _append(root, "train-5", "train")
+    table = root / "all.csv"
+    (root / "test-1.wav").rename(root / "other.wav")
+    text = table.read_text().replace("Sound train-0", "A dog").replace("test-1.wav", "other.wav")
+    table.write_text(text)
+    with pytest.raises(records.RecordsError, match=r"\(2 new, 1 gone, 1 changed\).*--restart"):
+        build(root, tmp_path / "d")
+    assert tree(tmp_path / "d") == before
+    assert build(root, tmp_path / "d", restart=True).counts == {"train": 6, "test": 2}
+    assert build(root, tmp_path / "d").reused
+
+
+def test_an_exclude_list_that_grew_is_a_change(tmp_path):
+    root = _set(tmp_path / "set", 3)
+    ids = tmp_path / "ids.txt"
+    ids.write_text("youtube:aaaaaaaaaaa\n")
+    with pytest.warns(UserWarning, match="names 1 recordings"):
+        build(root, tmp_path / "d", exclude=(str(ids),))
+    table = root / "all.csv"
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([f"{lines[0]},group", *(f"{row},freesound:{i}" for i, row in
+                                                      enumerate(lines[1:]))]) + "\n")  # fmt: skip
+    with pytest.warns(UserWarning, match="names 1 recordings"):
+        build(root, tmp_path / "d", exclude=(str(ids),), restart=True)
+    ids.write_text("freesound:1\n")
+    with pytest.raises(records.RecordsError, match=r"\(0 new, 0 gone, 1 changed\)"):
+        build(root, tmp_path / "d", exclude=(str(ids),))
+
+
+def test_restart_leaves_alone_what_is_no_data_set(tmp_path):
+    root = _set(tmp_path / "set", 3)
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "thesis.txt").write_text("years of work")
+    with pytest.raises(records.RecordsError, match="no records of clapjax"):
+        build(root, tmp_path / "d", restart=True)
+    assert (tmp_path / "d" / "thesis.txt").exists()
+
+
+def test_the_listing_is_made_once(tmp_path, decoded, monkeypatch):
+    root = _set(tmp_path / "set", 12)
+    lists, original = [], listing.read_source
+
+    def count(*arguments):
+        lists.append(arguments)
+        return original(*arguments)
+
+    monkeypatch.setattr(listing, "read_source", count)
+    for _ in range(2):
+        decoded.append("stop")
+        with pytest.raises(KeyboardInterrupt):
+            build(root, tmp_path / "d")
+        decoded.clear()
+    assert len(lists) == 1
+    assert (tmp_path / "d.incomplete" / CACHE).exists()
+    _append(root, "train-12", "train")
+    assert build(root, tmp_path / "d").counts["train"] == 13
+    assert len(lists) == 2
+
+
+def test_a_bad_background_costs_no_finished_unit(tmp_path, monkeypatch):
+    """Fails where one file of noise throws away all that was decoded and mixed."""
+    root, noise = _set(tmp_path / "set", 6), tmp_path / "noise"
+    noise.mkdir()
+    soundfile.write(noise / "a.wav", np.random.default_rng(0).uniform(-0.5, 0.5, 4000), RATE)
+    (noise / "b.wav").write_bytes(b"no sound")
+    synthesis = dataclasses.replace(SYNTHESIS, background_share=0.5, background=str(noise))
+    settings = {"mode": "mixup", "synthesis": synthesis}
+    with pytest.raises(ValueError, match="b.wav: cannot be decoded"):
+        build(root, tmp_path / "d", **settings)
+    units = tmp_path / "d.incomplete" / "units"
+    kept = {file.name: file.stat().st_mtime_ns for file in units.glob("decoded_*.json")}
+    assert len(kept) == 2
+    soundfile.write(noise / "b.wav", np.random.default_rng(1).uniform(-0.5, 0.5, 4000), RATE)
+    seen = []
+
+    def progress(items, total, what):
+        seen.append(what)
+        return items
+
+    assert build(root, tmp_path / "d", progress=progress, **settings).counts["train"] == 13
+    assert set(seen) == {"writing"}
+
+
+def test_twenty_rejections_are_shown_and_all_are_in_a_file(tmp_path, capsys, monkeypatch):
+    """Fails where a million of them are a million lines."""
+    here = functools.partial(processes.run_units, processes=0)
+    monkeypatch.setattr(builder, "run_units", lambda *args, processes, **kw: here(*args, **kw))
+    root = _set(tmp_path / "set", 2)
+    for number in range(30):
+        _append(root, f"bad-{number}", "train")
+        (root / f"bad-{number}.wav").write_bytes(b"no sound")
+    command = ["records", "build", "--config", "configs/demo.py", "--config.source.kind=folder"]
+    command += [f"--config.source.path={root}", "--config.source.mode=direct", "--processes=1"]
+    assert main([*command, "--data_dir", str(tmp_path / "d")]) == 0
+    said = capsys.readouterr()
+    assert said.err.count("left out: set:") == 20 and "left out: 10 more" in said.err
+    assert f"30 recordings left out, see {tmp_path / 'd'}/rejected.jsonl" in said.out
+    command += ["--config.source.on_rejected=error"]
+    assert main([*command, "--data_dir", str(tmp_path / "e")]) == 2
+    said = capsys.readouterr().err
+    file = tmp_path / "e.incomplete" / "rejected.jsonl"
+    assert f"30 recordings rejected, see {file}:" in said and "and 10 more" in said
+    assert said.count("set:train/bad-") == 20
+    lines = [json.loads(line)["source"] for line in file.read_text().splitlines()]
+    assert sorted(lines) == sorted(f"set:train/bad-{n}" for n in range(30))
+
+
+def test_mixtures_longer_than_the_model_hears_are_an_error(tmp_path, capsys):
+    """Fails where they are made, and cut in training, so that their captions are false."""
+    command = ["records", "build", "--config", "configs/demo.py", "--data_dir", str(tmp_path / "d")]
+    assert main([*command, "--config.synthesis.clip_seconds=60"]) == 2
+    assert "synthesis.clip_seconds is 60, but the model hears 10 s" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
