@@ -114,6 +114,11 @@ def fits(work: Callable[..., dict], *arguments) -> dict:
         gc.collect()  # what hangs in a cycle keeps its device memory
 
 
+def memory_stats(device: jax.Device) -> dict:
+    """What the device's allocator counts; empty where it does not, as on CPUs."""
+    return device.memory_stats() or {}
+
+
 def program_bytes(compiled) -> int | None:
     """What a compiled program takes on a device, by its compiler; None where that does not tell."""
     used = compiled.memory_analysis()

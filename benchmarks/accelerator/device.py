@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import jaxlib
 
 import clapjax
-from benchmarks.accelerator.common import Clock, Setup, median_seconds
+from benchmarks.accelerator.common import Clock, Setup, median_seconds, memory_stats
 from benchmarks.accelerator.datasheet import datasheet
 from clapjax.training.config import TrainConfig
 from clapjax.training.measure import matrix_rate
@@ -72,13 +72,12 @@ def copy_rate(setup: Setup, device: jax.Device) -> float:
 
 def _identity(setup: Setup, device: jax.Device) -> dict:
     smi = nvidia_smi() if device.platform == "gpu" else {}
-    stats = device.memory_stats() or {}
     return {
         "device": device.device_kind,
         "platform": device.platform,
         "devices": len(setup.devices),
         "compute_capability": getattr(device, "compute_capability", None),
-        "memory_limit_bytes": stats.get("bytes_limit"),
+        "memory_limit_bytes": memory_stats(device).get("bytes_limit"),
         **{f"smi_{name.replace('.', '_')}": smi.get(name) for name in SMI},
         "backend": " ".join(device.client.platform_version.split()),
         "jax": jax.__version__,

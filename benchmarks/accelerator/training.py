@@ -16,6 +16,7 @@ from benchmarks.accelerator.common import (
     Skipped,
     fits,
     median_seconds,
+    memory_stats,
     program_bytes,
 )
 from benchmarks.accelerator.datasheet import datasheet
@@ -94,7 +95,7 @@ def first_rows(setup: Setup, mesh: Mesh) -> int:
     """The power of two of rows that a device's memory should hold, before XLA saves on it."""
     if setup.first_rows is not None:
         return setup.first_rows
-    limit = (mesh.local_devices[0].memory_stats() or {}).get("bytes_limit")
+    limit = memory_stats(mesh.local_devices[0]).get("bytes_limit")
     if limit is None:
         return 64
     config = dataclasses.replace(setup.config, batch_size=PROBE * mesh.size)
@@ -154,4 +155,4 @@ def _timed(config: TrainConfig, mesh: Mesh, repeats: int, reached: float) -> dic
 
 def _peak(device: jax.Device) -> int:
     """The most bytes that were ever in use, 0 where the device does not tell."""
-    return (device.memory_stats() or {}).get("peak_bytes_in_use", 0)
+    return memory_stats(device).get("peak_bytes_in_use", 0)
