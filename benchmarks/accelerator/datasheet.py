@@ -18,10 +18,10 @@ class Sheet:
 # By the first pattern that is found in the device's kind. From NVIDIA's data sheets; the GeForce
 # cards from the white papers of their architectures.
 GPUS = (
-    (r"B200", Sheet(2250e12, 8000e9)),
+    (r"(?<!G)B200", Sheet(2250e12, 8000e9)),
     (r"GH200 480GB", Sheet(989e12, 4000e9)),
     (r"H200 NVL", Sheet(835e12, 4800e9)),
-    (r"H200", Sheet(989e12, 4800e9)),
+    (r"(?<!G)H200", Sheet(989e12, 4800e9)),
     (r"H100 NVL", Sheet(835e12, 3900e9)),
     (r"H100 PCIe", Sheet(756e12, 2000e9)),
     (r"H100( SXM\d?)?( 80GB HBM3)?$", Sheet(989e12, 3350e9)),

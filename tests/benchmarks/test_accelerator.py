@@ -116,7 +116,8 @@ def test_the_search_ends_at_the_largest_batch_that_fits(monkeypatch, first, room
 def test_a_search_without_time_left_says_what_it_leaves_out(monkeypatch):
     monkeypatch.setattr(training, "_timed", lambda *_: time.sleep(0.05) or {})
     monkeypatch.setattr(training, "matrix_rate", lambda config, device: 1.0)
-    rows = list(training.rows(tiny_setup(most_rows=64), Clock(time.monotonic() + 0.02), {}))
+    setup = tiny_setup(first_rows=1, micro_batches=2)
+    rows = list(training.rows(setup, Clock(time.monotonic() + 0.02), {}))
     assert rows[1:] == [Skipped("2 rows a device"), Skipped("2 micro-batches of 1 rows")]
 
 
@@ -126,17 +127,17 @@ def test_the_first_batch_is_what_memory_allows(monkeypatch):
     monkeypatch.setattr(training, "memory_stats", lambda device: stats)
     assert training.first_rows(setup, mesh) == 64  # it does not tell
     found = []
-    for stats["bytes_limit"] in (1, 2**26, 2**28, 2**29):
+    for stats["bytes_limit"] in (1, 2**28, 2**29):
         found.append(training.first_rows(setup, mesh))
-    assert found[0] == 1 and found[1] > 8
-    assert found[2] >= 4 * found[1] and found[3] == 2 * found[2]
+    assert found[0] == 1 and found[1] > 8 and found[2] == 2 * found[1]
 
 
 def test_only_a_lack_of_memory_is_taken_for_one():
     def fail(text):
         raise jax.errors.JaxRuntimeError(text)
 
-    assert fits(fail, "RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes") == {"fits": False}
+    for text in ("RESOURCE_EXHAUSTED: no", "INTERNAL: CUDA_ERROR_OUT_OF_MEMORY: no"):
+        assert fits(fail, text) == {"fits": False}
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
         fits(fail, "INTERNAL: ptxas exited with 1")
 
