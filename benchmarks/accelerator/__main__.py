@@ -226,7 +226,12 @@ def main(argv: list[str] | None = None) -> int:
     names = args.sections.split(",")
     if unknown := [name for name in names if name not in known]:
         parser.error(f"no section {unknown[0]!r}; there are {', '.join(known)}")
-    devices = jax.devices()[: args.devices]
+    if args.out and not args.out.parent.is_dir():
+        parser.error(f"--out {args.out}: there is no folder {args.out.parent}")
+    try:
+        devices = jax.devices()[: args.devices]
+    except RuntimeError as error:
+        parser.error(f"JAX finds no device: {str(error).splitlines()[0]}")
     setup = make_setup(args.quick, devices)
     report = new_report(args.quick, args.seconds)
 

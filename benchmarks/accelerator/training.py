@@ -81,11 +81,11 @@ def rows(setup: Setup, clock: Clock, results: dict) -> Iterator[dict | Skipped]:
             size //= 2
     if largest is None:
         raise RuntimeError("no batch was found that fits")
-    for size in (largest, largest // 2):
+    for size in sorted({largest, max(1, largest // 2)}, reverse=True):
         if clock.left() < cost:
             yield Skipped(f"{setup.micro_batches} micro-batches of {size} rows")
             break
-        row = attempt(setup, mesh, max(1, size), setup.micro_batches, reached)
+        row = attempt(setup, mesh, size, setup.micro_batches, reached)
         yield row
         if row["fits"]:
             break

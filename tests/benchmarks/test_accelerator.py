@@ -311,6 +311,9 @@ def test_without_errors_the_status_is_0_and_sections_can_be_chosen(monkeypatch, 
     with pytest.raises(SystemExit, match="2"):
         accelerator.main(["--sections", "two,four"])
     assert "no section 'four'; there are one, two" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        accelerator.main(["--out", "no/such/file.json"])
+    assert "there is no folder no/such" in capsys.readouterr().err
 
 
 def test_sections_without_time_are_skipped(monkeypatch, capsys):
