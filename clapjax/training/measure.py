@@ -4,7 +4,6 @@ import statistics
 import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -15,6 +14,8 @@ from clapjax.training.mesh import check_batch, make_mesh
 from clapjax.training.plan import batch_shapes, exchanges, model_flops
 from clapjax.training.state import abstract_state, init_state
 from clapjax.training.step import make_train_step
+
+DIFFERENT_ROWS = 64  # of a random batch; drawing more would cost the host time and memory
 
 
 def measure(config: TrainConfig, steps: int = 10) -> dict:
@@ -32,7 +33,7 @@ def measure(config: TrainConfig, steps: int = 10) -> dict:
     """
     mesh = make_mesh(config.mesh)
     check_batch(config, mesh.size)
-    batch = _random_batch(config, mesh)
+    batch = random_batch(config, mesh)
     step = make_train_step(config, mesh)
     traced = step.trace(abstract_state(config, mesh), batch_shapes(config, mesh))
     compiled = traced.lower().compile()
@@ -70,14 +71,16 @@ def measure(config: TrainConfig, steps: int = 10) -> dict:
     }
 
 
-def _random_batch(config: TrainConfig, mesh: Mesh) -> dict[str, jax.Array]:
+def random_batch(config: TrainConfig, mesh: Mesh) -> dict[str, jax.Array]:
+    """A batch as `batch_shapes` has it, on the mesh: noise and words, a few rows repeated."""
     generator = np.random.default_rng(0)
     highest = {"audio": 30_000, "input_ids": config.model.text.vocab_size, "mask": 2}
 
     def draw(name: str, like: jax.ShapeDtypeStruct) -> jax.Array:
         top = highest.get(name.replace("negative_ids", "input_ids"), 2)
         low = {"audio": -30_000, "mask": 1, "negative_mask": 1}.get(name, 0)
-        values = generator.integers(low, top, like.shape).astype(like.dtype)
+        few = (min(like.shape[0], DIFFERENT_ROWS), *like.shape[1:])
+        values = np.resize(generator.integers(low, top, few).astype(like.dtype), like.shape)
         return jax.make_array_from_callback(like.shape, like.sharding, lambda index: values[index])
 
     return {name: draw(name, like) for name, like in batch_shapes(config, mesh).items()}
@@ -86,7 +89,9 @@ def _random_batch(config: TrainConfig, mesh: Mesh) -> dict[str, jax.Array]:
 def matrix_rate(config: TrainConfig, device: jax.Device, repeats: int = 20) -> float:
     """FLOPs per second that a device reaches on a large matrix product of the compute type."""
     size = 1024 if device.platform == "cpu" else 8192
-    x = jax.device_put(jnp.ones((size, size), compute_dtype(config.model, device.platform)), device)
+    # Not ones: a GPU draws less power on them, and is faster than it ever is on real values.
+    x = jax.random.normal(jax.random.key(0), (size, size))
+    x = jax.device_put(x.astype(compute_dtype(config.model, device.platform)), device)
     product = jax.jit(lambda x: x @ x)
     product(x).block_until_ready()
     seconds = []
