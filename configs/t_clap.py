@@ -53,6 +53,7 @@ def mini(config):
     config.checkpoint_every = 200
     # A model that starts from nothing needs more of what tells order than LAION-CLAP does.
     config.data.mixture = ("data/audiocaps=0.4", "data/clotho=0.1", "data/esc50_mixup=0.25")
+    config.model.text.max_length = 32  # tokens
     config.optimizer.learning_rate = 8e-4
     config.loss.temporal_weight = 3.0
     config.loss.temporal_ramp_steps = 200

@@ -79,7 +79,7 @@ def test_from_captions_to_batches_with_negatives(folder, data_dir, tmp_path, way
     assert main(["captions", "negate", "--input", str(given), "--output", str(table)]) == 0
     flags = ["--captions", str(table), *(["--apart"] if way == "apart" else [])]
     assert main(["records", "annotate", str(out), str(data_dir), *flags]) == 0
-    assert "records with negatives: 1 of 1 test, 2 of 3 train" in capsys.readouterr().out
+    assert "records with negatives: 2 of 3 train, 1 of 1 test" in capsys.readouterr().out
     assert main(["records", "info", str(out)]) == 0
     found = json.loads(capsys.readouterr().out)["splits"]["train"]
     assert found["provenance"] == {"captions": {"human": 3}, "negative_captions": {"rules": 2}}
