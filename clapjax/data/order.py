@@ -10,7 +10,7 @@ import numpy as np
 
 SMALL = 1024  # records; the shuffling operation enciphers 16 bits at least, again until it fits
 ROUNDS = 16  # of its cipher; with 8, too many neighbours stay neighbours
-CYCLE = 2**17  # rows after which the shares of a mixture must come out even
+CYCLE = 2**17  # rows after which the shares of a mixture come out even at the latest
 SHARE = re.compile(r"(?P<number>\d*\.?\d+|\d+/\d+)(?P<unit>%|rows?|)")
 
 
@@ -50,7 +50,8 @@ def batch_rows(
     """Of each row of a batch: the data set, and its position in that set's endless sequence.
 
     A share that is no whole number of rows comes to a row more or less in some batches, so that
-    after any number of them each set has had its share to within a row.
+    after any number of them each set has had its share to within a row. Shares that would not come
+    out even within `CYCLE` rows are rounded to the nearest that do.
 
     Args:
       step: of the batch, from 0.
@@ -61,8 +62,7 @@ def batch_rows(
       ((B,) int64 sets, those of 0 first; (B,) int64 positions).
 
     Raises:
-      ValueError: the shares are more than the batch, or fractions without a common denominator
-        that is small enough.
+      ValueError: the shares are more than the batch, or one is so small that it comes to nothing.
     """
     rows = [Fraction(share if isinstance(share, int) else share * batch_size) for share in shares]
     rows.insert(0, Fraction(batch_size) - sum(rows))
@@ -94,12 +94,16 @@ def _turns(rows: tuple[Fraction, ...]) -> tuple[np.ndarray, int, np.ndarray]:
     others = int(sum(parts))
     weights = [part / (others or 1) for part in parts]
     cycle = math.lcm(*(weight.denominator for weight in weights))
-    if cycle > CYCLE:
-        raise ValueError(
-            f"data.mixture: such shares of {sum(rows)} rows come out even after {cycle:,} rows "
-            "only; write them with fewer decimals, or as rows"
-        )
-    return whole, others, _in_turn([int(weight * cycle) for weight in weights], cycle)
+    cycle = min(cycle, CYCLE)
+    counts = [int(weight * cycle) for weight in weights]
+    rest = [weight * cycle - count for weight, count in zip(weights, counts, strict=True)]
+    for number in sorted(range(len(rest)), key=rest.__getitem__)[len(rest) - int(sum(rest)) :]:
+        counts[number] += 1
+    if any(
+        share > 0 and not (w or count) for share, w, count in zip(rows, whole, counts, strict=True)
+    ):
+        raise ValueError(f"data.mixture: a share of a batch of {sum(rows)} rows is too small")
+    return whole, others, _in_turn(counts, cycle)
 
 
 def _in_turn(counts: Sequence[int], cycle: int) -> np.ndarray:

@@ -60,7 +60,18 @@ def test_shares_that_fill_the_batch():
     for step in range(100):
         sets, positions = batch_rows(step, 64, shares)
         assert len(sets) == len(positions) == 64 and sets.min() == 1
-    with pytest.raises(ValueError, match="come out even after 1,000,003 rows only; write them"):
+
+
+def test_shares_that_never_come_out_even_are_rounded():
+    shares = [Fraction("0.123456789"), Fraction("0.234567891")]
+    had = np.zeros(3)
+    for step in range(3000):
+        sets, _ = batch_rows(step, 64, shares)
+        assert len(sets) == 64
+        had += np.bincount(sets, minlength=3)
+    wanted = 3000 * 64 * np.array([0.64197532, 0.123456789, 0.234567891])
+    assert np.abs(had - wanted).max() < 3  # a row, and the rounding to 2^-17 of some rows a batch
+    with pytest.raises(ValueError, match="a share of a batch of 1 rows is too small"):
         batch_rows(0, 1, [Fraction(1, 1_000_003)])
 
 
