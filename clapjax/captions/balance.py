@@ -13,7 +13,7 @@ from clapjax.captions.backends import Negated
 from clapjax.captions.llm.asking import tidy
 from clapjax.captions.rules.clauses import parse
 from clapjax.captions.rules.connectives import sounding_order, split_text
-from clapjax.captions.rules.forms import Unit, write
+from clapjax.captions.rules.forms import Events, write
 from clapjax.captions.rules.words import join
 from clapjax.captions.validation import why_not
 
@@ -41,8 +41,8 @@ def restyle(caption: str, negative: str) -> str | None:
     placed: list[tuple[str, ...]] = [()] * len(right.segments)
     for place, index in zip(sounding_order(right), sounding_order(wrong), strict=True):
         placed[place] = wrong.segments[index]
-    own = [Unit(words, parse(words)) for words in right.segments]
-    events = [Unit(words, parse(words)) for words in placed]
+    own = [Events(words, parse(words)) for words in right.segments]
+    events = [Events(words, parse(words)) for words in placed]
     written = write(right, own, events) if all(unit.clauses for unit in own + events) else None
     if written is None:
         return None

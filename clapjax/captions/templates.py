@@ -64,22 +64,6 @@ ONE_EVENT = (
 )
 
 
-def sequence_caption(events: tuple[str, ...], generator: np.random.Generator) -> str:
-    """A caption that tells two or more events in the order in which they sound.
-
-    Args:
-      events: plain-word names, first sounding first.
-      generator: chooses the wording.
-
-    Raises:
-      ValueError: fewer than two events.
-    """
-    if len(events) < 2:
-        raise ValueError(f"sequence_caption: needs two events or more, got {events}")
-    template, phrases = _draw_wording(events, generator)
-    return _fill(template, phrases)
-
-
 def _draw_wording(
     steps: Sequence[Step], generator: np.random.Generator
 ) -> tuple[str, tuple[str, ...]]:

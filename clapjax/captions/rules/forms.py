@@ -100,7 +100,7 @@ def _inflected(word: str, form: str) -> str:
 
 
 @dataclass(frozen=True)
-class Unit:
+class Events:
     """Events that move together: a segment, with the verb phrases that share its subject."""
 
     words: tuple[str, ...]
@@ -115,7 +115,7 @@ class Unit:
 
 
 def write(
-    found: connectives.Split, own: list[Unit], events: list[Unit]
+    found: connectives.Split, own: list[Events], events: list[Events]
 ) -> tuple[float, list[str]] | None:
     """The sentence with other events in its places, each in the form that its place asks for.
 
@@ -150,7 +150,7 @@ def write(
     return total, found.written(texts, links)
 
 
-def _fit(unit: Unit, wanted: str, around) -> tuple[list[str], float] | None:
+def _fit(unit: Events, wanted: str, around) -> tuple[list[str], float] | None:
     """A moved unit's words between two connectives, and how far they are from the wanted form."""
     clauses, form, (left, right) = unit.clauses, form_of(unit.clauses), around
     if not unit.simple:
@@ -167,7 +167,7 @@ def _fit(unit: Unit, wanted: str, around) -> tuple[list[str], float] | None:
     return None if words is None else (words, cost)
 
 
-def _many(unit: Unit) -> bool:
+def _many(unit: Events) -> bool:
     """Whether "are" follows a noun phrase or a gerund with its subject."""
     clause = unit.clauses[0]
     return len(unit.clauses) > 1 or number(clause.subject or clause.words[: clause.tail]) == "p"

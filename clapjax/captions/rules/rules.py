@@ -15,7 +15,7 @@ import numpy as np
 from clapjax.captions.rules import connectives
 from clapjax.captions.rules import lexicon as lex
 from clapjax.captions.rules.clauses import NO_SUBJECT, Clause, parse
-from clapjax.captions.rules.forms import Unit, phrase_form, phrase_to, words_of, write
+from clapjax.captions.rules.forms import Events, phrase_form, phrase_to, words_of, write
 from clapjax.captions.rules.references import OWN, refers
 from clapjax.captions.rules.words import is_adverb, is_gerund, join, number, tokenize, verb
 from clapjax.captions.validation import content, why_not
@@ -101,15 +101,15 @@ def _candidates(words: list[str]) -> tuple[list[tuple[float, list[str]]], list[s
     ):
         raise Refused(GRAMMAR)
     groups: list[list[int]] = [[0]]  # segments of a unit
-    units = [Unit(found.segments[0], segments[0])]
+    units = [Events(found.segments[0], segments[0])]
     for i, clauses in enumerate(segments[1:], start=1):
         if _shares_subject(segments[groups[-1][0]], clauses[0], names[i - 1]):
             groups[-1].append(i)
             words = (*units[-1].words, *links[i - 1], *found.segments[i])
-            units[-1] = Unit(words, units[-1].clauses, simple=False)
+            units[-1] = Events(words, units[-1].clauses, simple=False)
         else:
             groups.append([i])
-            units.append(Unit(found.segments[i], clauses))
+            units.append(Events(found.segments[i], clauses))
     between = [group[0] - 1 for group in groups[1:]]
     links_between, names_between = ([kinds[i] for i in between] for kinds in (links, names))
     outer = connectives.Split(found.lead, (), tuple(links_between), tuple(names_between))
@@ -143,7 +143,7 @@ def _shares_subject(host: tuple[Clause, ...], first: Clause, link: str) -> bool:
     return True
 
 
-def _rearranged(found: connectives.Split, units: list[Unit], hindrances: list[str]):
+def _rearranged(found: connectives.Split, units: list[Events], hindrances: list[str]):
     """Yields (cost, words) of the sentence with its units in other orders."""
     keys = [sorted(content(unit.words)) for unit in units]
     for order in itertools.permutations(range(len(units))):
@@ -163,7 +163,7 @@ def _rearranged(found: connectives.Split, units: list[Unit], hindrances: list[st
             yield written
 
 
-def _told_first(units: list[Unit], order) -> list[Unit]:
+def _told_first(units: list[Events], order) -> list[Events]:
     """ "a man speaks", "another man laughs" exchange their articles where they exchange places."""
     told = list(units)
     if sum(unit.words.count("another") for unit in units) != 1:
@@ -176,7 +176,7 @@ def _told_first(units: list[Unit], order) -> list[Unit]:
             first = re.sub(rf"\b{articles[0]} {nouns[0]}\b", f"another {nouns[0]}", first)
             pair = first.split(), later.replace("another", articles[0]).split()
             if units[i].simple and units[k].simple and all(map(parse, pair)):
-                told[i], told[k] = (Unit(tuple(words), parse(words)) for words in pair)
+                told[i], told[k] = (Events(tuple(words), parse(words)) for words in pair)
     return told
 
 
