@@ -8,6 +8,7 @@ EXAMPLE = (
     "clapjax train --config configs/demo.py --data_dir data/demo --workdir runs/demo "
     "--config.steps=100"
 )
+EVALUATION_ROWS = 8  # of each device at once; the same on any mesh, and so are the scores
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,36 +47,58 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
 def train_and_evaluate(
     experiment, data_dir: str, workdir: str, profile: tuple[int, int] | None = None
 ) -> dict:
-    """Trains with the experiment's evaluation; returns the last scores."""
-    from clapjax.cli.evaluate import summary_line
-    from clapjax.evaluation.tasks import evaluate
-    from clapjax.experiment import save_experiment
-    from clapjax.inference import Clap
+    """Trains with the experiment's evaluation; returns the last results, none of an old run."""
+    from clapjax.experiment import make_task, save_experiment
     from clapjax.training import distributed
-    from clapjax.training.loop import train, workdir_tokenizer
+    from clapjax.training.loop import train
 
+    task, results, evaluate = make_task(experiment), {}, None
+    if experiment.evaluation.tasks:
+        evaluate = judge(experiment, data_dir, workdir, results)
     distributed.wait_for_all("config is read")
     save_experiment(experiment, workdir, write=distributed.is_main())
-    scores: dict = {}
+    train(
+        experiment,
+        task,
+        data_dir=data_dir,
+        workdir=workdir,
+        evaluate=evaluate,
+        load=load_model,
+        profile=profile,
+    )
+    return results
 
-    def judge(variables: dict, config, step: int) -> dict[str, float]:
-        tokenizer = workdir_tokenizer(config, workdir)
-        model = distributed.SharedEmbedder(Clap(config.model, variables, tokenizer))
+
+def judge(experiment, data_dir: str, workdir: str, results: dict):
+    """The evaluation of a run for `clapjax.training.loop.train`; leaves what it found in `results`.
+
+    Raises:
+      RecordsError: the records have no such split.
+      ValueError: a split has nothing that its task can use.
+    """
+    import jax
+
+    from clapjax.cli.evaluate import summary_line
+    from clapjax.evaluation.tasks import check, evaluate
+    from clapjax.inference import Clap
+    from clapjax.tasks.contrastive import adapt_to_tokenizer, workdir_tokenizer
+    from clapjax.training import distributed
+
+    check(data_dir, experiment.evaluation)
+
+    def judged(forward, variables: dict, step: int) -> dict[str, float]:
+        tokenizer = workdir_tokenizer(experiment.data.tokenizer, workdir)
+        config = adapt_to_tokenizer(experiment.model, tokenizer)
+        rows = EVALUATION_ROWS * jax.device_count()
+        model = Clap(config, variables, tokenizer, batch_size=rows, forward=forward)
         evaluation = evaluate(model, data_dir, experiment.evaluation)
-        scores.update(evaluation.results)
+        results.clear()
+        results.update(evaluation.results)
         if distributed.is_main():
             print(f"step {step}: {summary_line(evaluation.results)}", flush=True)
         return evaluation.scalars()
 
-    train(
-        experiment,
-        data_dir=data_dir,
-        workdir=workdir,
-        evaluate=judge,
-        load=load_model,
-        profile=profile,
-    )
-    return scores
+    return judged
 
 
 def load_model(source: str) -> dict:

@@ -8,8 +8,7 @@ a sample depend on the number of hosts. In a mixture each data set has such a se
 
 import os
 import weakref
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -17,23 +16,21 @@ from clapjax.audio.config import AudioConfig
 from clapjax.audio.fill import fill, truncate
 from clapjax.data import records
 from clapjax.data.config import DataConfig
-from clapjax.data.order import MAX_INDEX, batch_rows, parse_share, shuffled
-from clapjax.data.selection import select_captions
-from clapjax.data.tokenizer import tokenize
+from clapjax.data.order import batch_rows, parse_share, shuffled
 from clapjax.data.wire import split_audio
 from clapjax.memory import keep_memory
 
 ALIGNMENT = 64  # bytes, Eigen's
-NAMES = ("audio", "lengths", "caption", "negative", "has_negative", "events")
+SOUND = ("audio", "lengths")
 
 
 def train_batches(
     data_dir: str | os.PathLike,
     config: DataConfig,
     audio: AudioConfig,
-    tokenizer,
+    features: Callable[[Mapping, np.random.Generator], dict],
+    collate: Callable[[dict], dict],
     *,
-    max_length: int,
     batch_size: int,
     seed: int,
     start_step: int = 0,
@@ -46,19 +43,18 @@ def train_batches(
       data_dir: a finished data set in array_record format.
       config: split, mixture, what becomes of long clips, and parallelism.
       audio: clip length and fill mode.
-      tokenizer: a `transformers` tokenizer.
-      max_length: tokens per caption.
+      features: from a record's features by name and a keyed generator to what its row has besides
+        its sound: a dict of scalars, bytes or arrays of one shape.
+      collate: from the rows' features, stacked (bytes as objects), to what the batch has of them.
       batch_size: global; host h of n reads rows h * B / n ... (h + 1) * B / n - 1.
       seed: of order, crops and caption choice.
       start_step: first step.
       host, hosts: this host's place.
 
     Returns:
-      An iterator of {"audio": (b, clip_samples) int16, "input_ids", "mask", "negative_ids",
-      "negative_mask": (b, max_length) int32, "has_negative": (b,) bool, "events": (b,) int32},
-      b = batch_size / hosts; equal positive "events" mean the same events in the same order, 0 that
-      they are unknown. With long_clips "whole" the audio is (b, longest_seconds), zeros behind each
-      row's own "lengths": (b,) int32 samples.
+      An iterator of {"audio": (b, clip_samples) int16} and what `collate` makes, b = batch_size /
+      hosts. With long_clips "whole" the audio is (b, longest_seconds), zeros behind each row's own
+      "lengths": (b,) int32 samples.
 
     Raises:
       RecordsError: no such data set or split, another format, or another sample rate; from the
@@ -70,12 +66,14 @@ def train_batches(
     import tensorflow as tf
 
     keep_memory()  # else half of the time goes into page faults
-    load = _loader(data_dir, config, audio, batch_size, seed, host, hosts)
-    types = (tf.int16, tf.int32, tf.string, tf.string, tf.bool, tf.int32)
+    load = _loader(data_dir, config, audio, features, batch_size, seed, host, hosts)
+    names, types = zip(*((name, tf.as_dtype(x.dtype)) for name, x in load(0).items()), strict=True)
     dataset = (
         tf.data.Dataset.range(start_step, np.iinfo(np.int64).max)
         .map(
-            lambda step: tf.numpy_function(load, [step], types, stateful=False),
+            lambda step: tf.numpy_function(
+                lambda step: tuple(load(step).values()), [step], types, stateful=False
+            ),
             num_parallel_calls=config.workers,
             deterministic=True,
         )
@@ -86,10 +84,9 @@ def train_batches(
     def batches():
         try:
             while source:
-                rows = dict(zip(NAMES, next(source[0]), strict=True))
-                if config.long_clips == "cut":
-                    del rows["lengths"]
-                yield _with_tokens(rows, tokenizer, max_length)
+                rows = dict(zip(names, next(source[0]), strict=True))
+                sound = {name: rows.pop(name) for name in SOUND if name in rows}
+                yield sound | collate(rows)
         except broken as error:
             raise records.RecordsError(
                 f"{data_dir}: a record cannot be read; see `clapjax records check {data_dir}`"
@@ -103,20 +100,8 @@ def train_batches(
     return iterator
 
 
-def _with_tokens(batch: dict, tokenizer, max_length: int) -> dict[str, np.ndarray]:
-    texts = [text.decode() for text in (*batch.pop("caption"), *batch.pop("negative"))]
-    ids, mask = tokenize(tokenizer, texts, max_length)
-    rows = len(ids) // 2
-    return batch | {
-        "input_ids": ids[:rows],
-        "mask": mask[:rows],
-        "negative_ids": ids[rows:],
-        "negative_mask": mask[rows:],
-    }
-
-
-def _loader(data_dir, config, audio, batch_size, seed, host, hosts) -> Callable[[int], tuple]:
-    """A function from a step to this host's rows of its batch, as NAMES has them."""
+def _loader(data_dir, config, audio, features, batch_size, seed, host, hosts) -> Callable:
+    """A function from a step to this host's rows of its batch: sound, lengths and features."""
     import tensorflow as tf
 
     mixture = [parse_share(item) for item in config.mixture]
@@ -130,7 +115,7 @@ def _loader(data_dir, config, audio, batch_size, seed, host, hosts) -> Callable[
     if config.long_clips == "whole":
         width = max(width, round(config.longest_seconds * audio.sample_rate))
 
-    def load(step: np.int64) -> tuple:
+    def load(step: int) -> dict[str, np.ndarray]:
         sets, positions = (x[local] for x in batch_rows(int(step), batch_size, shares))
         indices = shuffled(positions, sizes[sets], sets, seed)
         waveforms = _aligned((len(sets), width))
@@ -147,16 +132,11 @@ def _loader(data_dir, config, audio, batch_size, seed, host, hosts) -> Callable[
             samples = fill(samples, audio.clip_samples, audio.fill)
             waveforms[row, : len(samples)] = samples
             waveforms[row, len(samples) :] = 0
-            chosen.append(_choose(record, config.text_augment_selection, generator))
-        caption, negative, has_negative, events = zip(*chosen, strict=True)
-        return (
-            waveforms,
-            lengths,
-            np.array(caption, object),
-            np.array(negative, object),
-            np.array(has_negative),
-            np.array(events, np.int32),
-        )
+            chosen.append(features(record, generator))
+        sound = {"audio": waveforms, "lengths": lengths}
+        if config.long_clips == "cut":
+            del sound["lengths"]
+        return sound | stacked(chosen)
 
     return load
 
@@ -169,19 +149,15 @@ def _aligned(shape: tuple[int, int]) -> np.ndarray:
     return memory[start : start + size].view(np.int16).reshape(shape)
 
 
-def _choose(record, selection: str, generator) -> tuple[bytes, bytes, bool, int]:
-    """A caption, a negative or b"", whether there is one, and a number for the events' sequence."""
-    kinds = record["provenance"].bytes_list.value[0].decode()
-    captions = select_captions(record["captions"].bytes_list.value, kinds, selection)
-    negatives = record["negative_captions"].bytes_list.value
-    events = record["events"].bytes_list.value
-    first, second = generator.random(2)
-    return (
-        captions[int(first * len(captions))],
-        negatives[int(second * len(negatives))] if negatives else b"",
-        bool(negatives),
-        zlib.crc32(b"\n".join(events)) % MAX_INDEX + 1 if events else 0,
-    )
+def stacked(rows: Iterable[dict]) -> dict[str, np.ndarray]:
+    """The features of rows as one array each; bytes as objects."""
+    rows = list(rows)
+
+    def column(name: str) -> np.ndarray:
+        values = [row[name] for row in rows]
+        return np.array(values, object if isinstance(values[0], bytes) else None)
+
+    return {name: column(name) for name in rows[0]}
 
 
 def _open_source(data_dir, split: str, sample_rate: int):

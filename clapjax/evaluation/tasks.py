@@ -101,6 +101,31 @@ def evaluate(
     return Evaluation(results, margins, similarity, shown, names)
 
 
+def check(data_dir: str | os.PathLike, config: EvaluationConfig) -> None:
+    """Looks whether a data set has what the tasks need, before a model is there.
+
+    Raises:
+      RecordsError: a split is missing or damaged.
+      ValueError: a split has nothing that its task can use.
+    """
+    if {"t_classify", "retrieval"} & set(config.tasks):
+        negatives = [bool(e.negative_captions) for e in read_examples(data_dir, config.split)]
+        if not negatives:
+            raise ValueError(f"evaluation: the split {config.split!r} is empty")
+        if "t_classify" in config.tasks and not any(negatives):
+            raise ValueError(
+                f"T-Classify: no example of the split {config.split!r} has a negative caption"
+            )
+    if "zero_shot" in config.tasks:
+        split = config.zero_shot_split
+        labelled = [bool(e.labels) for e in read_examples(data_dir, split)]
+        if not all(labelled) or not labelled:
+            raise ValueError(
+                f"zero-shot: {labelled.count(False)} of the {len(labelled)} examples of the split "
+                f"{split!r} have no label"
+            )
+
+
 def _embed_audio(embedder: Embedder, waveforms: list[np.ndarray], examples: list[Example]):
     if not examples:
         raise ValueError("evaluation: a split is empty")

@@ -208,3 +208,15 @@ def embed_waveform(
     mel = log_mel(waveform, audio, lengths=lengths, double=double)
     frames = None if lengths is None else lengths // audio.hop_length + 1
     return model.apply(variables, mel, lengths=frames, method="audio")
+
+
+def any_length(config: ClapConfig) -> bool:
+    """Whether the model hears audio of any length as it is, and is told how long each row is."""
+    return config.audio_encoder != "htsat" and config.pann.pooling == "length"
+
+
+def embed_clip(model: Clap, double: bool, variables: dict, waveform: jax.Array, lengths: jax.Array):
+    """`embed_waveform` of (B, S) waveforms and (B,) lengths, for those models that use them."""
+    knows_lengths = any_length(model.config) or model.config.fusion.type != "none"
+    lengths = lengths if knows_lengths else None
+    return embed_waveform(model, variables, waveform, lengths=lengths, double=double)

@@ -23,12 +23,6 @@ def read_log(workdir: str | os.PathLike) -> list[dict]:
     return rows
 
 
-def read_scores(workdir: str | os.PathLike, name: str) -> dict[int, float]:
-    """One evaluation score of a workdir's log, by step."""
-    key = f"eval/{name}"
-    return {row["step"]: row[key] for row in read_log(workdir) if key in row}
-
-
 class TrainLog:
     """Writes scalars of a run; rows beyond `start_step`, of a killed attempt, are dropped first.
 
