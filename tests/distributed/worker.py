@@ -10,8 +10,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from clapjax.experiment import Experiment
 from clapjax.training import distributed
-from clapjax.training.config import MeshConfig, TrainConfig
+from clapjax.training.config import MeshConfig
 from clapjax.training.mesh import make_mesh, replicated
 from tests.training.tiny import run_steps, some_batch, tiny_config
 
@@ -23,14 +24,14 @@ MESHES = {
 }
 
 
-def config(mesh: MeshConfig) -> TrainConfig:
+def config(mesh: MeshConfig) -> Experiment:
     """The tiny model, without dropout; epsilon keeps Adam from blowing up rounding noise."""
     tiny = tiny_config()
     optimizer = dataclasses.replace(tiny.optimizer, eps=1e-3)
     return dataclasses.replace(tiny, steps=STEPS, optimizer=optimizer, mesh=mesh)
 
 
-def trained(settings: TrainConfig, mesh: jax.sharding.Mesh) -> dict[str, np.ndarray]:
+def trained(settings: Experiment, mesh: jax.sharding.Mesh) -> dict[str, np.ndarray]:
     """Parameters after twenty steps, by path."""
     state, _ = run_steps(settings, mesh, [some_batch(index) for index in range(STEPS)])
     whole = jax.jit(lambda tree: tree, out_shardings=replicated(mesh))(state.params)

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from clapjax.data.records import RecordsError
+from clapjax.tasks.contrastive import adapt_to_tokenizer, workdir_tokenizer
 from clapjax.training import checkpoint, distributed, loop
 from clapjax.training.config import MeshConfig
 from clapjax.training.log import LOG_FILE, read_log
-from clapjax.training.state import abstract_state, init_state
-from tests.training.tiny import some_mesh
+from tests.training.tiny import abstract_state, init_state, some_mesh, train
 
 
 class Killed(Exception):
@@ -34,19 +34,20 @@ def whole(tiny, demo_records, tmp_path_factory):
     """(workdir, final state, calls of `evaluate`) of six steps without a break."""
     workdir, calls = tmp_path_factory.mktemp("whole"), []
 
-    def evaluate(variables, config, step):
-        calls.append((step, sorted(variables), config.model.text.vocab_size))
+    def evaluate(forward, variables, step):
+        words = variables["params"]["text_encoder"]["word"]["embedding"].shape[0]
+        calls.append((step, sorted(variables), words))
         return {"score": float(step)}
 
     config = dataclasses.replace(tiny, eval_every=4)
-    state = loop.train(config, data_dir=demo_records, workdir=workdir, evaluate=evaluate)
+    state = train(config, data_dir=demo_records, workdir=workdir, evaluate=evaluate)
     return workdir, jax.device_get(state), calls
 
 
 def test_a_run_leaves_log_checkpoints_and_tokenizer(whole, demo_records):
     workdir, state, calls = whole
     assert int(state.step) == 6
-    assert [step for step, *_ in calls] == [4, 6]
+    assert [step for step, *_ in calls] == [0, 4, 6]
     assert calls[0][1] == ["batch_stats", "params"]
     tokenizer = json.loads((workdir / "tokenizer" / "tokenizer.json").read_text())
     assert calls[0][2] == len(tokenizer["model"]["vocab"])  # the config was adapted to it
@@ -56,7 +57,8 @@ def test_a_run_leaves_log_checkpoints_and_tokenizer(whole, demo_records):
     assert [row["step"] for row in trained] == [2, 3, 4, 6]
     assert all(row["clips_per_second"] > 0 for row in trained)
     scores = [row for row in rows if "loss" not in row]
-    assert scores == [{"step": 4, "eval/score": 4.0}, {"step": 6, "eval/score": 6.0}]
+    assert scores == [{"step": step, "eval/score": float(step)} for step in (0, 4, 6)]
+    assert checkpoint.scores(workdir) == {4: {"score": 4.0}, 6: {"score": 6.0}}
     assert list((workdir / "tensorboard").iterdir())
     assert checkpoint.latest_step(workdir) == 6
     variables, step = checkpoint.load_variables(workdir)
@@ -67,17 +69,21 @@ def test_a_run_leaves_log_checkpoints_and_tokenizer(whole, demo_records):
 
 
 def test_resuming_equals_an_undisturbed_run(tiny, whole, demo_records, tmp_path):
-    def die(variables, config, step):
-        raise Killed
+    def die(forward, variables, step):
+        if step == 4:
+            raise Killed
+        return {"score": 0.0}
 
     config = dataclasses.replace(tiny, eval_every=4)  # dies at 4; the checkpoint is of step 3
     with pytest.raises(Killed):
-        loop.train(config, data_dir=demo_records, workdir=tmp_path, evaluate=die)
+        train(config, data_dir=demo_records, workdir=tmp_path, evaluate=die)
     assert checkpoint.latest_step(tmp_path) == 3
-    assert [row["step"] for row in read_log(tmp_path)] == [2, 3, 4]
-    state = loop.train(config, data_dir=demo_records, workdir=tmp_path)
+    assert [row["step"] for row in read_log(tmp_path)] == [0, 2, 3, 4]
+    state = train(config, data_dir=demo_records, workdir=tmp_path)
     _assert_same(jax.device_get(state), whole[1])
-    rows, expected = read_log(tmp_path), [row for row in read_log(whole[0]) if "loss" in row]
+    rows, expected = (
+        [row for row in read_log(workdir) if "loss" in row] for workdir in (tmp_path, whole[0])
+    )
     assert [row["step"] for row in rows] == [2, 3, 4, 6]
     assert [row["loss"] for row in rows] == [row["loss"] for row in expected]
 
@@ -85,7 +91,7 @@ def test_resuming_equals_an_undisturbed_run(tiny, whole, demo_records, tmp_path)
 def test_a_finished_run_stays_as_it_is(tiny, whole, demo_records):
     before = (whole[0] / LOG_FILE).read_text()
     config = dataclasses.replace(tiny, eval_every=4)
-    state = loop.train(config, data_dir=demo_records, workdir=whole[0])
+    state = train(config, data_dir=demo_records, workdir=whole[0])
     _assert_same(jax.device_get(state), whole[1])
     assert (whole[0] / LOG_FILE).read_text() == before
 
@@ -94,23 +100,23 @@ def test_sigterm_saves_and_says_start_me_again(tiny, whole, demo_records, tmp_pa
     """The signal comes after step 4; the run ends as an undisturbed one. The best step is kept."""
     config = dataclasses.replace(tiny, eval_every=2, keep_last=1, keep_best="-score")
 
-    def evaluate(variables, config, step):
+    def evaluate(forward, variables, step):
         if step == 4:
             os.kill(os.getpid(), signal.SIGTERM)
-        return {"score": float(step), "other": 0.0}
+        return {"score": float(step or 9), "other": 0.0}
 
     arguments = {"data_dir": demo_records, "workdir": tmp_path, "evaluate": evaluate}
     with pytest.raises(distributed.Preempted) as stopped:
-        loop.train(config, **arguments)
+        train(config, **arguments)
     assert stopped.value.code == 75
     assert "step 5: saved; start again to go on" in capsys.readouterr().err
     assert _kept(tmp_path) == [2, 5]
-    state = loop.train(config, **arguments)
+    state = train(config, **arguments)
     _assert_same(jax.device_get(state), whole[1])
     assert _kept(tmp_path) == [2, 6]
     with pytest.raises(ValueError, match="no score 'scor'; the evaluation has score, other"):
         config = dataclasses.replace(config, keep_best="scor")
-        loop.train(config, **arguments | {"workdir": tmp_path / "other"})
+        train(config, **arguments | {"workdir": tmp_path / "other"})
 
 
 def _kept(workdir) -> list[int]:
@@ -120,17 +126,17 @@ def _kept(workdir) -> list[int]:
 
 def test_a_trace_of_the_steps_asked_for(tiny, demo_records, tmp_path):
     config = dataclasses.replace(tiny, steps=3)
-    loop.train(config, data_dir=demo_records, workdir=tmp_path, profile=(2, 3))
+    train(config, data_dir=demo_records, workdir=tmp_path, profile=(2, 3))
     (trace,) = (tmp_path / "profile").rglob("*.xplane.pb")
     assert trace.stat().st_size > 10_000
     with pytest.raises(ValueError, match="profile 2:3: this run does steps 4 to 3"):
-        loop.train(config, data_dir=demo_records, workdir=tmp_path, profile=(2, 3))
+        train(config, data_dir=demo_records, workdir=tmp_path, profile=(2, 3))
 
 
 def test_starting_from_another_model(tiny, whole, demo_records, tmp_path, capsys):
     """One tower of it, and what is missing stays new; a checkpoint of the run's own goes first."""
     config = dataclasses.replace(tiny, steps=1, init_from="there")
-    given, _ = checkpoint.load_variables(whole[0], "text")
+    given, _ = checkpoint.load_variables(whole[0], "audio_")
     asked = []
 
     def load(source):
@@ -138,31 +144,32 @@ def test_starting_from_another_model(tiny, whole, demo_records, tmp_path, capsys
         return given
 
     arguments = {"data_dir": demo_records, "workdir": tmp_path / "run", "load": load}
-    state = jax.device_get(loop.train(config, **arguments))  # one step, at rate 0
+    state = jax.device_get(train(config, **arguments))  # one step, at rate 0
     _assert_same(state.params["text_encoder"], whole[1].params["text_encoder"])
     fresh = jax.device_get(init_state(_adapted(config, whole[0]), some_mesh(1)))
     _assert_same(state.params["audio_encoder"], fresh.params["audio_encoder"])
     assert "starts from there, but" in capsys.readouterr().err
-    loop.train(config, **arguments)
+    train(config, **arguments)
     assert asked == ["there"]
 
     arguments["workdir"] = tmp_path / "other"
     given["params"]["text_encoder"]["word"]["embedding"] = np.zeros((3, 16))
     given["params"]["extra"] = {"kernel": np.zeros(1)}
     with pytest.raises(ValueError, match="init_from: the model does not fit this config") as caught:
-        loop.train(config, **arguments)
+        train(config, **arguments)
     vocabulary = fresh.params["text_encoder"]["word"]["embedding"].shape
     assert f"text_encoder/word/embedding is (3, 16), not {vocabulary}" in str(caught.value)
     assert "extra/kernel is not in this model" in str(caught.value)
 
 
 def _adapted(config, workdir):
-    return loop.adapt_to_tokenizer(config, loop.workdir_tokenizer(config, workdir))
+    model = adapt_to_tokenizer(config.model, workdir_tokenizer("records", workdir))
+    return dataclasses.replace(config, model=model)
 
 
 def test_loss_decreases(tiny, demo_records, tmp_path):
     config = dataclasses.replace(tiny, steps=60, log_every=10, checkpoint_every=100)
-    loop.train(config, data_dir=demo_records, workdir=tmp_path)
+    train(config, data_dir=demo_records, workdir=tmp_path)
     losses = [row["loss"] for row in read_log(tmp_path)]
     assert len(losses) == 6
     assert np.mean(losses[-2:]) < 0.9 * losses[0]
@@ -172,8 +179,8 @@ def _broken_step(monkeypatch, breaks):
     """Makes every step call `breaks(step, state)`, which gives the state to step from."""
     make = loop.make_train_step
 
-    def broken(config, mesh):
-        step, count = make(config, mesh), iter(range(1, 1000))
+    def broken(*arguments):
+        step, count = make(*arguments), iter(range(1, 1000))
         return lambda state, batch: step(breaks(next(count), state), batch)
 
     monkeypatch.setattr(loop, "make_train_step", broken)
@@ -188,7 +195,7 @@ def test_nan_stops_and_names_step_and_losses(tiny, demo_records, tmp_path, monke
     # With this seed the batch of step 5 has a negative: without one the temporal loss is 0.
     config = dataclasses.replace(tiny, seed=13, steps=20, log_every=8, checkpoint_every=4)
     with pytest.raises(loop.NonFiniteError, match="^step 5: not finite: .*loss=nan") as caught:
-        loop.train(config, data_dir=demo_records, workdir=tmp_path)
+        train(config, data_dir=demo_records, workdir=tmp_path)
     for name in ("contrastive_loss=nan", "temporal_loss=nan", "gradient_norm=nan"):
         assert name in str(caught.value)
     assert checkpoint.latest_step(tmp_path) == 4
@@ -205,26 +212,26 @@ def test_hidden_transfers_are_refused(tiny, demo_records, tmp_path, monkeypatch)
 
     _broken_step(monkeypatch, from_host)
     with pytest.raises(Exception, match="(?i)disallowed host-to-device transfer"):
-        loop.train(tiny, data_dir=demo_records, workdir=tmp_path)
+        train(tiny, data_dir=demo_records, workdir=tmp_path)
 
 
 def test_a_batch_that_does_not_divide(tiny, demo_records, tmp_path):
     config = dataclasses.replace(tiny, batch_size=12)
     with pytest.raises(ValueError, match="^batch_size 12 does not divide among 8 devices$"):
-        loop.train(config, data_dir=demo_records, workdir=tmp_path / "run")
+        train(config, data_dir=demo_records, workdir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_micro_batches_that_do_not_divide(tiny, demo_records, tmp_path):
     config = dataclasses.replace(tiny, batch_size=16, micro_batches=4)
     with pytest.raises(ValueError, match="^micro_batches 4 does not divide the 2 rows"):
-        loop.train(config, data_dir=demo_records, workdir=tmp_path / "run")
+        train(config, data_dir=demo_records, workdir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_missing_records(tiny, tmp_path):
     with pytest.raises(RecordsError, match="no records here"):
-        loop.train(tiny, data_dir=tmp_path / "nowhere", workdir=tmp_path / "run")
+        train(tiny, data_dir=tmp_path / "nowhere", workdir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -237,15 +244,16 @@ def test_other_records_are_refused(tiny, whole, demo_records, tmp_path):
     other.mkdir()
     (other / "clapjax_build.json").write_text(json.dumps(build))
     with pytest.raises(RecordsError, match="this run began with other records"):
-        loop.train(tiny, data_dir=other, workdir=whole[0])
+        train(tiny, data_dir=other, workdir=whole[0])
     assert (whole[0] / loop.RECORDS_FILE).read_text() == kept
 
 
 @pytest.mark.parametrize(("data", "fsdp"), [(1, 1), (2, 4)])
 def test_restore_onto_another_mesh(tiny, whole, data, fsdp):
     mesh = some_mesh(data, fsdp)
-    config = loop.adapt_to_tokenizer(tiny, loop.workdir_tokenizer(tiny, whole[0]))
-    config = dataclasses.replace(config, mesh=MeshConfig(data, fsdp, split_above=100))
+    config = dataclasses.replace(
+        _adapted(tiny, whole[0]), mesh=MeshConfig(data, fsdp, split_above=100)
+    )
     template = abstract_state(config, mesh)
     with checkpoint.open_manager(whole[0]) as manager:
         state = checkpoint.restore(manager, template)
