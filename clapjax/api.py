@@ -46,6 +46,8 @@ def load(
         config, variables, own_tokenizer = load_pretrained(model, tokenizer, tower)
         return Clap(config, variables, own_tokenizer, batch_size)
     experiment = load_experiment(model)
+    if experiment.task != "contrastive":
+        raise ValueError(f"{model}: a model for {experiment.task}, not for embeddings")
     if tokenizer is None:
         own_tokenizer = workdir_tokenizer(experiment.data.tokenizer, model)
     else:

@@ -13,20 +13,22 @@ from clapjax.models.config import ClapConfig, small_clap
 from clapjax.plain import from_dict, to_dict
 from clapjax.synthesis.mixup import MixupConfig
 from clapjax.tasks.contrastive import check, contrastive
+from clapjax.tasks.tagging import TaggingConfig, tagging
 from clapjax.tasks.task import Task
 from clapjax.training.config import TrainConfig
 
 CONFIG_FILE = "config.json"
-TASKS = ("contrastive",)
+TASKS = ("contrastive", "tagging")
 
 
 @dataclass(frozen=True)
 class Experiment(TrainConfig):
     """A training run together with its task, how its records are made and its model judged."""
 
-    task: str = "contrastive"
+    task: str = "contrastive"  # or "tagging", which takes the audio encoder of the model
     model: ClapConfig = field(default_factory=small_clap)
     loss: LossConfig = field(default_factory=LossConfig)  # of the contrastive task
+    tagging: TaggingConfig = field(default_factory=TaggingConfig)
     source: SourceConfig = field(default_factory=SourceConfig)
     synthesis: MixupConfig = field(default_factory=MixupConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
@@ -40,6 +42,8 @@ class Experiment(TrainConfig):
 
 def make_task(experiment: Experiment) -> Task:
     """The task that an experiment trains, before a workdir completes it (`Task.open`)."""
+    if experiment.task == "tagging":
+        return tagging(experiment.model, experiment.tagging, experiment.data.split)
     return contrastive(experiment.model, experiment.loss, experiment.data)
 
 

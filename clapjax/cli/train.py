@@ -1,6 +1,7 @@
 """`clapjax train`."""
 
 import argparse
+import functools
 
 from clapjax.cli.config import add_config_argument, load_config
 
@@ -8,7 +9,7 @@ EXAMPLE = (
     "clapjax train --config configs/demo.py --data_dir data/demo --workdir runs/demo "
     "--config.steps=100"
 )
-EVALUATION_ROWS = 8  # of each device at once; the same on any mesh, and so are the scores
+ROWS_OF_A_DEVICE = 8  # in an evaluation, at once
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,27 +79,60 @@ def judge(experiment, data_dir: str, workdir: str, results: dict):
     """
     import jax
 
+    from clapjax.training import distributed
+
+    # The same on any mesh, and so are the scores.
+    rows = ROWS_OF_A_DEVICE * jax.device_count()
+    make = _judge_tagging if experiment.task == "tagging" else _judge_contrastive
+    look = make(experiment, data_dir, workdir, rows)
+
+    def judged(forward, variables: dict, step: int) -> dict[str, float]:
+        found, scores, line = look(forward, variables)
+        results.clear()
+        results.update(found)
+        if distributed.is_main():
+            print(f"step {step}: {line}", flush=True)
+        return scores
+
+    return judged
+
+
+def _judge_contrastive(experiment, data_dir: str, workdir: str, rows: int):
     from clapjax.cli.evaluate import summary_line
     from clapjax.evaluation.tasks import check, evaluate
     from clapjax.inference import Clap
     from clapjax.tasks.contrastive import adapt_to_tokenizer, workdir_tokenizer
-    from clapjax.training import distributed
 
     check(data_dir, experiment.evaluation)
 
-    def judged(forward, variables: dict, step: int) -> dict[str, float]:
+    def look(forward, variables: dict) -> tuple[dict, dict, str]:
         tokenizer = workdir_tokenizer(experiment.data.tokenizer, workdir)
         config = adapt_to_tokenizer(experiment.model, tokenizer)
-        rows = EVALUATION_ROWS * jax.device_count()
         model = Clap(config, variables, tokenizer, batch_size=rows, forward=forward)
         evaluation = evaluate(model, data_dir, experiment.evaluation)
-        results.clear()
-        results.update(evaluation.results)
-        if distributed.is_main():
-            print(f"step {step}: {summary_line(evaluation.results)}", flush=True)
-        return evaluation.scalars()
+        return evaluation.results, evaluation.scalars(), summary_line(evaluation.results)
 
-    return judged
+    return look
+
+
+def _judge_tagging(experiment, data_dir: str, workdir: str, rows: int):
+    from clapjax.evaluation.tagging import check_tagging, evaluate_tagging
+    from clapjax.tasks.tagging import workdir_labels
+
+    split, audio = experiment.evaluation.split, experiment.model.audio
+    check_tagging(data_dir, split, experiment.tagging.labels)
+
+    def look(forward, variables: dict) -> tuple[dict, dict, str]:
+        predict = functools.partial(forward["audio"], variables)
+        found = evaluate_tagging(predict, data_dir, split, workdir_labels(workdir), audio, rows)
+        scores = {f"tagging/{name}": found[name] for name in ("mAP", "accuracy")}
+        line = (
+            f"tagging mAP {100 * found['mAP']:.1f} %, accuracy {100 * found['accuracy']:.1f} % "
+            f"(n={found['n']})"
+        )
+        return {"tagging": found}, scores, line
+
+    return look
 
 
 def load_model(source: str) -> dict:

@@ -43,6 +43,16 @@ def normalize(x: jax.Array, eps: float = 0.0) -> jax.Array:
     return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(jnp.square(x), axis=-1, keepdims=True), 1e-24))
 
 
+def make_audio_encoder(
+    config: ClapConfig, dtype: jnp.dtype, remat: str = "none", single_blocks: bool = False
+) -> nn.Module:
+    """The audio encoder of a config; for the arguments see `Clap`."""
+    if config.audio_encoder == "htsat":
+        bins = config.audio.mel_bins
+        return HTSAT(config.htsat, bins, dtype, config.fusion, remat, single_blocks)
+    return PANN(config.pann, config.audio_encoder, config.fusion, dtype, remat)
+
+
 class Clap(nn.Module):
     """Audio and text towers with projections and the two logit scales.
 
@@ -57,19 +67,7 @@ class Clap(nn.Module):
 
     def setup(self):
         config, dtype = self.config, self.dtype
-        if config.audio_encoder == "htsat":
-            self.audio_encoder = HTSAT(
-                config.htsat,
-                config.audio.mel_bins,
-                dtype,
-                config.fusion,
-                self.remat,
-                self.single_blocks,
-            )
-        else:
-            self.audio_encoder = PANN(
-                config.pann, config.audio_encoder, config.fusion, dtype, self.remat
-            )
+        self.audio_encoder = make_audio_encoder(config, dtype, self.remat, self.single_blocks)
         self.text_encoder = TextEncoder(config.text, dtype, self.remat)
         head = (config.projection_size, dtype, config.projection, config.projection_act)
         self.audio_projection = Projection(*head)

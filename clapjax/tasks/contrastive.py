@@ -10,8 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from clapjax.audio.fusion import fusion_mels
-from clapjax.audio.mel import log_mel
 from clapjax.data.config import DataConfig
 from clapjax.data.order import MAX_INDEX
 from clapjax.data.records import TOKENIZER_FOLDER
@@ -29,6 +27,7 @@ from clapjax.models.clap import (
     init_variables,
 )
 from clapjax.models.config import ClapConfig, with_vocabulary
+from clapjax.tasks.front_end import front_end
 from clapjax.tasks.task import Setting, Task
 
 
@@ -168,7 +167,7 @@ def _rows(
         {**variables, "params": cast_kernels(variables["params"], dtype)},
         ids,
         mask,
-        _front_end(config, batch, augment_key),
+        front_end(config, batch["audio"], batch.get("lengths"), key=augment_key),
         setting,
         method=_towers,
         rngs={"augment": augment_key, "dropout": dropout_key},
@@ -180,13 +179,13 @@ def _rows(
     return named, updates["batch_stats"]
 
 
-def _towers(model: Clap, ids, mask, front_end: dict, setting: Setting) -> tuple[jax.Array, ...]:
+def _towers(model: Clap, ids, mask, mels: dict, setting: Setting) -> tuple[jax.Array, ...]:
     """Both towers in training, frozen parts as in evaluation."""
     moves = {
         name: not setting.still(name)
         for name in ("audio_encoder", "text_encoder", "audio_transform", "text_transform")
     }
-    audio = model.audio(train=moves["audio_encoder"], **front_end)
+    audio = model.audio(train=moves["audio_encoder"], **mels)
     text = model.text(ids, mask, moves["text_encoder"])
     if not model.config.mlp_transforms:
         return audio, text
@@ -195,24 +194,6 @@ def _towers(model: Clap, ids, mask, front_end: dict, setting: Setting) -> tuple[
         model.text_transform(text, not moves["text_transform"]),
     )
     return audio, text, *(x.astype(jnp.float32) for x in heads)
-
-
-def _front_end(config: ClapConfig, batch: dict, key: jax.Array) -> dict:
-    """Waveforms to the mels that the model takes, and what it must know about their rows."""
-    audio, lengths = batch["audio"], batch.get("lengths")
-    if config.fusion.type != "none":
-        mel, longer = fusion_mels(
-            audio,
-            lengths,
-            config.audio,
-            key=jax.random.fold_in(key, 1),
-            antialias=config.fusion.antialias,
-            double=False,
-        )
-        return {"mel": mel, "longer": longer}
-    mel = log_mel(audio, config.audio, lengths=lengths, double=False)
-    frames = None if lengths is None else lengths // config.audio.hop_length + 1
-    return {"mel": mel, "lengths": frames}
 
 
 def _captions(batch: dict, negatives: bool) -> tuple[jax.Array, jax.Array]:

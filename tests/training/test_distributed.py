@@ -105,6 +105,17 @@ def test_sigterm_is_reported_and_then_as_before():
     assert distributed.Preempted().code == 75
 
 
+def test_ctrl_c_is_reported_once_and_then_interrupts():
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with distributed.stop_requests() as asked:
+        assert not asked(1)
+        signal.raise_signal(signal.SIGINT)
+        assert asked(2)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
 def test_calls_are_counted_from_1_wherever_a_run_goes_on(monkeypatch):
     """A SIGTERM before the first call is due at call 1, which a resumed run must not skip."""
     seen = []

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from clapjax.tasks.contrastive import adapt_to_tokenizer, workdir_tokenizer
 from clapjax.training import checkpoint, distributed, loop
 from clapjax.training.config import MeshConfig
 from clapjax.training.log import LOG_FILE, read_log
+from clapjax.training.optimizer import make_schedule
 from tests.training.tiny import abstract_state, init_state, some_mesh, train
 
 
@@ -114,14 +116,130 @@ def test_sigterm_saves_and_says_start_me_again(tiny, whole, demo_records, tmp_pa
     state = train(config, **arguments)
     _assert_same(jax.device_get(state), whole[1])
     assert _kept(tmp_path) == [2, 6]
-    with pytest.raises(ValueError, match="no score 'scor'; the evaluation has score, other"):
-        config = dataclasses.replace(config, keep_best="scor")
-        train(config, **arguments | {"workdir": tmp_path / "other"})
 
 
 def _kept(workdir) -> list[int]:
     with checkpoint.open_manager(workdir, keep=10) as manager:
         return sorted(manager.all_steps())
+
+
+def test_an_evaluation_that_was_due_is_done_first(tiny, whole, demo_records, tmp_path):
+    """SIGTERM comes at a due step, the process dies in the last evaluation: none is lost.
+
+    Scores of a restored state are those of the state before it was saved.
+    """
+    config = dataclasses.replace(tiny, eval_every=2, keep_last=9)
+    calls, dies = [], [6]
+
+    def evaluate(forward, variables, step):
+        calls.append(step)
+        if step in dies:
+            dies.remove(step)
+            raise Killed
+        return {"mean": _mean(variables)}
+
+    step_of = loop.make_train_step
+
+    def with_signal(*arguments):
+        step, count = step_of(*arguments), iter(range(1, 9))
+
+        def signalled(state, batch):
+            if next(count) == 4:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return step(state, batch)
+
+        return signalled
+
+    arguments = {"data_dir": demo_records, "workdir": tmp_path, "evaluate": evaluate}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "make_train_step", with_signal)
+        with pytest.raises(distributed.Preempted):
+            train(config, **arguments)
+    assert calls == [0, 2] and _kept(tmp_path) == [0, 2, 3, 4]
+    assert list(checkpoint.scores(tmp_path)) == [0, 2]
+    with pytest.raises(Killed):
+        train(config, **arguments)
+    assert calls == [0, 2, 4, 6] and _kept(tmp_path) == [0, 2, 3, 4]
+    state = train(config, **arguments)
+    assert calls == [0, 2, 4, 6, 6]
+    _assert_same(jax.device_get(state), whole[1])
+    scores = checkpoint.scores(tmp_path)
+    assert scores == {
+        step: {"mean": _mean(checkpoint.load_variables(tmp_path, step=step)[0])}
+        for step in (0, 2, 4, 6)
+    }
+    logged = [row for row in read_log(tmp_path) if "eval/mean" in row]
+    assert logged == [{"step": s, "eval/mean": scores[s]["mean"]} for s in (0, 2, 4, 6)]
+    train(config, **arguments)  # a finished run is not judged again
+    assert len(calls) == 5
+
+
+def _mean(variables) -> float:
+    leaves = jax.tree.leaves(jax.device_get(variables))
+    return float(np.mean([np.mean(leaf, dtype=np.float64) for leaf in leaves]))
+
+
+def test_more_steps_for_a_finished_run(tiny, whole, demo_records, tmp_path):
+    shutil.copytree(whole[0], tmp_path / "run")
+    calls = []
+
+    def evaluate(forward, variables, step):
+        calls.append(step)
+        return {"score": 1.0}
+
+    config = dataclasses.replace(tiny, steps=8, eval_every=4, log_every=1)
+    arguments = {"data_dir": demo_records, "workdir": tmp_path / "run"}
+    state = train(config, **arguments, evaluate=evaluate)
+    assert int(state.step) == 8 and calls == [8]
+    rates = {
+        row["step"]: row["learning_rate"] for row in read_log(tmp_path / "run") if "loss" in row
+    }
+    # The cosine ends at the new last step: the steps to come are those of a run of eight.
+    schedule = make_schedule(config.optimizer, 8)
+    np.testing.assert_allclose([rates[7], rates[8]], [schedule(6), schedule(7)], rtol=1e-6)
+
+
+def test_a_score_that_is_not_there_stops_before_the_first_step(tiny, whole, demo_records, tmp_path):
+    def evaluate(forward, variables, step):
+        return {"score": 1.0, "other": 0.0}
+
+    arguments = {"data_dir": demo_records, "evaluate": evaluate}
+    config = dataclasses.replace(tiny, keep_best="scor")
+    message = "no score 'scor'; the evaluation has score, other"
+    with pytest.raises(ValueError, match=message):
+        train(config, **arguments, workdir=tmp_path / "new")
+    assert not read_log(tmp_path / "new")
+    shutil.copytree(whole[0], tmp_path / "run")
+    config = dataclasses.replace(config, steps=8)
+    with pytest.raises(ValueError, match="no score 'scor'; the evaluation has score"):
+        train(config, **arguments, workdir=tmp_path / "run")
+    assert checkpoint.latest_step(tmp_path / "run") == 6
+
+
+def test_at_most_three_batches_are_on_the_devices(tiny, demo_records, tmp_path, monkeypatch):
+    """One that computes, one that waits for it, one that is ready: with prefetch 2."""
+    make, held, most = loop.make_train_step, [], []
+    rows, samples = tiny.batch_size, tiny.model.audio.clip_samples
+
+    def slow(*arguments):
+        step = make(*arguments)
+
+        def run(state, batch):
+            state, metrics = step(state, batch)
+            held.append((metrics, batch))  # as the runtime holds it until the step is done
+            while held and held[0][0]["loss"].is_ready():
+                held.pop(0)
+            del batch
+            time.sleep(0.05)  # for the thread that puts batches there
+            most.append(sum(x.shape == (rows, samples) for x in jax.live_arrays()))
+            return state, metrics
+
+        return run
+
+    monkeypatch.setattr(loop, "make_train_step", slow)
+    config = dataclasses.replace(tiny, steps=12, log_every=100, checkpoint_every=100)
+    train(config, data_dir=demo_records, workdir=tmp_path)
+    assert len(most) == 12 and max(most) <= 3, most
 
 
 def test_a_trace_of_the_steps_asked_for(tiny, demo_records, tmp_path):

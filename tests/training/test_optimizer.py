@@ -166,7 +166,10 @@ def test_frozen_parts_have_no_gradient(ones):
     for item, message in (
         ("audio_encoder:5", "audio_encoder has 4 layers, not 5"),
         ("text_projection:1", "text_projection has 0 layers, not 1"),
-        ("text", "no 'text'; there are text_encoder, audio_encoder, text_projection, logit_scale_a"),
+        (
+            "text",
+            "no 'text'; there are text_encoder, audio_encoder, text_projection, logit_scale_a",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             trainable(OptimizerConfig(freeze=(item,)), ones)
