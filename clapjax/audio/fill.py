@@ -32,12 +32,10 @@ def fill(samples: np.ndarray, clip_samples: int, mode: str) -> np.ndarray:
     return np.pad(tiled, (0, clip_samples - tiled.shape[0]))
 
 
-def truncate(
-    samples: np.ndarray, clip_samples: int, generator: np.random.Generator | None = None
-) -> np.ndarray:
-    """Cuts (T,) to at most `clip_samples`: at a keyed random offset, or centred without a key."""
+def truncate(samples: np.ndarray, clip_samples: int, where: float | None = None) -> np.ndarray:
+    """Cuts (T,) to at most `clip_samples`: `where` in [0, 1) of what is spare, or centred."""
     spare = samples.shape[0] - clip_samples
     if spare <= 0:
         return samples
-    start = spare // 2 if generator is None else int(generator.integers(0, spare + 1))
+    start = spare // 2 if where is None else int(where * (spare + 1))
     return samples[start : start + clip_samples]

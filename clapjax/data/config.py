@@ -8,17 +8,16 @@ from clapjax.data.selection import SELECTIONS
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Record format, tokenizer and pipeline."""
+    """Tokenizer and pipeline."""
 
-    format: str = "array_record"  # or "tfrecord", which TFDS reads but training cannot
     vocab_size: int = 1000  # of the tokenizer trained on the records' captions
     tokenizer: str = "records"  # "records": that tokenizer; else a Hugging Face id or folder
     split: str = "train"  # what is trained on
-    # Further data sets in each batch, "FOLDER=SHARE": a part of it as 0.25, or rows as 16. The
-    # rest of the batch is of --data_dir, whose tokenizer all have.
+    # Further data sets in each batch, "FOLDER=SHARE": a part of it as 0.25 or 25%, or rows as 16 or
+    # 16rows. The rest of the batch is of --data_dir, whose tokenizer all have.
     mixture: tuple[str, ...] = ()
     # Of records that have both, the captions as they were published ("none"), those made of tags
-    # ("augment_only"), or "all" of them; LAION-CLAP's option of that name.
+    # ("augment_only"), or "all" of them. LAION-CLAP, whose name this is, has "none".
     text_augment_selection: str = "all"
     # Clips that are longer than the model's: a keyed random "cut" of them, or "whole" up to
     # longest_seconds, for a model with fusion.
@@ -28,10 +27,6 @@ class DataConfig:
     prefetch: int = 2  # batches made ahead
 
     def __post_init__(self):
-        if self.format not in ("array_record", "tfrecord"):
-            raise ValueError(
-                f"data.format must be 'array_record' or 'tfrecord', not {self.format!r}"
-            )
         if self.text_augment_selection not in SELECTIONS:
             raise ValueError(
                 f"data.text_augment_selection must be one of {', '.join(SELECTIONS)}, not "

@@ -74,7 +74,7 @@ def merge(
                 yield data
 
     splits = dict.fromkeys(split for folder in inputs for split in sizes[folder])
-    file_format, vocab_size = builds[0]["data"]["format"], _largest_vocabulary(builds)
+    vocab_size = _largest_vocabulary(builds)
 
     def tokenizer(folder: Path) -> None:
         if not one_tokenizer:
@@ -90,7 +90,7 @@ def merge(
         ],
         "prefix": prefix,
         "sample_rate": builds[0]["sample_rate"],
-        "data": {"format": file_format, "vocab_size": vocab_size},
+        "data": {"vocab_size": vocab_size},
     }
     streams = {
         split: progress(joined(split), sum(s.get(split, 0) for s in sizes.values()), split)
@@ -266,24 +266,24 @@ def _write(
       Split to number of records.
     """
     records.check_free(data_dir)
-    folder, file_format = records.start_build(data_dir), build["data"]["format"]
+    folder = records.start_build(data_dir)
     splits = []
     try:
         for split, stream in streams.items():
             with paths.local_folder(folder, split) as made:
-                writer = records.ShardWriter(made, split, file_format, records.SHARD_BYTES)
+                writer = records.ShardWriter(made, split, records.SHARD_BYTES)
                 for data in stream:
                     writer.write(data)
                 writer.close()
                 for number, (name, _, _) in enumerate(writer.files):
-                    final = records.shard_name(split, number, len(writer.files), file_format)
+                    final = records.shard_name(split, number, len(writer.files))
                     paths.put_file(made / name, folder / final)
             if writer.files:
                 lengths = [count for _, count, _ in writer.files]
                 splits.append((split, lengths, sum(size for _, _, size in writer.files)))
         if not splits:
             raise RecordsError(f"{data_dir}: no record is left; nothing is written")
-        records.write_metadata(folder, splits, file_format)
+        records.write_metadata(folder, splits)
         with paths.local_folder(folder, records.TOKENIZER_FOLDER) as made:
             tokenizer(made)
             if any(made.iterdir()):

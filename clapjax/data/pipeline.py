@@ -9,28 +9,29 @@ a sample depend on the number of hosts. In a mixture each data set has such a se
 import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import count
 
 import numpy as np
 
 from clapjax.audio.config import AudioConfig
 from clapjax.audio.fill import fill, truncate
-from clapjax.data import records
+from clapjax.data import paths, records
 from clapjax.data.config import DataConfig
-from clapjax.data.order import batch_rows, parse_share, shuffled
-from clapjax.data.wire import split_audio
+from clapjax.data.order import batch_rows, draws, parse_share, shuffled
+from clapjax.data.shards import Split, missing_files, reader_pool
 from clapjax.memory import keep_memory
 
 ALIGNMENT = 64  # bytes, Eigen's
-SOUND = ("audio", "lengths")
 
 
 def train_batches(
     data_dir: str | os.PathLike,
     config: DataConfig,
     audio: AudioConfig,
-    features: Callable[[Mapping, np.random.Generator], dict],
+    features: Callable[[Mapping, np.ndarray], dict],
     collate: Callable[[dict], dict],
     *,
+    draws_of_a_row: int,
     batch_size: int,
     seed: int,
     start_step: int = 0,
@@ -40,12 +41,13 @@ def train_batches(
     """Endless training batches from `start_step` on: this host's rows of each global batch.
 
     Args:
-      data_dir: a finished data set in array_record format.
+      data_dir: a finished data set on this machine.
       config: split, mixture, what becomes of long clips, and parallelism.
       audio: clip length and fill mode.
-      features: from a record's features by name and a keyed generator to what its row has besides
-        its sound: a dict of scalars, bytes or arrays of one shape.
+      features: from a record's features by name and some random numbers in [0, 1) to what its row
+        has besides its sound: a dict of scalars, bytes or arrays of one shape.
       collate: from the rows' features, stacked (bytes as objects), to what the batch has of them.
+      draws_of_a_row: how many random numbers `features` is given.
       batch_size: global; host h of n reads rows h * B / n ... (h + 1) * B / n - 1.
       seed: of order, crops and caption choice.
       start_step: first step.
@@ -57,8 +59,8 @@ def train_batches(
       "lengths": (b,) int32 samples.
 
     Raises:
-      RecordsError: no such data set or split, another format, or another sample rate; from the
-        iterator: a damaged shard.
+      RecordsError: no such data set or split, or another sample rate; from the iterator: a damaged
+        shard or a record that lacks something, with its file and its place there.
       ValueError: the batch does not divide among the hosts, or the mixture's shares are too many.
     """
     if batch_size % hosts or not 0 <= host < hosts:
@@ -66,14 +68,26 @@ def train_batches(
     import tensorflow as tf
 
     keep_memory()  # else half of the time goes into page faults
-    load = _loader(data_dir, config, audio, features, batch_size, seed, host, hosts)
-    names, types = zip(*((name, tf.as_dtype(x.dtype)) for name, x in load(0).items()), strict=True)
+    readers = reader_pool()
+    take = features, draws_of_a_row
+    load = _loader(data_dir, config, audio, take, batch_size, seed, host, hosts, readers)
+    types = (tf.int16, tf.int32)
+    # Step to its rows' features, or to what went wrong, of which TensorFlow would keep the text.
+    made: dict[int, dict] = {}
+    failures: dict[int, Exception] = {}
+
+    def load_or_note(step: np.int64) -> tuple[np.ndarray, np.ndarray]:
+        try:
+            *sound, made[int(step)] = load(int(step))
+            return tuple(sound)
+        except Exception as error:
+            failures[int(step)] = error
+            raise
+
     dataset = (
         tf.data.Dataset.range(start_step, np.iinfo(np.int64).max)
         .map(
-            lambda step: tf.numpy_function(
-                lambda step: tuple(load(step).values()), [step], types, stateful=False
-            ),
+            lambda step: tf.numpy_function(load_or_note, [step], types, stateful=False),
             num_parallel_calls=config.workers,
             deterministic=True,
         )
@@ -81,62 +95,75 @@ def train_batches(
     )
     source, broken = [dataset.as_numpy_iterator()], tf.errors.OpError
 
+    def close():
+        source.clear()
+        readers.cache_clear()  # TensorFlow keeps `load` for ever, but no file shall stay open
+
     def batches():
         try:
-            while source:
-                rows = dict(zip(names, next(source[0]), strict=True))
-                sound = {name: rows.pop(name) for name in SOUND if name in rows}
-                yield sound | collate(rows)
-        except broken as error:
-            raise records.RecordsError(
-                f"{data_dir}: a record cannot be read; see `clapjax records check {data_dir}`"
-            ) from error
+            for step in count(start_step):
+                if not source:
+                    return
+                try:
+                    waveforms, lengths = next(source[0])
+                except broken as error:
+                    if failures:  # batches come in order: it is the first of those that failed
+                        raise failures[min(failures)] from None
+                    raise records.RecordsError(f"{data_dir}: {error}") from error
+                sound = {"audio": waveforms}
+                if config.long_clips == "whole":
+                    sound["lengths"] = lengths
+                yield sound | collate(made.pop(step))
         finally:
-            source.clear()
+            close()
 
     iterator = batches()
     # tf.data's threads call back into Python: they must be gone before the interpreter is.
-    weakref.finalize(iterator, source.clear)
+    weakref.finalize(iterator, close)
     return iterator
 
 
-def _loader(data_dir, config, audio, features, batch_size, seed, host, hosts) -> Callable:
+def _loader(
+    data_dir, config, audio, take, batch_size, seed, host, hosts, readers
+) -> Callable[[int], tuple[np.ndarray, np.ndarray, dict]]:
     """A function from a step to this host's rows of its batch: sound, lengths and features."""
-    import tensorflow as tf
+    features, number_of_draws = take
+    from tensorflow import train
 
     mixture = [parse_share(item) for item in config.mixture]
     folders = [data_dir, *(folder for folder, _ in mixture)]
     shares = [share for _, share in mixture]
     batch_rows(0, batch_size, shares)  # which may refuse the shares
-    sources = [_open_source(folder, config.split, audio.sample_rate) for folder in folders]
-    sizes = np.array([len(source) for source in sources])
+    splits = [_open(folder, config.split, audio.sample_rate, readers) for folder in folders]
+    sizes = np.array([len(split) for split in splits])
     local = slice(host * batch_size // hosts, (host + 1) * batch_size // hosts)
     width = audio.clip_samples
     if config.long_clips == "whole":
         width = max(width, round(config.longest_seconds * audio.sample_rate))
 
-    def load(step: int) -> dict[str, np.ndarray]:
-        sets, positions = (x[local] for x in batch_rows(int(step), batch_size, shares))
+    def load(step: int) -> tuple[np.ndarray, np.ndarray, dict]:
+        sets, positions = (x[local] for x in batch_rows(step, batch_size, shares))
         indices = shuffled(positions, sizes[sets], sets, seed)
+        numbers = draws(positions, sets, seed, 1 + number_of_draws)
         waveforms = _aligned((len(sets), width))
-        lengths = np.full(len(sets), audio.clip_samples, np.int32)
-        chosen = []
-        for row, (number, position, index) in enumerate(
-            zip(sets.tolist(), positions.tolist(), indices.tolist(), strict=True)
-        ):
-            samples, others = split_audio(sources[number][index])
-            record = tf.train.Features.FromString(others).feature
-            generator = np.random.default_rng((seed, number, position))
-            samples = truncate(samples, width, generator)
-            lengths[row] = max(audio.clip_samples, len(samples))
-            samples = fill(samples, audio.clip_samples, audio.fill)
+        lengths = np.zeros(len(sets), np.int32)
+        chosen = [None] * len(sets)
+        # File by file, each of which is opened once.
+        for row in np.lexsort((indices, sets)).tolist():
+            number, index = int(sets[row]), int(indices[row])
+            (data,) = splits[number].read([index])
+            try:
+                cut, *others = numbers[row]
+                record = train.Example.FromString(data).features.feature
+                samples = _sound(record, width, audio, cut)
+                chosen[row] = features(record, others)
+            except Exception as error:
+                reason = f"{type(error).__name__}: {error}"
+                raise records.RecordsError(f"{splits[number].place(index)}: {reason}") from error
+            lengths[row] = len(samples)
             waveforms[row, : len(samples)] = samples
             waveforms[row, len(samples) :] = 0
-            chosen.append(features(record, generator))
-        sound = {"audio": waveforms, "lengths": lengths}
-        if config.long_clips == "cut":
-            del sound["lengths"]
-        return sound | stacked(chosen)
+        return waveforms, lengths, stacked(chosen)
 
     return load
 
@@ -160,29 +187,30 @@ def stacked(rows: Iterable[dict]) -> dict[str, np.ndarray]:
     return {name: column(name) for name in rows[0]}
 
 
-def _open_source(data_dir, split: str, sample_rate: int):
-    """Serialised records by their index, after the data set has been checked."""
-    from array_record.python.array_record_data_source import ArrayRecordDataSource
+def _sound(record, width: int, audio: AudioConfig, cut: float) -> np.ndarray:
+    """Samples of a record, a clip at least and `width` at most, cut at a place in [0, 1)."""
+    if not record["audio"].bytes_list.value:
+        raise ValueError("there is no audio")
+    samples = np.frombuffer(record["audio"].bytes_list.value[0], np.int16)
+    return fill(truncate(samples, width, cut), audio.clip_samples, audio.fill)
 
-    build = records.read_build(data_dir)
-    if build["data"]["format"] != "array_record":
+
+def _open(data_dir, split: str, sample_rate: int, readers: Callable) -> Split:
+    """The records to read by their index, after the data set has been checked."""
+    found = records.read_build(data_dir)["sample_rate"]
+    if found != sample_rate:
         raise records.RecordsError(
-            f"{data_dir}: training reads by index and needs data.format=array_record"
-        )
-    if build["sample_rate"] != sample_rate:
-        raise records.RecordsError(
-            f"{data_dir}: records are at {build['sample_rate']} Hz, the model wants {sample_rate}; "
+            f"{data_dir}: records are at {found} Hz, the model wants {sample_rate}; "
             "build them with this config"
         )
-    size = records.split_size(data_dir, split)
-    try:
-        source = ArrayRecordDataSource(records.shard_paths(data_dir, split))
-    except RuntimeError as error:
-        raise records.RecordsError(
-            f"{data_dir}: damaged or missing shard ({error}); build it again"
-        ) from error
-    if len(source) != size:
-        raise records.RecordsError(
-            f"{data_dir}: {len(source)} records of {size} are there; build it again"
-        )
-    return source
+    opened = records.open_split(data_dir, split, readers)
+    if not len(opened):
+        raise records.RecordsError(f"{data_dir}: split {split} is empty")
+    for layer in opened.layers:
+        if not paths.is_local(paths.as_path(layer.files[0])):
+            raise records.RecordsError(
+                f"{layer.files[0]}: training reads records of this machine; copy the data set here"
+            )
+        if missing := missing_files(layer.files):
+            raise records.RecordsError(f"{missing[0]}: missing shard; build it again")
+    return opened

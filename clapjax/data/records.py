@@ -4,78 +4,30 @@ A data set is built in `<data_dir>.incomplete` and renamed when the last byte is
 folder named `data_dir` is always whole. Folders may be in a bucket: see clapjax/data/paths.py.
 """
 
+import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import numpy as np
 
 from clapjax.data import paths
 from clapjax.data.paths import as_path
 from clapjax.data.schema import Example, example_from_record, features
+from clapjax.data.shards import RecordsError, Shards, Split, merged, reader_pool
 
 NAME, VERSION = "clapjax_records", "1.0.0"
+FORMAT = "array_record"
+LISTS = ("captions", "negative_captions", "labels", "events")  # features of several texts
 BUILD_FILE = "clapjax_build.json"  # what the data set was made from; ours, ignored by TFDS
 TOKENIZER_FOLDER = "tokenizer"
 SHARD_BYTES = 128 * 2**20
 
 
-class RecordsError(ValueError):
-    """A data set of records that is absent, unfinished or damaged; the message says what to do."""
-
-
-def shard_name(split: str, shard: int, shards: int, file_format: str) -> str:
+def shard_name(split: str, shard: int, shards: int) -> str:
     """File name of a shard, as TFDS has it."""
-    return f"{NAME}-{split}.{file_format}-{shard:05d}-of-{shards:05d}"
-
-
-def _open_writer(path: Path, file_format: str):
-    if file_format == "array_record":
-        from array_record.python.array_record_module import ArrayRecordWriter
-
-        # One by one for random access; PCM hardly shrinks, and reads in half the time as it is.
-        return ArrayRecordWriter(str(path), "group_size:1,uncompressed")
-    import tensorflow as tf
-
-    return tf.io.TFRecordWriter(str(path))
-
-
-def write_split(
-    folder: Path, split: str, examples: Iterable[Example], count: int, file_format: str, shards: int
-) -> tuple[str, list[int], int]:
-    """Writes `count` examples as contiguous shards.
-
-    Args:
-      folder: where the shards go, on this machine.
-      split: split name.
-      examples: exactly `count` of them.
-      count: number of examples.
-      file_format: "array_record" or "tfrecord".
-      shards: number of files.
-
-    Returns:
-      (split, examples per shard, bytes).
-
-    Raises:
-      RecordsError: an example breaks the schema, or there are more or fewer than `count`.
-    """
-    encode = serializer(split)
-    iterator = iter(examples)
-    lengths, size = [], 0
-    for shard in range(shards):
-        length = count * (shard + 1) // shards - count * shard // shards
-        writer = _open_writer(folder / shard_name(split, shard, shards, file_format), file_format)
-        for _ in range(length):
-            example = next(iterator, None)
-            if example is None:
-                raise RecordsError(f"split {split}: fewer than the {count} examples announced")
-            data = encode(example)
-            size += len(data)
-            writer.write(data)
-        writer.close()
-        lengths.append(length)
-    if next(iterator, None) is not None:
-        raise RecordsError(f"split {split}: more than the {count} examples announced")
-    return split, lengths, size
+    return f"{NAME}-{split}.{FORMAT}-{shard:05d}-of-{shards:05d}"
 
 
 class ShardWriter:
@@ -84,22 +36,24 @@ class ShardWriter:
     Args:
       folder: where they go, on this machine.
       name: what their names begin with.
-      file_format: "array_record" or "tfrecord".
       shard_bytes: bytes of records in a file; one that is larger has a file to itself.
     """
 
-    def __init__(self, folder: Path, name: str, file_format: str, shard_bytes: int):
-        self._folder, self._name = folder, name
-        self._format, self._most = file_format, shard_bytes
+    def __init__(self, folder: Path, name: str, shard_bytes: int):
+        self._folder, self._name, self._most = folder, name, shard_bytes
         self._writer = None
         self.files: list[tuple[str, int, int]] = []  # name, records, bytes of records
 
     def write(self, data: bytes) -> None:
         """Writes a record that `serializer` made."""
+        from array_record.python.array_record_module import ArrayRecordWriter
+
         if self._writer is None or self.files[-1][2] + len(data) > self._most:
             self.close()
-            self.files.append((f"{self._name}-{len(self.files):03d}.{self._format}", 0, 0))
-            self._writer = _open_writer(self._folder / self.files[-1][0], self._format)
+            self.files.append((f"{self._name}-{len(self.files):03d}.{FORMAT}", 0, 0))
+            path = self._folder / self.files[-1][0]
+            # One by one for random access; PCM hardly shrinks, and reads in half the time as it is.
+            self._writer = ArrayRecordWriter(os.fspath(path), "group_size:1,uncompressed")
         self._writer.write(data)
         name, count, size = self.files[-1]
         self.files[-1] = (name, count + 1, size + len(data))
@@ -111,38 +65,69 @@ class ShardWriter:
             self._writer = None
 
 
-def serializer(split: str):
+def serializer(split: str, audio: bool = True) -> Callable[[Example], bytes]:
     """A function that turns an example into the bytes of a record.
 
-    It raises a RecordsError where an example breaks the schema; the message names `split`.
+    It raises a RecordsError where an example breaks the schema; the message names `split`. Without
+    `audio` its texts alone are written, which then lie apart from the audio.
     """
     import tensorflow_datasets as tfds
 
-    schema = features()
+    schema = features(audio)
     encoder = tfds.core.ExampleSerializer(schema.get_serialized_info())
 
     def serialize(example: Example) -> bytes:
         if problems := example.problems():
             raise RecordsError(f"split {split}, {example.id}: {'; '.join(problems)}")
-        message = encoder.get_tf_example(schema.encode_example(example.to_record()))
+        record = {name: value for name, value in example.to_record().items() if name in schema}
+        message = encoder.get_tf_example(schema.encode_example(record))
         # TFDS leaves the order of the features to chance: it differs from process to process.
         return message.SerializeToString(deterministic=True)
 
     return serialize
 
 
-def parser():
-    """A function that turns the bytes of a record back into an example."""
-    schema = features()
-    return lambda data: example_from_record(schema.deserialize_example_np(data))
+def parser() -> Callable[[bytes], Example]:
+    """A function that turns the bytes of a record back into an example.
+
+    A record made before there was a feature lacks it; one of texts alone has no audio: an example
+    with the default of the schema then. It raises a RecordsError where the bytes are no record.
+    """
+    from google.protobuf.message import DecodeError
+    from tensorflow import train
+
+    def parse(data: bytes) -> Example:
+        try:
+            found = train.Example.FromString(data).features.feature
+            record = {name: found[name].bytes_list.value for name in LISTS if name in found}
+            for name in found.keys() - set(LISTS):
+                values = found[name].int64_list if name == "sample_rate" else found[name].bytes_list
+                record[name] = values.value[0]
+            for name in {"audio", "negative_audio"} & record.keys():
+                record[name] = np.frombuffer(record[name], np.int16)
+            return example_from_record(record)
+        except KeyError as error:
+            raise RecordsError(f"a record without the feature {error}") from error
+        except (DecodeError, IndexError, ValueError) as error:
+            raise RecordsError(f"no record ({type(error).__name__}: {error})") from error
+
+    return parse
 
 
-def write_metadata(folder: Path, splits: list[tuple[str, list[int], int]], file_format: str):
-    """Writes dataset_info.json and features.json, so that TFDS opens `folder`."""
+def write_metadata(
+    folder: Path, splits: list[tuple[str, list[int], int]], audio: bool = True
+) -> None:
+    """Writes dataset_info.json and features.json, so that TFDS opens `folder`.
+
+    Args:
+      folder: of the data set.
+      splits: (name, records per shard, bytes of records) of each.
+      audio: whether the records have it, or their texts alone.
+    """
     import tensorflow_datasets as tfds
 
     template = tfds.core.ShardedFileTemplate(
-        data_dir=folder, dataset_name=NAME, filetype_suffix=file_format
+        data_dir=folder, dataset_name=NAME, filetype_suffix=FORMAT
     )
     infos = [
         tfds.core.SplitInfo(
@@ -152,7 +137,7 @@ def write_metadata(folder: Path, splits: list[tuple[str, list[int], int]], file_
     ]
     tfds.folder_dataset.write_metadata(
         data_dir=folder,
-        features=features(),
+        features=features(audio),
         split_infos=infos,
         version=VERSION,
         filename_template=template,
@@ -181,8 +166,14 @@ def finish_build(folder: Path, data_dir: Path, build: dict) -> None:
 
 
 def write_build(folder: Path, build: dict) -> None:
-    """Writes the build description."""
+    """Writes the build description, and in it the `build_id`."""
+    build = build | {"build_id": _digest(build)}
     paths.write_text(folder / BUILD_FILE, json.dumps(build, indent=2) + "\n")
+
+
+def _digest(build: dict) -> str:
+    known = {key: value for key, value in build.items() if key != "build_id"}
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def check_free(data_dir: Path) -> None:
@@ -199,7 +190,7 @@ def read_build(data_dir: str | os.PathLike) -> dict:
     """What a data set was made from (`BUILD_FILE`).
 
     Raises:
-      RecordsError: `data_dir` is not a finished data set of clapjax.
+      RecordsError: `data_dir` is not a finished data set of clapjax in array_record format.
     """
     data_dir = as_path(data_dir)
     file = data_dir / BUILD_FILE
@@ -211,9 +202,44 @@ def read_build(data_dir: str | os.PathLike) -> dict:
         )
         raise RecordsError(f"{data_dir}: no records here; {hint}")
     try:
-        return json.loads(file.read_text())
-    except ValueError as error:
+        build = json.loads(file.read_text())
+        made_as = build.get("data", {}).get("format", FORMAT)  # older ones tell
+    except (ValueError, AttributeError) as error:
         raise RecordsError(f"{file}: damaged ({error}); build the records again") from error
+    if made_as != FORMAT:
+        raise RecordsError(f"{data_dir}: made as {made_as}, which is read no more; build it again")
+    return build
+
+
+def build_id(data_dir: str | os.PathLike) -> str:
+    """Tells a data set from others: a digest of what it was made from and of how many it holds.
+
+    Raises:
+      RecordsError: `data_dir` is not a finished data set of clapjax.
+    """
+    build = read_build(data_dir)
+    return build.get("build_id") or _digest(build)
+
+
+def audio_folder(data_dir: str | os.PathLike) -> Path | None:
+    """The data set that has the audio of one of texts alone; None for one that has its own.
+
+    Raises:
+      RecordsError: there is no such data set, or another one in its place.
+    """
+    build = read_build(data_dir)
+    if "audio_from" not in build:
+        return None
+    folder = as_path(build["audio_from"])
+    if paths.is_local(folder):
+        folder = as_path(data_dir) / folder
+    try:
+        found = build_id(folder)
+    except RecordsError as error:
+        raise RecordsError(f"{data_dir}: has its audio from {error}") from error
+    if found != build.get("audio_id"):
+        raise RecordsError(f"{data_dir}: its audio, {folder}, is not what it was; annotate anew")
+    return folder
 
 
 def open_builder(data_dir: str | os.PathLike):
@@ -234,16 +260,20 @@ def open_builder(data_dir: str | os.PathLike):
         ) from error
 
 
+def _split_info(data_dir: str | os.PathLike, split: str):
+    splits = open_builder(data_dir).info.splits
+    if split not in splits:
+        raise RecordsError(f"{data_dir}: no split {split!r}; there are {', '.join(splits)}")
+    return splits[split]
+
+
 def split_size(data_dir: str | os.PathLike, split: str) -> int:
     """Number of examples in a split.
 
     Raises:
       RecordsError: no such data set or split.
     """
-    splits = open_builder(data_dir).info.splits
-    if split not in splits:
-        raise RecordsError(f"{data_dir}: no split {split!r}; there are {', '.join(splits)}")
-    return splits[split].num_examples
+    return _split_info(data_dir, split).num_examples
 
 
 def shard_paths(data_dir: str | os.PathLike, split: str) -> list[str]:
@@ -252,8 +282,32 @@ def shard_paths(data_dir: str | os.PathLike, split: str) -> list[str]:
     Raises:
       RecordsError: no such data set or split.
     """
-    split_size(data_dir, split)
-    return [os.fspath(path) for path in open_builder(data_dir).info.splits[split].filepaths]
+    return [os.fspath(path) for path in _split_info(data_dir, split).filepaths]
+
+
+def open_split(data_dir: str | os.PathLike, split: str, readers: Callable | None = None) -> Split:
+    """The records of a split, by index or in order; texts that lie apart are put to their audio.
+
+    Args:
+      data_dir: a finished data set.
+      split: its name.
+      readers: a `reader_pool`, for several splits that are read by index together.
+
+    Raises:
+      RecordsError: no such data set or split, or texts and audio do not belong together.
+    """
+    layers, folder = [], as_path(data_dir)
+    while folder is not None:
+        info = _split_info(folder, split)
+        files = tuple(os.fspath(path) for path in info.filepaths)
+        layers.append(Shards(files, tuple(info.shard_lengths)))
+        if layers[-1].lengths != layers[0].lengths:
+            raise RecordsError(
+                f"{data_dir}: split {split} has other records or shards than that of its audio, "
+                f"{folder}; annotate that anew"
+            )
+        folder = audio_folder(folder)
+    return Split(tuple(layers), readers or reader_pool())
 
 
 def read_examples(data_dir: str | os.PathLike, split: str) -> Iterator[Example]:
@@ -262,55 +316,42 @@ def read_examples(data_dir: str | os.PathLike, split: str) -> Iterator[Example]:
     Raises:
       RecordsError: no such data set or split, or a damaged shard.
     """
+    yield from _parsed(open_split(data_dir, split))
+
+
+def _parsed(records: Split) -> Iterator[Example]:
     parse = parser()
-    for data in read_serialized(data_dir, split):
-        yield parse(data)
+    for index, data in enumerate(records.scan()):
+        try:
+            yield parse(data)
+        except RecordsError as error:
+            raise RecordsError(f"{records.place(index)}: {error}") from error
 
 
 def read_serialized(data_dir: str | os.PathLike, split: str) -> Iterator[bytes]:
     """Yields a split's serialised examples in order; raises as `read_examples` does."""
-    for path in shard_paths(data_dir, split):
-        try:
-            of_arrays = ".array_record-" in os.path.basename(path)
-            read = _read_array_record if of_arrays else _read_tfrecord
-            with paths.local_file(path) as file:
-                yield from read(file)
-        except (RuntimeError, ValueError, OSError, IndexError) as error:
-            raise RecordsError(f"{path}: damaged or missing ({error}); build it again") from error
-
-
-def _read_array_record(path: str, chunk: int = 32) -> Iterator[bytes]:
-    from array_record.python.array_record_module import ArrayRecordReader
-
-    reader = ArrayRecordReader(path)
-    try:
-        for start in range(0, reader.num_records(), chunk):
-            yield from reader.read(list(range(start, min(start + chunk, reader.num_records()))))
-    finally:
-        reader.close()
-
-
-def _read_tfrecord(path: str) -> Iterator[bytes]:
-    import tensorflow as tf
-
-    try:
-        yield from tf.data.TFRecordDataset(path).as_numpy_iterator()
-    except tf.errors.OpError as error:  # neither an OSError nor a RuntimeError
-        raise OSError(error.message) from error
+    yield from open_split(data_dir, split).scan()
 
 
 def check(data_dir: str | os.PathLike) -> list[str]:
     """Reads every record and lists what is wrong; empty where the data set is sound.
 
     Raises:
-      RecordsError: not a finished data set.
+      RecordsError: not a finished data set, or not that of its audio.
     """
     found, ids = [], set()
     for split, info in open_builder(data_dir).info.splits.items():
-        count = 0
+        records, parse, count = open_split(data_dir, split), parser(), 0
         try:
-            for example in read_examples(data_dir, split):
+            for index, parts in enumerate(records.scan_layers()):
+                try:
+                    example = parse(merged(parts))
+                    below = {parse(part).id for part in parts[1:]} - {example.id}
+                except RecordsError as error:
+                    found.append(f"{records.place(index)}: {error}")
+                    continue
                 count += 1
+                found += [f"{split}/{example.id}: lies over the audio of {id}" for id in below]
                 found += [f"{split}/{example.id}: {problem}" for problem in example.problems()]
                 if example.id in ids:
                     found.append(f"{split}/{example.id}: id is not unique")

@@ -6,6 +6,7 @@ import numpy as np
 
 PROVENANCES = ("human", "template", "keyword", "rules", "llm:", "captioner:")
 SEPARATOR = ";"  # between the words of a provenance
+AUDIO_FEATURES = ("audio", "sample_rate", "negative_audio")  # texts may lie apart from these
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,10 @@ class Example:
 
 
 def example_from_record(record: dict) -> Example:
-    """The inverse of `Example.to_record`, for a record decoded to numpy by TFDS."""
+    """The inverse of `Example.to_record`, for a record decoded to numpy by TFDS.
+
+    Where a record has its texts alone, audio is empty and sample_rate 0.
+    """
 
     def text(value) -> str:
         return value.decode() if isinstance(value, bytes) else str(value)
@@ -80,11 +84,11 @@ def example_from_record(record: dict) -> Example:
     def texts(values) -> tuple[str, ...]:
         return tuple(text(value) for value in values)
 
-    negative = np.asarray(record["negative_audio"])
+    negative = np.asarray(record.get("negative_audio", ()))
     return Example(
         id=text(record["id"]),
-        audio=np.asarray(record["audio"]),
-        sample_rate=int(record["sample_rate"]),
+        audio=np.asarray(record.get("audio", np.zeros(0, np.int16))),
+        sample_rate=int(record.get("sample_rate", 0)),
         captions=texts(record["captions"]),
         negative_captions=texts(record["negative_captions"]),
         negative_audio=negative if negative.size else None,
@@ -96,8 +100,10 @@ def example_from_record(record: dict) -> Example:
     )
 
 
-def features():
+def features(audio: bool = True):
     """The TFDS FeaturesDict of a record; PCM is stored as raw bytes, quick to parse.
+
+    Without `audio`, that of texts that lie apart from it.
 
     `tfds.features.Tensor` with bytes encoding, since `Audio` of TFDS 4.9.10 cannot write bytes.
     """
@@ -105,18 +111,18 @@ def features():
 
     pcm = tfds.features.Tensor(shape=(None,), dtype=np.int16, encoding="bytes")
     texts = tfds.features.Sequence(tfds.features.Text())
-    return tfds.features.FeaturesDict(
-        {
-            "id": tfds.features.Text(),
-            "audio": pcm,
-            "sample_rate": np.int32,
-            "captions": texts,
-            "negative_captions": texts,
-            "negative_audio": pcm,
-            "labels": texts,
-            "events": texts,
-            "source": tfds.features.Text(),
-            "origin": tfds.features.Text(),
-            "provenance": tfds.features.Text(),
-        }
-    )
+    found = {
+        "id": tfds.features.Text(),
+        "audio": pcm,
+        "sample_rate": np.int32,
+        "captions": texts,
+        "negative_captions": texts,
+        "negative_audio": pcm,
+        "labels": texts,
+        "events": texts,
+        "source": tfds.features.Text(),
+        "origin": tfds.features.Text(),
+        "provenance": tfds.features.Text(),
+    }
+    kept = {name: feature for name, feature in found.items() if audio or name not in AUDIO_FEATURES}
+    return tfds.features.FeaturesDict(kept)

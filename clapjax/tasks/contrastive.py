@@ -4,6 +4,7 @@ import functools
 import os
 import shutil
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -11,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from clapjax.data.config import DataConfig
-from clapjax.data.order import MAX_INDEX
 from clapjax.data.records import TOKENIZER_FOLDER
 from clapjax.data.selection import select_captions
 from clapjax.data.tokenizer import load_tokenizer, tokenize
@@ -29,6 +29,8 @@ from clapjax.models.clap import (
 from clapjax.models.config import ClapConfig, with_vocabulary
 from clapjax.tasks.front_end import front_end
 from clapjax.tasks.task import Setting, Task
+
+LARGEST = 2**31 - 1  # int32
 
 
 def contrastive(model: ClapConfig, loss: LossConfig, data: DataConfig, tokenizer=None) -> Task:
@@ -56,8 +58,9 @@ def contrastive(model: ClapConfig, loss: LossConfig, data: DataConfig, tokenizer
         init=functools.partial(init_variables, model),
         rows=functools.partial(_rows, model, needs_negatives(loss)),
         objective=functools.partial(_objective, model, loss),
-        features=functools.partial(_features, data.text_augment_selection),
-        collate=functools.partial(_collate, tokenizer, model.text.max_length),
+        features=functools.partial(choose_texts, data.text_augment_selection),
+        draws=2,
+        collate=functools.partial(tokenised, tokenizer, model.text.max_length),
         batch_shapes=functools.partial(_batch_shapes, model),
         dtype=functools.partial(compute_dtype, model),
         after_update=_clamp_scales,
@@ -112,31 +115,47 @@ def adapt_to_tokenizer(model: ClapConfig, tokenizer) -> ClapConfig:
     return with_vocabulary(model, len(tokenizer), tokenizer.pad_token_id)
 
 
-def _features(selection: str, record, generator: np.random.Generator) -> dict:
-    """A caption, a negative or b"", whether there is one, and a number for the events' sequence."""
+def choose_texts(selection: str, record, draws: Sequence[float]) -> dict:
+    """What a row has besides its sound, from a record's features and two random numbers in [0, 1).
+
+    Returns:
+      "caption" and "negative" (b"" where there is none), bytes; "has_negative"; "events": equal
+      positive numbers mean the same events in the same order, 0 that they are unknown.
+
+    Raises:
+      ValueError: a record without captions, or with a text that is not UTF-8.
+    """
+    for name in ("captions", "provenance"):
+        if not record[name].bytes_list.value:
+            raise ValueError(f"there is no {name}")
     kinds = record["provenance"].bytes_list.value[0].decode()
     captions = select_captions(record["captions"].bytes_list.value, kinds, selection)
     negatives = record["negative_captions"].bytes_list.value
     events = record["events"].bytes_list.value
-    first, second = generator.random(2)
+    first, second = draws
+    caption = captions[int(first * len(captions))]
+    negative = negatives[int(second * len(negatives))] if negatives else b""
+    for text in (caption, negative):
+        text.decode()  # fails here, where it is known whose they are
     return {
-        "caption": captions[int(first * len(captions))],
-        "negative": negatives[int(second * len(negatives))] if negatives else b"",
+        "caption": caption,
+        "negative": negative,
         "has_negative": bool(negatives),
-        "events": np.int32(zlib.crc32(b"\n".join(events)) % MAX_INDEX + 1 if events else 0),
+        "events": np.int32(zlib.crc32(b"\n".join(events)) % LARGEST + 1 if events else 0),
     }
 
 
-def _collate(tokenizer, max_length: int, rows: dict) -> dict[str, np.ndarray]:
-    """Captions to "input_ids", "mask", "negative_ids", "negative_mask": (B, L) int32.
+def tokenised(tokenizer, max_length: int, rows: dict) -> dict[str, np.ndarray]:
+    """Texts of `choose_texts` to "input_ids", "mask", "negative_ids", "negative_mask".
 
-    Beside them "has_negative" (B,) bool and "events" (B,) int32: equal positive numbers mean the
-    same events in the same order, 0 that they are unknown.
+    These are (B, max_length) int32; "has_negative" and "events" stay as they are.
     """
-    texts = [text.decode() for text in (*rows.pop("caption"), *rows.pop("negative"))]
+    texts = [text.decode() for text in (*rows["caption"], *rows["negative"])]
     ids, mask = tokenize(tokenizer, texts, max_length)
     count = len(ids) // 2
-    return rows | {
+    return {
+        "has_negative": rows["has_negative"],
+        "events": rows["events"],
         "input_ids": ids[:count],
         "mask": mask[:count],
         "negative_ids": ids[count:],

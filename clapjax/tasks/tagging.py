@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,7 +94,7 @@ def workdir_labels(workdir: str | os.PathLike) -> tuple[str, ...]:
     return tuple(json.loads((Path(workdir) / LABELS_FILE).read_text()))
 
 
-def _features(labels: tuple[str, ...], record, generator: np.random.Generator) -> dict:
+def _features(labels: tuple[str, ...], record, draws: Sequence[float]) -> dict:
     """ "targets" (labels,) bool; a label that is not among them counts nothing."""
     own = {label.decode() for label in record["labels"].bytes_list.value}
     return {"targets": np.array([label in own for label in labels])}

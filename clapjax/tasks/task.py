@@ -1,7 +1,7 @@
 """What the training loop needs of a task: how it is set up, what it computes, and from what."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,13 +60,14 @@ class Task:
     rows: Callable[[dict, dict, jax.Array, Setting], tuple[dict, dict]]
     # (rows (N, ...), params, batch (N, ...), step (), setting) to (loss (), metrics by name).
     objective: Callable[[dict, dict, dict, jax.Array, Setting], tuple[jax.Array, dict]]
-    # (record: the record's features by name, keyed generator) to a dict of scalars, bytes or arrays
-    # of one shape: what a row has besides its sound.
-    features: Callable[[Mapping[str, Any], np.random.Generator], dict]
+    # (record: the record's features by name, `draws` random numbers in [0, 1)) to a dict of scalars,
+    # bytes or arrays of one shape: what a row has besides its sound.
+    features: Callable[[Mapping[str, Any], Sequence[float]], dict]
     # How many rows to {name: (shape, type)} of a whole batch, for planning.
     batch_shapes: Callable[[int], dict[str, tuple[tuple[int, ...], Any]]]
     # A platform to the type that matrix products run in there.
     dtype: Callable[[str], jnp.dtype]
+    draws: int = 0  # random numbers that `features` takes
     # The features of rows, stacked, to what a batch holds.
     collate: Callable[[dict], dict[str, np.ndarray]] = _same
     # Parameters after a step to those that count.

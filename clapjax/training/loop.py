@@ -102,6 +102,7 @@ def train(
         task.audio,
         task.features,
         task.collate,
+        draws_of_a_row=task.draws,
         batch_size=run.batch_size,
         seed=run.seed,
         start_step=start,

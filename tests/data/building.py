@@ -1,11 +1,14 @@
 """Small data sets of records for these tests."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
 
 from clapjax.data import records
+from clapjax.data.pipeline import train_batches
 from clapjax.data.schema import Example
+from clapjax.tasks.contrastive import choose_texts, tokenised
 
 RATE = 8000  # Hz
 
@@ -32,18 +35,26 @@ def make_example(index: int, **changes) -> Example:
 def write_records(
     data_dir: Path,
     splits: dict[str, list[Example]],
-    file_format: str = "array_record",
     shards: int = 2,
+    audio: bool = True,
+    **build,
 ) -> Path:
-    """Writes a whole data set, without a tokenizer."""
-    folder = records.start_build(data_dir)
-    written = [
-        records.write_split(folder, split, examples, len(examples), file_format, shards)
-        for split, examples in splits.items()
-    ]
-    records.write_metadata(folder, written, file_format)
-    build = {"data": {"format": file_format}, "sample_rate": RATE}
-    records.finish_build(folder, data_dir, build)
+    """Writes a whole data set, without a tokenizer; `build` is added to its description."""
+    folder, written = records.start_build(data_dir), []
+    for split, examples in splits.items():
+        encode, files = records.serializer(split, audio), []
+        for shard in range(shards):
+            writer = records.ShardWriter(folder, f"{split}-{shard}", records.SHARD_BYTES)
+            for at in range(len(examples) * shard // shards, len(examples) * (shard + 1) // shards):
+                writer.write(encode(examples[at]))
+            writer.close()
+            files += writer.files
+        for number, (name, _, _) in enumerate(files):
+            (folder / name).rename(folder / records.shard_name(split, number, len(files)))
+        size = sum(size for _, _, size in files)
+        written.append((split, [count for _, count, _ in files], size))
+    records.write_metadata(folder, written, audio)
+    records.finish_build(folder, data_dir, {"sample_rate": RATE, **build})
     return data_dir
 
 
@@ -56,3 +67,10 @@ def assert_same(left: Example, right: Example) -> None:
             np.testing.assert_array_equal(other, value)
         else:
             assert other == value, name
+
+
+def text_batches(data_dir, config, audio, tokenizer, *, max_length: int, **settings):
+    """`train_batches` with sound and texts, as the contrastive task has them."""
+    features = functools.partial(choose_texts, config.text_augment_selection)
+    collate = functools.partial(tokenised, tokenizer, max_length)
+    return train_batches(data_dir, config, audio, features, collate, draws_of_a_row=2, **settings)

@@ -2,9 +2,11 @@
 
 import dataclasses
 import os
+import resource
 import subprocess
 import sys
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +14,9 @@ import pytest
 from clapjax.audio.config import AudioConfig
 from clapjax.data import pipeline, records
 from clapjax.data.config import DataConfig
+from clapjax.data.shards import read_shard
 from clapjax.data.tokenizer import load_tokenizer, train_tokenizer
-from tests.data.building import RATE, make_example, write_records
+from tests.data.building import RATE, make_example, text_batches, write_records
 
 COUNT, CLIP, BATCH = 13, 400, 4  # 13: epochs begin in the middle of a batch
 EVENTS = ((), ("dog", "rain"), ("rain", "dog"), ("dog",))
@@ -57,7 +60,7 @@ def take(data_dir, tokenizer):
     def take(count: int, **changes):
         settings = {"batch_size": BATCH, "seed": 5, "max_length": 16, **changes}
         config = settings.pop("config", DataConfig())
-        batches = pipeline.train_batches(data_dir, config, AUDIO, tokenizer, **settings)
+        batches = text_batches(data_dir, config, AUDIO, tokenizer, **settings)
         return list(islice(batches, count))
 
     return take
@@ -198,42 +201,145 @@ def test_errors(take, tmp_path, data_dir, tokenizer):
 
     def start(folder, audio=AUDIO):
         settings = {"batch_size": 2, "seed": 0, "max_length": 8}
-        return pipeline.train_batches(folder, DataConfig(), audio, tokenizer, **settings)
+        return text_batches(folder, DataConfig(), audio, tokenizer, **settings)
 
     with pytest.raises(records.RecordsError, match="records are at 8000 Hz, the model wants 16000"):
         start(data_dir, dataclasses.replace(AUDIO, sample_rate=16_000))
     with pytest.raises(records.RecordsError, match="no records here"):
         start(tmp_path / "nowhere")
-    other = write_records(tmp_path / "tf", {"train": [make_example(0)]}, "tfrecord", shards=1)
-    with pytest.raises(records.RecordsError, match="needs data.format=array_record"):
-        start(other)
+    empty = write_records(tmp_path / "empty", {"train": [make_example(0)]}, shards=1)
+    records.write_metadata(empty, [("train", [0], 0)])
+    with pytest.raises(records.RecordsError, match="empty: split train is empty"):
+        start(empty)
+
+
+def _start(folder, tokenizer, **changes):
+    settings = {"batch_size": 4, "seed": 0, "max_length": 8} | changes
+    return text_batches(folder, DataConfig(), AUDIO, tokenizer, **settings)
 
 
 def test_damage_is_one_clear_error(tmp_path, tokenizer):
     folder = write_records(tmp_path / "r", {"train": [make_example(i) for i in range(4)]}, shards=1)
     (path,) = records.shard_paths(folder, "train")
-    settings = {"batch_size": 4, "seed": 0, "max_length": 8}
     with open(path, "r+b") as file:
-        file.seek(500)  # inside the second record
+        file.seek(500)  # inside the first record
         file.write(b"\xff" * 64)
-    batches = pipeline.train_batches(folder, DataConfig(), AUDIO, tokenizer, **settings)
-    with pytest.raises(records.RecordsError, match="cannot be read; see `clapjax records check"):
-        next(batches)
+    with pytest.raises(records.RecordsError, match=rf"^{path}, record 0: .*hash mismatch"):
+        next(_start(folder, tokenizer))
+    os.truncate(path, 70_000)
+    with pytest.raises(records.RecordsError, match=rf"^{path}: cannot be read"):
+        next(_start(folder, tokenizer))
     os.remove(path)
-    with pytest.raises(records.RecordsError, match="damaged or missing shard"):
-        pipeline.train_batches(folder, DataConfig(), AUDIO, tokenizer, **settings)
+    with pytest.raises(records.RecordsError, match=rf"^{path}: missing shard"):
+        _start(folder, tokenizer)
+
+
+def _record(tmp_path, name: str, value: bytes | None) -> tuple[Path, str]:
+    """A data set of four records, the third with another value of a feature, or without it."""
+    from tensorflow import train
+
+    folder = write_records(tmp_path / "r", {"train": [make_example(i) for i in range(4)]}, shards=2)
+    path = records.shard_paths(folder, "train")[1]
+    whole = [train.Example.FromString(data) for data in read_shard(path)]
+    whole[0].features.feature[name].Clear()
+    if value is not None:
+        whole[0].features.feature[name].bytes_list.value.append(value)
+    os.remove(path)
+    writer = records.ShardWriter(folder, "new", 2**20)
+    for message in whole:
+        writer.write(message.SerializeToString())
+    writer.close()
+    (folder / writer.files[0][0]).rename(path)
+    return folder, path
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("audio", None, "ValueError: there is no audio"),
+        ("captions", None, "ValueError: there is no captions"),
+        ("audio", b"\0\0\0", "ValueError: buffer size must be a multiple of element size"),
+        ("audio", b"", "ValueError: fill: the clip is empty"),
+        ("captions", b"\xff", "UnicodeDecodeError: 'utf-8' codec can't decode"),
+    ],
+)
+def test_a_bad_record_is_named_with_its_place(tmp_path, tokenizer, name, value, words):
+    folder, path = _record(tmp_path, name, value)
+    with pytest.raises(records.RecordsError, match=rf"^{path}, record 0: {words}"):
+        next(_start(folder, tokenizer))
+
+
+def test_what_goes_wrong_is_told(data_dir, tokenizer, monkeypatch):
+    """Whatever it is, and that of the first batch that cannot be made."""
+    kept = pipeline.shuffled
+
+    def fails(positions, *more):
+        if positions[0] >= 2 * BATCH:
+            raise OSError(28, f"No space left on device at {positions[0]}")
+        return kept(positions, *more)
+
+    monkeypatch.setattr(pipeline, "shuffled", fails)
+    batches = _start(data_dir, tokenizer, batch_size=BATCH)
+    assert len(list(islice(batches, 2))) == 2
+    with pytest.raises(OSError, match=f"No space left on device at {2 * BATCH}"):
+        next(batches)
+
+    class Tokenizer:
+        def __call__(self, texts, **settings):
+            raise TypeError("no such setting")
+
+    with pytest.raises(TypeError, match="no such setting"):
+        next(_start(data_dir, Tokenizer(), batch_size=1))
+
+
+def test_texts_that_lie_apart(data_dir, tokenizer, tmp_path):
+    """The audio of one data set under the texts of another."""
+    splits = {
+        split: [
+            dataclasses.replace(one, captions=("now",), provenance="llm:x", events=())
+            for one in records.read_examples(data_dir, split)
+        ]
+        for split in ("train", "test")
+    }
+    sources = {"audio_from": str(data_dir), "audio_id": records.build_id(data_dir)}
+    apart = write_records(tmp_path / "apart", splits, shards=3, audio=False, **sources)
+    ours, theirs = (next(_start(folder, tokenizer, seed=5)) for folder in (apart, data_dir))
+    np.testing.assert_array_equal(ours["audio"], theirs["audio"])
+    np.testing.assert_array_equal(ours["has_negative"], theirs["has_negative"])
+    texts = tokenizer.batch_decode(ours["input_ids"], skip_special_tokens=True)
+    assert {text.strip() for text in texts} == {"now"} and not ours["events"].any()
+
+
+def test_more_shards_than_descriptors(tmp_path):
+    """300 files, of which this process may open 100."""
+    examples = [make_example(i, audio=np.full(400, i + 1, np.int16)) for i in range(300)]
+    folder = write_records(tmp_path / "many", {"train": examples}, shards=300)
+    train_tokenizer(["a dog barks"], folder / records.TOKENIZER_FOLDER, 300)
+    tokenizer = load_tokenizer(folder / records.TOKENIZER_FOLDER)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    open_before = os.listdir("/proc/self/fd")
+    used = max(map(int, open_before))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 100, limits[1]))
+    try:
+        batches = list(islice(_start(folder, tokenizer, batch_size=30), 10))
+        problems = records.check(folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert sorted(_join(batches)["audio"][:, 0].tolist()) == list(range(1, 301))
+    assert problems == []
+    assert len(os.listdir("/proc/self/fd")) < len(open_before) + 10  # none stays open
 
 
 ABANDON = """
 import sys
 from clapjax.audio.config import AudioConfig
 from clapjax.data.config import DataConfig
-from clapjax.data.pipeline import train_batches
+from tests.data.building import text_batches
 from clapjax.data.tokenizer import load_tokenizer
 audio = AudioConfig(sample_rate=8000, clip_samples=400, fmax=4000.0)
 tokenizer = load_tokenizer(sys.argv[1] + "/tokenizer")
-batches = train_batches(sys.argv[1], DataConfig(), audio, tokenizer,
-                        batch_size=4, seed=0, max_length=8)
+batches = text_batches(sys.argv[1], DataConfig(), audio, tokenizer,
+                       batch_size=4, seed=0, max_length=8)
 if sys.argv[2] == "fed":
     import jax
     from clapjax.training.config import MeshConfig

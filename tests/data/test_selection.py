@@ -30,3 +30,10 @@ def test_the_caption_that_a_negative_was_made_of():
     assert nearest_text("A dog, then rain", captions) == "Rain, then a dog"
     assert nearest_text("A dog barks before rain falls", captions) == captions[0]
     assert nearest_text("a horn", captions) == captions[0]
+
+
+@pytest.mark.parametrize(
+    ("selection", "wanted"), [("none", "a"), ("all", "ab"), ("augment_only", "b")]
+)
+def test_negative_captions_have_words_of_their_own(selection, wanted):
+    assert "".join(select_captions("ab", "human;keyword;rules;rules", selection)) == wanted

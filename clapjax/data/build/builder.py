@@ -107,7 +107,7 @@ def build_records(
                 "sample_rate": sample_rate,
                 "source": asdict(source),
                 "synthesis": asdict(synthesis),
-                "data": {"format": data.format, "vocab_size": data.vocab_size},
+                "data": {"vocab_size": data.vocab_size},
             }
         )
     )
@@ -124,15 +124,15 @@ def build_records(
         run = functools.partial(parallel.run_units, processes=processes, progress=progress)
     made_from = build | {"shard_bytes": shard_bytes, "version": records.VERSION}
     folder = _open_folder(data_dir, made_from)
-    job = Job(source, synthesis, data.format, sample_rate, seed, shard_bytes, folder, run)
+    job = Job(source, synthesis, sample_rate, seed, shard_bytes, folder, run)
     try:
         make = _mix_up if source.mixes_up() else _take
         units, rejected = make(job, clips, kept_apart, rejected)
     except ValueError:
         paths.remove_folder(folder)
         raise
-    splits = _place(folder, units, data.format)
-    records.write_metadata(folder, splits, data.format)
+    splits = _place(folder, units)
+    records.write_metadata(folder, splits)
     with paths.local_folder(folder, records.TOKENIZER_FOLDER) as made:
         train_tokenizer(_captions(units), made, data.vocab_size)
         paths.put_folder(made, folder / records.TOKENIZER_FOLDER)
@@ -149,7 +149,6 @@ class Job:
 
     source: SourceConfig
     synthesis: MixupConfig
-    file_format: str
     sample_rate: int
     seed: int
     shard_bytes: int
@@ -175,7 +174,6 @@ class Job:
             os.fspath(self.folder / UNITS),
             context,
             make=make,
-            file_format=self.file_format,
             shard_bytes=2 * self.shard_bytes,  # a unit is one shard, unless its clips are long
             prints=prints,
         )
@@ -204,6 +202,7 @@ def _finish(data_dir: Path, build: dict) -> BuildResult | None:
     except (OSError, ValueError):
         return None
     counts = there.pop("counts")
+    there.pop("build_id", None)
     taken = paths.is_local(data_dir) and data_dir.exists() and any(data_dir.iterdir())
     if there != build or taken:
         return None
@@ -229,6 +228,7 @@ def _reuse(data_dir: Path, build: dict) -> BuildResult | None:
         )
     there = records.read_build(data_dir)
     counts = there.pop("counts")
+    there.pop("build_id", None)
     defaults = {"source": asdict(SourceConfig()), "synthesis": asdict(MixupConfig())}
     defaults = json.loads(json.dumps(defaults))
     for group, values in defaults.items():  # made before a setting existed: its default
@@ -350,9 +350,7 @@ def _plan(job: Job, train: list[StoredClip], test: list[StoredClip]) -> dict[str
     return {name: divide(name, part, sizes[name], job.shard_bytes) for name, part in items.items()}
 
 
-def _place(
-    folder: Path, units: dict[str, list[dict]], file_format: str
-) -> list[tuple[str, list[int], int]]:
+def _place(folder: Path, units: dict[str, list[dict]]) -> list[tuple[str, list[int], int]]:
     """Gives the finished shards their names; (split, records per shard, bytes) of each split."""
     paths.write_text(folder / PLACING, "")
     splits = []
@@ -360,7 +358,7 @@ def _place(
         shards = [shard for unit in known for shard in unit["shards"]]
         for number, (name, _, _) in enumerate(shards):
             part = folder / UNITS / name
-            final = folder / records.shard_name(split, number, len(shards), file_format)
+            final = folder / records.shard_name(split, number, len(shards))
             if part.exists():
                 part.replace(final)
             elif not final.exists():

@@ -104,7 +104,6 @@ class WriteRecords(Work):
     """Makes samples and writes them as records."""
 
     make: Callable[[object], list[Example | Rejected]]  # a pure function of an item
-    file_format: str
     shard_bytes: int
     prints: bool = False  # whether to keep the fingerprints
 
@@ -113,7 +112,7 @@ class WriteRecords(Work):
         encode = serializer(unit.split)
         known = {"captions": [], "rejected": [], "prints": []}
         with paths.local_folder(as_path(self.folder), unit.name) as folder:
-            writer = ShardWriter(folder, unit.name, self.file_format, self.shard_bytes)
+            writer = ShardWriter(folder, unit.name, self.shard_bytes)
             for item in unit.items:
                 for made in self.make(item):
                     if isinstance(made, Rejected):

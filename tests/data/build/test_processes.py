@@ -61,7 +61,7 @@ def build(folder: Path, data_dir: Path, mode: str = "direct", **changes):
     source = {"kind": "folder", "path": str(folder), "mode": mode}
     source |= {key: changes.pop(key) for key in list(changes) if hasattr(SourceConfig, key)}
     settings = {"seed": 0, "shard_bytes": SHARD_BYTES[mode]} | changes
-    data = DataConfig(vocab_size=300, format=settings.pop("format", "array_record"))
+    data = DataConfig(vocab_size=300)
     return build_records(
         SourceConfig(**source), SYNTHESIS, data, sample_rate=RATE, data_dir=data_dir, **settings
     )
@@ -110,12 +110,6 @@ def test_processes_make_the_same(clean, folder, tmp_path, drop):
     build(folder, tmp_path / "d", mode, processes=2, progress=progress, drop_duplicates=drop)
     assert tree(tmp_path / "d") == tree(data_dir)
     assert counted and all(total == seen for _, total, seen in counted)
-
-
-def test_tfrecord_in_processes(folder, tmp_path):
-    build(folder, tmp_path / "one", format="tfrecord")
-    build(folder, tmp_path / "two", format="tfrecord", processes=2)
-    assert tree(tmp_path / "one") == tree(tmp_path / "two")
 
 
 # --- interruptions --------------------------------------------------------------------------
