@@ -60,8 +60,8 @@ class Task:
     rows: Callable[[dict, dict, jax.Array, Setting], tuple[dict, dict]]
     # (rows (N, ...), params, batch (N, ...), step (), setting) to (loss (), metrics by name).
     objective: Callable[[dict, dict, dict, jax.Array, Setting], tuple[jax.Array, dict]]
-    # (record: the record's features by name, `draws` random numbers in [0, 1)) to a dict of scalars,
-    # bytes or arrays of one shape: what a row has besides its sound.
+    # (a record's features by name, `draws` random numbers in [0, 1)) to a dict of scalars, bytes or
+    # arrays of one shape: what a row has besides its sound.
     features: Callable[[Mapping[str, Any], Sequence[float]], dict]
     # How many rows to {name: (shape, type)} of a whole batch, for planning.
     batch_shapes: Callable[[int], dict[str, tuple[tuple[int, ...], Any]]]
