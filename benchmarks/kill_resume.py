@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from clapjax.training.checkpoint import load_variables, scores
-from clapjax.training.log import read_log
+from clapjax.training.log import is_scores, read_log
 
 PROCESSES, DEVICES = 2, 2
 DEMO = "configs/demo.py:runlocal"
@@ -83,7 +83,7 @@ class Job:
 
     def wait_for_evaluation(self, seconds: float) -> None:
         """Returns when the process that logs has begun an evaluation, or at the latest then."""
-        known = {row["step"] for row in read_log(self._workdir) if any(map(_is_score, row))}
+        known = {row["step"] for row in read_log(self._workdir) if is_scores(row)}
         until = time.monotonic() + seconds
         while self.running() and time.monotonic() < until:
             rows = read_log(self._workdir)
@@ -121,17 +121,9 @@ def newest(workdir: Path) -> int:
     return max(steps_of(workdir), default=0)
 
 
-def _is_score(name: str) -> bool:
-    return name.startswith("eval/")
-
-
 def evaluations(workdir: Path) -> list[dict]:
     """What a workdir's log has of evaluations, each step once; that of checkpoints must agree."""
-    logged = [
-        {name: value for name, value in row.items() if name == "step" or _is_score(name)}
-        for row in read_log(workdir)
-        if any(map(_is_score, row))
-    ]
+    logged = [row for row in read_log(workdir) if is_scores(row)]
     by_step = {row["step"]: row for row in logged}
     for step, found in scores(workdir).items():
         named = {f"eval/{name}": value for name, value in found.items()}

@@ -91,7 +91,7 @@ def train(
         state = init_state(run, task, mesh)
         if run.init_from:
             state = _start_from(run, state, load)
-    start = int(state.step)
+    start, known = int(state.step), checkpoint.scores_in(manager)
     train_step = make_train_step(run, task, mesh)
     forward = make_forward(task, setting(run, mesh), state_specs(state.params, mesh, run.mesh))
 
@@ -116,7 +116,9 @@ def train(
         asked_to_stop = stack.enter_context(distributed.stop_requests())
         stack.callback(manager.close)  # which waits for the last save
         trace = stack.enter_context(Trace(workdir / "profile", profile, start, run.steps))
-        log = TrainLog(workdir, start, run.steps, run.batch_size, distributed.is_main())
+        log = TrainLog(
+            workdir, start, run.steps, run.batch_size, distributed.is_main(), start in known
+        )
         stack.callback(log.close)
         stack.callback(feed.close)
 
@@ -131,7 +133,6 @@ def train(
             return found
 
         # --- what was left to evaluate ------------------------------------------------------
-        known = checkpoint.scores_in(manager)
         if due(start) and start not in known:
             found = scores_of(start)
             if fresh:
