@@ -44,13 +44,17 @@ def normalize(x: jax.Array, eps: float = 0.0) -> jax.Array:
 
 
 def make_audio_encoder(
-    config: ClapConfig, dtype: jnp.dtype, remat: str = "none", single_blocks: bool = False
+    config: ClapConfig,
+    dtype: jnp.dtype,
+    remat: str = "none",
+    single_blocks: bool = False,
+    frozen: int = -1,
 ) -> nn.Module:
     """The audio encoder of a config; for the arguments see `Clap`."""
     if config.audio_encoder == "htsat":
         bins = config.audio.mel_bins
-        return HTSAT(config.htsat, bins, dtype, config.fusion, remat, single_blocks)
-    return PANN(config.pann, config.audio_encoder, config.fusion, dtype, remat)
+        return HTSAT(config.htsat, bins, dtype, config.fusion, remat, single_blocks, frozen)
+    return PANN(config.pann, config.audio_encoder, config.fusion, dtype, remat, frozen)
 
 
 class Clap(nn.Module):
@@ -64,11 +68,16 @@ class Clap(nn.Module):
     dtype: jnp.dtype = jnp.float32
     remat: str = "none"  # what of an encoder's layers the backward pass computes again
     single_blocks: bool = False  # of HTSAT: less to compile, for TPUs
+    # Of each encoder, how many layers are frozen, with what is below the first; -1: nothing.
+    audio_frozen: int = -1
+    text_frozen: int = -1
 
     def setup(self):
         config, dtype = self.config, self.dtype
-        self.audio_encoder = make_audio_encoder(config, dtype, self.remat, self.single_blocks)
-        self.text_encoder = TextEncoder(config.text, dtype, self.remat)
+        self.audio_encoder = make_audio_encoder(
+            config, dtype, self.remat, self.single_blocks, self.audio_frozen
+        )
+        self.text_encoder = TextEncoder(config.text, dtype, self.remat, self.text_frozen)
         head = (config.projection_size, dtype, config.projection, config.projection_act)
         self.audio_projection = Projection(*head)
         self.text_projection = Projection(*head)

@@ -19,10 +19,11 @@ class Tagger(nn.Module):
     dtype: jnp.dtype = jnp.float32
     remat: str = "none"  # what of the encoder's layers the backward pass computes again
     single_blocks: bool = False  # of HTSAT: less to compile, for TPUs
+    frozen: int = -1  # layers of the encoder, with what is below the first; -1: nothing
 
     def setup(self):
         self.audio_encoder = make_audio_encoder(
-            self.config, self.dtype, self.remat, self.single_blocks
+            self.config, self.dtype, self.remat, self.single_blocks, self.frozen
         )
         self.head = nn.Dense(self.labels)
 

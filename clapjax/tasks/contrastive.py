@@ -180,7 +180,14 @@ def _rows(
 ) -> tuple[dict, dict]:
     """Waveforms and token ids to embeddings, and the next batch statistics."""
     dtype, (augment_key, dropout_key) = compute_dtype(config, setting.platform), keys
-    model = Clap(config, dtype, setting.remat, single_blocks=setting.platform == "tpu")
+    model = Clap(
+        config,
+        dtype,
+        setting.remat,
+        single_blocks=setting.platform == "tpu",
+        audio_frozen=setting.layers("audio_encoder"),
+        text_frozen=setting.layers("text_encoder"),
+    )
     ids, mask = _captions(batch, negatives)
     (audio, text, *second), updates = model.apply(
         {**variables, "params": cast_kernels(variables["params"], dtype)},

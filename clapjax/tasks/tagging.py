@@ -115,7 +115,14 @@ def _rows(
 ) -> tuple[dict, dict]:
     """Waveforms to logits, and the next batch statistics."""
     dtype, (augment_key, dropout_key) = compute_dtype(config, setting.platform), keys
-    model = Tagger(config, count, dtype, setting.remat, single_blocks=setting.platform == "tpu")
+    model = Tagger(
+        config,
+        count,
+        dtype,
+        setting.remat,
+        single_blocks=setting.platform == "tpu",
+        frozen=setting.layers("audio_encoder"),
+    )
     logits, updates = model.apply(
         {**variables, "params": cast_encoder(variables["params"], dtype)},
         train=not setting.still("audio_encoder"),

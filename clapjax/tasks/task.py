@@ -34,6 +34,11 @@ class Setting:
         """Whether all of a part is frozen."""
         return part in self.frozen and self.frozen[part] is None
 
+    def layers(self, part: str) -> int:
+        """How many layers of a part are frozen, 0: what is below the first; -1: not even that."""
+        count = self.frozen.get(part)
+        return -1 if count is None else count
+
 
 def _same(tree):
     return tree

@@ -37,8 +37,10 @@ def variables(noisy):
     return {**found, "batch_stats": stats}
 
 
-def _rows(config, variables, frozen: tuple[str, ...], seed: int = 0):
-    setting = Setting(some_mesh(1), frozen=dict.fromkeys(frozen))
+def _rows(config, variables, frozen: tuple[str, ...] | dict[str, int], seed: int = 0):
+    setting = Setting(
+        some_mesh(1), frozen=dict.fromkeys(frozen) if isinstance(frozen, tuple) else frozen
+    )
     keys = jax.random.split(jax.random.key(seed))
     rows, stats = jax.jit(lambda v, b, k: make_task(config).rows(v, b, k, setting))(
         variables, some_batch(0), keys
@@ -64,6 +66,18 @@ def test_frozen_encoders_compute_as_in_evaluation(noisy, variables):
             assert np.array_equal(rows[name], again[name]) == (part in frozen)
         still = jax.tree.map(np.array_equal, stats, variables["batch_stats"])
         assert all(jax.tree.leaves(still)) == ("audio_encoder" in frozen)
+
+
+def test_frozen_layers_compute_as_in_evaluation(noisy, variables):
+    """Where all layers of an encoder are frozen that is all of it; the others keep their noise."""
+    whole, stats = _rows(noisy, variables, BOTH)
+    for layers, same in ((2, True), (1, False)):
+        frozen = {"audio_encoder": layers, "text_encoder": 1}
+        (rows, moved), (again, _) = (_rows(noisy, variables, frozen, seed) for seed in (0, 1))
+        np.testing.assert_array_equal(rows["text"], whole["text"])
+        assert np.array_equal(rows["audio"], whole["audio"]) == same
+        assert np.array_equal(rows["audio"], again["audio"]) == same
+        jax.tree.map(np.testing.assert_array_equal, moved, stats)
 
 
 def test_statistics_of_a_frozen_encoder_stay(noisy):
