@@ -1,7 +1,9 @@
 """`clapjax train`."""
 
 import argparse
+import dataclasses
 import functools
+import sys
 
 from clapjax.cli.config import add_config_argument, load_config
 
@@ -53,9 +55,8 @@ def train_and_evaluate(
     from clapjax.training import distributed
     from clapjax.training.loop import train
 
-    task, results, evaluate = make_task(experiment), {}, None
-    if experiment.evaluation.tasks:
-        evaluate = judge(experiment, data_dir, workdir, results)
+    task, results = make_task(experiment), {}
+    evaluate = judge(experiment, data_dir, workdir, results)
     distributed.wait_for_all("config is read")
     save_experiment(experiment, workdir, write=distributed.is_main())
     train(
@@ -64,18 +65,22 @@ def train_and_evaluate(
         data_dir=data_dir,
         workdir=workdir,
         evaluate=evaluate,
-        load=load_model,
+        load=functools.partial(load_model, experiment.task),
         profile=profile,
     )
     return results
 
 
 def judge(experiment, data_dir: str, workdir: str, results: dict):
-    """The evaluation of a run for `clapjax.training.loop.train`; leaves what it found in `results`.
+    """The evaluation of a run for `clapjax.training.loop.train`, as far as the records allow it.
+
+    What is left out is said in a line.
+
+    Returns:
+      The function, which leaves what it found in `results`; None: there is nothing to judge.
 
     Raises:
-      RecordsError: the records have no such split.
-      ValueError: a split has nothing that its task can use.
+      RecordsError: no records, or damaged ones.
     """
     import jax
 
@@ -84,7 +89,12 @@ def judge(experiment, data_dir: str, workdir: str, results: dict):
     # The same on any mesh, and so are the scores.
     rows = ROWS_OF_A_DEVICE * jax.device_count()
     make = _judge_tagging if experiment.task == "tagging" else _judge_contrastive
-    look = make(experiment, data_dir, workdir, rows)
+    look, left_out = make(experiment, data_dir, workdir, rows)
+    if distributed.is_main():
+        for line in left_out:
+            print(f"evaluation leaves out {line}", file=sys.stderr, flush=True)
+    if look is None:
+        return None
 
     def judged(forward, variables: dict, step: int) -> dict[str, float]:
         found, scores, line = look(forward, variables)
@@ -98,29 +108,35 @@ def judge(experiment, data_dir: str, workdir: str, results: dict):
 
 
 def _judge_contrastive(experiment, data_dir: str, workdir: str, rows: int):
+    """(a function of (forward, variables) to (results, scores, line), what is left out)."""
     from clapjax.cli.evaluate import summary_line
-    from clapjax.evaluation.tasks import check, evaluate
+    from clapjax.evaluation.tasks import evaluate, supported
     from clapjax.inference import Clap
     from clapjax.tasks.contrastive import adapt_to_tokenizer, workdir_tokenizer
 
-    check(data_dir, experiment.evaluation)
+    tasks, left_out = supported(data_dir, experiment.evaluation)
+    settings = dataclasses.replace(experiment.evaluation, tasks=tasks)
 
     def look(forward, variables: dict) -> tuple[dict, dict, str]:
         tokenizer = workdir_tokenizer(experiment.data.tokenizer, workdir)
         config = adapt_to_tokenizer(experiment.model, tokenizer)
         model = Clap(config, variables, tokenizer, batch_size=rows, forward=forward)
-        evaluation = evaluate(model, data_dir, experiment.evaluation)
+        evaluation = evaluate(model, data_dir, settings)
         return evaluation.results, evaluation.scalars(), summary_line(evaluation.results)
 
-    return look
+    return look if tasks else None, left_out
 
 
 def _judge_tagging(experiment, data_dir: str, workdir: str, rows: int):
-    from clapjax.evaluation.tagging import check_tagging, evaluate_tagging
+    """As `_judge_contrastive`."""
+    from clapjax.evaluation.tagging import evaluate_tagging, tagging_left_out
     from clapjax.tasks.tagging import workdir_labels
 
     split, audio = experiment.evaluation.split, experiment.model.audio
-    check_tagging(data_dir, split, experiment.tagging.labels)
+    if not experiment.evaluation.tasks:
+        return None, []
+    if why := tagging_left_out(data_dir, split, experiment.tagging.labels):
+        return None, [f"tagging: {why}"]
 
     def look(forward, variables: dict) -> tuple[dict, dict, str]:
         predict = functools.partial(forward["audio"], variables)
@@ -132,17 +148,27 @@ def _judge_tagging(experiment, data_dir: str, workdir: str, rows: int):
         )
         return {"tagging": found}, scores, line
 
-    return look
+    return look, []
 
 
-def load_model(source: str) -> dict:
-    """{"params", "batch_stats"} of a workdir, or of whatever else `clapjax.load` takes."""
+def load_model(task: str, source: str) -> dict:
+    """{"params", "batch_stats"} of a workdir, or of whatever else `clapjax.load` takes.
+
+    For tagging that is the audio encoder of a contrastive model, or all of a tagger.
+    """
     from clapjax.interop.load import load_pretrained
     from clapjax.training.checkpoint import latest_step, load_variables
 
     if latest_step(source) is not None:
-        return load_variables(source)[0]
-    return load_pretrained(source).variables
+        variables = load_variables(source)[0]
+    else:
+        variables = load_pretrained(source).variables
+    if task != "tagging":
+        return variables
+    return {
+        kind: {name: part for name, part in tree.items() if name in ("audio_encoder", "head")}
+        for kind, tree in variables.items()
+    }
 
 
 def _span(text: str) -> tuple[int, int]:

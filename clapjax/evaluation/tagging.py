@@ -7,7 +7,7 @@ import numpy as np
 
 from clapjax.audio.config import AudioConfig
 from clapjax.audio.fill import fill, truncate
-from clapjax.data.records import read_examples
+from clapjax.data.records import open_builder, read_examples
 
 
 def average_precision(scores, right) -> float:
@@ -108,9 +108,20 @@ def evaluate_tagging(
     return tagging(np.concatenate(scores), np.array(targets), labels)
 
 
-def check_tagging(data_dir: str | os.PathLike, split: str, labels: Sequence[str]) -> None:
-    """Raises ValueError where no clip of a split has one of the labels, or with none any."""
+def tagging_left_out(data_dir: str | os.PathLike, split: str, labels: Sequence[str]) -> str:
+    """Why a data set has nothing to judge tagging on; "" where it has.
+
+    Args:
+      data_dir, split: the records.
+      labels: of the model; none: any will do.
+
+    Raises:
+      RecordsError: no data set, or a damaged one.
+    """
+    splits = open_builder(data_dir).info.splits
+    if split not in splits:
+        return f"the records have no split {split!r}; there are {', '.join(splits)}"
     for example in read_examples(data_dir, split):
         if set(example.labels) & set(labels) if labels else example.labels:
-            return
-    raise ValueError(f"tagging: no clip of the split {split!r} has one of the labels")
+            return ""
+    return f"no example of the split {split!r} has one of the labels"

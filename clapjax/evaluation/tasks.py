@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from clapjax.data.records import read_examples
+from clapjax.data.records import open_builder, read_examples
 from clapjax.data.schema import Example
 from clapjax.data.selection import nearest_text
 from clapjax.evaluation import t_classify
@@ -101,29 +101,37 @@ def evaluate(
     return Evaluation(results, margins, similarity, shown, names)
 
 
-def check(data_dir: str | os.PathLike, config: EvaluationConfig) -> None:
-    """Looks whether a data set has what the tasks need, before a model is there.
+def supported(
+    data_dir: str | os.PathLike, config: EvaluationConfig
+) -> tuple[tuple[str, ...], list[str]]:
+    """Which of a config's tasks a data set has something for; each split is read once.
+
+    Returns:
+      (the tasks, a line for each of the others that says why not).
 
     Raises:
-      RecordsError: a split is missing or damaged.
-      ValueError: a split has nothing that its task can use.
+      RecordsError: no data set, or a damaged one.
     """
-    if {"t_classify", "retrieval"} & set(config.tasks):
-        negatives = [bool(e.negative_captions) for e in read_examples(data_dir, config.split)]
-        if not negatives:
-            raise ValueError(f"evaluation: the split {config.split!r} is empty")
-        if "t_classify" in config.tasks and not any(negatives):
-            raise ValueError(
-                f"T-Classify: no example of the split {config.split!r} has a negative caption"
-            )
-    if "zero_shot" in config.tasks:
-        split = config.zero_shot_split
-        labelled = [bool(e.labels) for e in read_examples(data_dir, split)]
-        if not all(labelled) or not labelled:
-            raise ValueError(
-                f"zero-shot: {labelled.count(False)} of the {len(labelled)} examples of the split "
-                f"{split!r} have no label"
-            )
+    splits, found, left_out = open_builder(data_dir).info.splits, [], []
+
+    def reason(task: str) -> str:
+        split = config.zero_shot_split if task == "zero_shot" else config.split
+        if split not in splits or not splits[split].num_examples:
+            return f"the records have no split {split!r}; there are {', '.join(splits)}"
+        if task == "t_classify":
+            some = any(e.negative_captions for e in read_examples(data_dir, split))
+            return "" if some else f"no example of the split {split!r} has a negative caption"
+        if task == "zero_shot":
+            bare = sum(not e.labels for e in read_examples(data_dir, split))
+            return f"{bare} examples of the split {split!r} have no label" if bare else ""
+        return ""
+
+    for task in config.tasks:
+        if why := reason(task):
+            left_out.append(f"{task}: {why}")
+        else:
+            found.append(task)
+    return tuple(found), left_out
 
 
 def _embed_audio(embedder: Embedder, waveforms: list[np.ndarray], examples: list[Example]):

@@ -99,6 +99,21 @@ def all_agree(here: bool) -> bool:
     return bool(np.all(multihost_utils.process_allgather(np.asarray(here))))
 
 
+def same(value: int) -> bool:
+    """Whether all processes have the same number here, of 32 bits."""
+    if jax.process_count() == 1:
+        return True
+    found = multihost_utils.process_allgather(np.asarray(value, np.uint32))
+    return bool(np.all(found == found[0]))
+
+
+def from_main(value: int) -> int:
+    """The number that process 0 has here, of 31 bits."""
+    if jax.process_count() == 1:
+        return value
+    return int(multihost_utils.broadcast_one_to_all(np.asarray(value, np.int32)))
+
+
 @contextmanager
 def stop_requests() -> Iterator[Callable[[int], bool]]:
     """Within it SIGTERM and the first Ctrl-C stop nobody, but are reported.

@@ -1,7 +1,6 @@
 """The training loop: read from top to bottom."""
 
 import collections
-import json
 import math
 import os
 import sys
@@ -11,8 +10,6 @@ from pathlib import Path
 
 import jax
 
-from clapjax.data import records
-from clapjax.data.order import parse_share
 from clapjax.data.pipeline import train_batches
 from clapjax.tasks.task import Task
 from clapjax.training import checkpoint, distributed
@@ -24,8 +21,8 @@ from clapjax.training.rows import make_forward
 from clapjax.training.state import TrainState, abstract_state, init_state, start_from
 from clapjax.training.step import make_train_step, setting
 from clapjax.training.trace import Trace
+from clapjax.training.workdir import builds, prepare
 
-RECORDS_FILE = "records.json"
 # Of the compiled functions of `Task.forward` by name, the model's variables and the step.
 Evaluate = Callable[[Mapping[str, Callable], dict, int], dict[str, float]]
 
@@ -73,14 +70,16 @@ def train(
       RecordsError: the records are missing, damaged, or not the ones that this run began with.
       DamagedError: there are checkpoints, but none can be read.
       ValueError: the batch does not divide among the devices; the model of `init_from` does not
-        fit; steps to profile that are not to come; no score that is called as `run.keep_best`.
+        fit; steps to profile beyond the last; no score that is called as `run.keep_best`.
     """
     # --- records and task -------------------------------------------------------------------
-    build = _builds(data_dir, run)
+    build = builds(data_dir, run)
+    if run.keep_best and evaluate is None:
+        raise ValueError(f"keep_best={run.keep_best}: nothing is evaluated")
     mesh = make_mesh(run.mesh)
     check_batch(run, mesh.size)
     workdir = Path(workdir)
-    _prepare(workdir, data_dir, build, task)
+    prepare(workdir, data_dir, build, task)
     task = task.open(workdir)
 
     # --- state ------------------------------------------------------------------------------
@@ -180,37 +179,6 @@ def _fetch(pending: list[dict], step: int) -> dict[str, float]:
             shown = ", ".join(f"{name}={float(value):.6g}" for name, value in row.items())
             raise NonFiniteError(f"step {at}: not finite: {shown}")
     return {name: float(sum(row[name] for row in rows) / len(rows)) for name in rows[0]}
-
-
-def _builds(data_dir: str | os.PathLike, run: TrainConfig) -> dict:
-    """What the records were made from, those that are mixed in included."""
-    build = records.read_build(data_dir)
-    folders = [parse_share(item)[0] for item in run.data.mixture]
-    if folders:
-        build["mixture"] = [records.read_build(folder) for folder in folders]
-    return build
-
-
-def _prepare(workdir: Path, data_dir: str | os.PathLike, build: dict, task: Task) -> None:
-    """Makes the workdir with what is copied from the records, written by one process for all.
-
-    Raises:
-      RecordsError: the checkpoints there were made with other records.
-    """
-    file = workdir / RECORDS_FILE
-    begun = checkpoint.latest_step(workdir) is not None and file.is_file()
-    if begun and json.loads(file.read_text()) != build:
-        raise records.RecordsError(
-            f"{workdir}: this run began with other records; use a new --workdir, or the old records"
-        )
-    distributed.wait_for_all("records are the same")
-    if distributed.is_main():
-        workdir.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(".partial")
-        partial.write_text(json.dumps(build, indent=2) + "\n")
-        os.replace(partial, file)
-        task.keep(data_dir, workdir)
-    distributed.wait_for_all("workdir is ready")
 
 
 def _start_from(run: TrainConfig, state: TrainState, load) -> TrainState:

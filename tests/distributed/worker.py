@@ -68,6 +68,7 @@ def main(out: Path) -> None:
 
     index = jax.process_index()
     agreed = [distributed.all_agree(True), distributed.all_agree(index == 0)]
+    agreed += [distributed.same(7), distributed.same(index), distributed.from_main(index) == 0]
     heard = {name: embedded(config(mesh), make_mesh(mesh)) for name, mesh in MESHES.items()}
     np.savez(out / f"process{index}.npz", agreed=agreed, **heard)
 

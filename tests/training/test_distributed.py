@@ -2,11 +2,13 @@
 
 import os
 import signal
+from types import SimpleNamespace
 
 import jax
 import pytest
 
-from clapjax.training import distributed
+from clapjax.data.records import RecordsError
+from clapjax.training import distributed, workdir
 
 NAMES = (
     distributed.ADDRESS,
@@ -93,6 +95,17 @@ def test_a_number_that_is_none(calls, monkeypatch):
     monkeypatch.setenv(distributed.COUNT, "two")
     with pytest.raises(ValueError, match="JAX_NUM_PROCESSES='two' is not a number"):
         distributed.start()
+
+
+def test_a_workdir_that_is_another_one_elsewhere(tmp_path, monkeypatch):
+    """Another process has not written what this one finds there."""
+    arguments = tmp_path / "run", tmp_path / "records", {"seed": 1}, SimpleNamespace(keep=print)
+    monkeypatch.setattr(distributed, "is_main", lambda: False)
+    with pytest.raises(ValueError, match="run: is not the same folder for all processes"):
+        workdir.prepare(*arguments)
+    monkeypatch.setattr(distributed, "same", lambda value: False)
+    with pytest.raises(RecordsError, match="records: the processes have different records there"):
+        workdir.prepare(*arguments)
 
 
 def test_sigterm_is_reported_and_then_as_before():

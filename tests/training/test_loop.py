@@ -20,6 +20,7 @@ from clapjax.training import checkpoint, distributed, loop
 from clapjax.training.config import MeshConfig
 from clapjax.training.log import LOG_FILE, read_log
 from clapjax.training.optimizer import make_schedule
+from clapjax.training.workdir import RECORDS_FILE
 from tests.training.tiny import abstract_state, init_state, some_mesh, train
 
 
@@ -251,8 +252,10 @@ def test_a_trace_of_the_steps_asked_for(tiny, demo_records, tmp_path):
     train(config, data_dir=demo_records, workdir=tmp_path, profile=(2, 3))
     (trace,) = (tmp_path / "profile").rglob("*.xplane.pb")
     assert trace.stat().st_size > 10_000
-    with pytest.raises(ValueError, match="profile 2:3: this run does steps 4 to 3"):
+    with pytest.warns(UserWarning, match="profile 2:3: nothing is traced, for this run goes on at"):
         train(config, data_dir=demo_records, workdir=tmp_path, profile=(2, 3))
+    with pytest.raises(ValueError, match="profile 3:4: this run does steps 1 to 3"):
+        train(config, data_dir=demo_records, workdir=tmp_path, profile=(3, 4))
 
 
 def test_starting_from_another_model(tiny, whole, demo_records, tmp_path, capsys):
@@ -358,7 +361,7 @@ def test_missing_records(tiny, tmp_path):
 
 
 def test_other_records_are_refused(tiny, whole, demo_records, tmp_path):
-    kept = (whole[0] / loop.RECORDS_FILE).read_text()
+    kept = (whole[0] / RECORDS_FILE).read_text()
     build = json.loads(kept)
     assert build["counts"]["train"] == 160
     build["seed"] = 1
@@ -367,7 +370,7 @@ def test_other_records_are_refused(tiny, whole, demo_records, tmp_path):
     (other / "clapjax_build.json").write_text(json.dumps(build))
     with pytest.raises(RecordsError, match="this run began with other records"):
         train(tiny, data_dir=other, workdir=whole[0])
-    assert (whole[0] / loop.RECORDS_FILE).read_text() == kept
+    assert (whole[0] / RECORDS_FILE).read_text() == kept
 
 
 @pytest.mark.parametrize(("data", "fsdp"), [(1, 1), (2, 4)])
