@@ -13,6 +13,7 @@ from clapjax.training import checkpoint, distributed
 from clapjax.training.config import TrainConfig
 
 RECORDS_FILE = "records.json"
+GLOBS = "[]*?"  # what Orbax wrote below such a path it cannot find again
 NONCE_FILE = "nonce"  # of the start that is under way
 
 
@@ -35,8 +36,14 @@ def prepare(workdir: Path, data_dir: str | os.PathLike, build: dict, task: Task)
     Raises:
       RecordsError: the checkpoints there were made with other records, or the processes have
         different ones.
-      ValueError: the workdir is not the same folder for all processes.
+      ValueError: the workdir is not the same folder for all processes, or has a name with which
+        checkpoints could not be read again.
     """
+    if found := set(os.path.abspath(workdir)) & set(GLOBS):
+        raise ValueError(
+            f"{workdir}: the path of a workdir may not have {' '.join(sorted(found))}, which Orbax "
+            "takes for a pattern; choose another name"
+        )
     file = workdir / RECORDS_FILE
     begun = checkpoint.latest_step(workdir) is not None and file.is_file()
     if begun and json.loads(file.read_text()) != build:

@@ -97,6 +97,14 @@ def test_a_number_that_is_none(calls, monkeypatch):
         distributed.start()
 
 
+def test_a_workdir_whose_name_is_a_pattern(tmp_path):
+    """Fails before: it trained, and no checkpoint could be read again."""
+    folder = tmp_path / "exp[lr=1e-4]"
+    with pytest.raises(ValueError, match="may not have . ., which Orbax takes for a pattern"):
+        workdir.prepare(folder, tmp_path, {}, SimpleNamespace(keep=print))
+    assert not folder.exists()
+
+
 def test_a_workdir_that_is_another_one_elsewhere(tmp_path, monkeypatch):
     """Another process has not written what this one finds there."""
     arguments = tmp_path / "run", tmp_path / "records", {"seed": 1}, SimpleNamespace(keep=print)
