@@ -45,10 +45,10 @@ def clapjax_work(workload: str, batch: int, dtype: str) -> Callable[[], None]:
     import jax
 
     from clapjax.audio.mel import log_mel
+    from clapjax.experiment import Experiment, make_task
     from clapjax.losses.clap import LossConfig
     from clapjax.models.clap import Clap, cast_kernels, compute_dtype, init_variables
     from clapjax.models.config import ClapConfig
-    from clapjax.training.config import TrainConfig
     from clapjax.training.mesh import batch_sharding, make_mesh
     from clapjax.training.state import init_state
     from clapjax.training.step import make_train_step
@@ -60,10 +60,10 @@ def clapjax_work(workload: str, batch: int, dtype: str) -> Callable[[], None]:
         return lambda: jax.block_until_ready(mel(audio))
     if workload == "train":
         loss = LossConfig(temporal_weight=0.0)
-        train = TrainConfig(model=config, batch_size=batch, loss=loss)
+        train = Experiment(model=config, batch_size=batch, loss=loss)
         mesh = make_mesh(train.mesh)
-        state = [init_state(train, mesh)]
-        step = make_train_step(train, mesh)
+        state = [init_state(train, make_task(train), mesh)]
+        step = make_train_step(train, make_task(train), mesh)
         names = ("input_ids", "mask", "negative_ids", "negative_mask")
         rows = dict(zip(names, (ids, mask, ids, mask), strict=True))
         rows |= {"audio": audio, "has_negative": np.zeros(batch, bool)}

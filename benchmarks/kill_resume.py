@@ -1,13 +1,14 @@
 """Kills a run of two processes again and again, and compares its end with an undisturbed one.
 
-    python -m benchmarks.kill_resume --out DIR [--kills 10] [--terms 10] [--seed 0]
+    python -m benchmarks.kill_resume --out DIR [--task tagging] [--kills 10] [--terms 10] [--seed 0]
 
-Trains the small demo on two processes with two CPU devices each. SIGKILL goes to both, as when a
-machine is lost; SIGTERM to one of them, as when it is preempted: then both must save the same step
-and exit with 75. Each comes at a random moment, start-up and compilation included, and every time
-the same command is started again. At last the newest checkpoint is truncated, which must cost one
-interval. Ends with status 0 if all parameters are those of the undisturbed run, bit for bit. Takes
-a quarter of an hour on two cores.
+Trains the small demo, or a tagger, on two processes with two CPU devices each. SIGKILL goes to
+both, as when a machine is lost; SIGTERM to one of them, as when it is preempted: then both must
+save the same step and exit with 75. Half of them come at a random moment, start-up and compilation
+included, half in the middle of an evaluation, and every time the same command is started again. At
+last the newest checkpoint is truncated, which must cost one interval. Ends with status 0 if all
+parameters, the steps that were evaluated and their scores are those of the undisturbed run, bit for
+bit. Takes a quarter of an hour on two cores.
 """
 
 import argparse
@@ -22,12 +23,19 @@ from pathlib import Path
 
 import numpy as np
 
+from clapjax.training.checkpoint import load_variables, scores
+from clapjax.training.log import is_scores, read_log
+
 PROCESSES, DEVICES = 2, 2
+DEMO = "configs/demo.py:runlocal"
+CONFIGS = {"contrastive": DEMO, "tagging": "configs/tagging.py:runlocal"}
+EVERY = 40  # steps between evaluations
 GRACE = 60  # seconds for the others to end by themselves where one has ended
 SMALL = (
-    "--config.evaluation.tasks=()",
+    "--config.evaluation.tasks=('zero_shot',)",
     "--config.log_every=20",
     "--config.checkpoint_every=20",
+    f"--config.eval_every={EVERY}",
     "--config.model.audio.clip_samples=16000",
     "--config.model.audio.hop_length=320",
     "--config.model.htsat.spec_size=64",
@@ -39,7 +47,9 @@ SMALL = (
 class Job:
     """`clapjax train` on several processes of this machine."""
 
-    def __init__(self, data_dir: Path, workdir: Path, overrides: tuple[str, ...]):
+    def __init__(
+        self, data_dir: Path, workdir: Path, overrides: tuple[str, ...], config: str = DEMO
+    ):
         with socket.socket() as free:
             free.bind(("localhost", 0))
             port = free.getsockname()[1]
@@ -51,9 +61,10 @@ class Job:
             "JAX_COORDINATOR_ADDRESS": f"localhost:{port}",
             "JAX_NUM_PROCESSES": str(PROCESSES),
         }
-        command = [sys.executable, "-m", "clapjax", "train", "--config", "configs/demo.py:runlocal"]
+        command = [sys.executable, "-m", "clapjax", "train", "--config", config]
         command += ["--data_dir", str(data_dir), "--workdir", str(workdir), *overrides]
         workdir.mkdir(parents=True, exist_ok=True)
+        self._workdir = workdir
         self.logs = [workdir / f"process{index}.txt" for index in range(PROCESSES)]
         self.processes = []
         for index, log in enumerate(self.logs):
@@ -69,6 +80,17 @@ class Job:
     def running(self) -> bool:
         """Whether all processes are alive."""
         return all(process.poll() is None for process in self.processes)
+
+    def wait_for_evaluation(self, seconds: float) -> None:
+        """Returns when the process that logs has begun an evaluation, or at the latest then."""
+        known = {row["step"] for row in read_log(self._workdir) if is_scores(row)}
+        until = time.monotonic() + seconds
+        while self.running() and time.monotonic() < until:
+            rows = read_log(self._workdir)
+            begun = [row["step"] for row in rows if "loss" in row and row["step"] % EVERY == 0]
+            if begun and begun[-1] not in known and begun[-1] == rows[-1]["step"]:
+                return
+            time.sleep(0.01)
 
     def send(self, number: signal.Signals, index: int | None = None) -> None:
         """A signal to one process, or to all."""
@@ -99,6 +121,17 @@ def newest(workdir: Path) -> int:
     return max(steps_of(workdir), default=0)
 
 
+def evaluations(workdir: Path) -> list[dict]:
+    """What a workdir's log has of evaluations, each step once; that of checkpoints must agree."""
+    logged = [row for row in read_log(workdir) if is_scores(row)]
+    by_step = {row["step"]: row for row in logged}
+    for step, found in scores(workdir).items():
+        named = {f"eval/{name}": value for name, value in found.items()}
+        assert by_step[step] == {"step": step, **named}, f"{workdir}: step {step}"
+    assert len(by_step) == len(logged), f"{workdir}: a step was logged twice"
+    return logged
+
+
 def truncate(folder: Path) -> Path:
     """Cuts the largest file below `folder` to half of it, as a full disk would."""
     largest = max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
@@ -110,8 +143,6 @@ def same(left: Path, right: Path) -> bool:
     """Whether two workdirs end at the same step with the same parameters and statistics."""
     import jax
 
-    from clapjax.training.checkpoint import load_variables
-
     (ours, step), (theirs, other) = load_variables(left), load_variables(right)
     equal = jax.tree.map(np.array_equal, ours, theirs)
     return step == other and all(jax.tree.leaves(equal))
@@ -121,6 +152,7 @@ def main() -> int:
     """Runs it and prints a line for each attempt."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", required=True, type=Path, help="an empty folder")
+    parser.add_argument("--task", choices=CONFIGS, default="contrastive")
     parser.add_argument("--kills", type=int, default=10, help="times SIGKILL")
     parser.add_argument("--terms", type=int, default=10, help="times SIGTERM")
     parser.add_argument("--steps", type=int, default=300)
@@ -129,17 +161,17 @@ def main() -> int:
     records = args.out / "records"
     build = ["records", "build", "--config", "configs/demo.py:runlocal", "--data_dir", str(records)]
     subprocess.run([sys.executable, "-m", "clapjax", *build], check=True)
-    overrides = (*SMALL, f"--config.steps={args.steps}")
+    overrides, config = (*SMALL, f"--config.steps={args.steps}"), CONFIGS[args.task]
 
     whole, killed = args.out / "undisturbed", args.out / "killed"
     began = time.monotonic()
-    codes = Job(records, whole, overrides).wait()
+    codes = Job(records, whole, overrides, config).wait()
     cold = time.monotonic() - began
     if codes != [0] * PROCESSES:
         print(f"the undisturbed run ended with {codes}; see {whole}")
         return 1
     began = time.monotonic()
-    Job(records, whole, overrides).wait()  # all done: what a start costs
+    Job(records, whole, overrides, config).wait()  # all done: what a start costs
     start_up = time.monotonic() - began
     print(f"undisturbed: {cold:.0f} s, of which a start takes {start_up:.0f} s", flush=True)
 
@@ -147,25 +179,33 @@ def main() -> int:
     generator, failures = random.Random(args.seed), 0
     generator.shuffle(signals)
     for name in signals:
-        job = Job(records, killed, overrides)
+        job = Job(records, killed, overrides, config)
         moment = generator.uniform(0.2, 1.2 * start_up + 2 * (cold - start_up) / len(signals))
-        time.sleep(moment)
+        evaluating = generator.random() < 0.5
+        time.sleep(0 if evaluating else moment)
+        if evaluating:
+            job.wait_for_evaluation(2 * start_up)
         alive, before = job.running(), newest(killed)
         index = generator.randrange(PROCESSES) if name == "SIGTERM" else None
         job.send(signal.Signals[name], index)
         codes, after = job.wait(), newest(killed)
         training = alive and before > 0 and name == "SIGTERM" and after > before
         failures += training and codes != [os.EX_TEMPFAIL] * PROCESSES and codes != [0] * PROCESSES
-        print(f"{name} after {moment:.1f} s: step {before} to {after}, exit {codes}", flush=True)
+        when = "in an evaluation" if evaluating else f"after {moment:.1f} s"
+        print(f"{name} {when}: step {before} to {after}, exit {codes}", flush=True)
     at = newest(killed)
     cut = truncate(killed / "checkpoints" / str(at))
     print(f"truncated {cut.relative_to(args.out)} of step {at}", flush=True)
-    codes = Job(records, killed, overrides).wait()
+    codes = Job(records, killed, overrides, config).wait()
     kept = (killed / "damaged_checkpoints" / str(at)).is_dir()
     print(f"last start: exit {codes}, damaged checkpoint set aside: {kept}")
     equal = same(whole, killed)
+    judged = evaluations(whole)
+    alike = judged == evaluations(killed)
+    print(f"evaluated steps {[row['step'] for row in judged]} and their scores identical: {alike}")
     print(f"parameters bit-identical: {equal}; wrong exits: {failures}")
-    return 0 if equal and kept and not failures and codes == [0] * PROCESSES else 1
+    good = equal and alike and kept and not failures
+    return 0 if good and codes == [0] * PROCESSES else 1
 
 
 if __name__ == "__main__":

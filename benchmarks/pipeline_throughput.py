@@ -13,6 +13,7 @@ file has its price: shards with one short clip each read more slowly.
 """
 
 import argparse
+import functools
 import resource
 import statistics
 import sys
@@ -29,6 +30,7 @@ from clapjax.data.config import DataConfig
 from clapjax.data.pipeline import train_batches
 from clapjax.data.schema import Example
 from clapjax.data.tokenizer import load_tokenizer, train_tokenizer
+from clapjax.tasks.contrastive import choose_texts, tokenised
 
 LATE = 1_000_000  # step
 RATE = 48_000  # Hz
@@ -76,9 +78,17 @@ def main() -> int:
             resource.setrlimit(resource.RLIMIT_NOFILE, (args.descriptors, args.descriptors))
 
         def start(shards: int, step: int):
-            settings = {"batch_size": args.batch, "seed": 0, "max_length": 77, "start_step": step}
-            return train_batches(Path(folder, str(shards)), DataConfig(), audio, tokenizer,
-                                 **settings)  # fmt: skip
+            return train_batches(
+                Path(folder, str(shards)),
+                DataConfig(),
+                audio,
+                functools.partial(choose_texts, "all"),
+                functools.partial(tokenised, tokenizer, 77),
+                draws_of_a_row=2,
+                batch_size=args.batch,
+                seed=0,
+                start_step=step,
+            )
 
         for shards in args.shards:
             for _ in islice(start(shards, 0), count):  # into the page cache

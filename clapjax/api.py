@@ -8,11 +8,12 @@ from clapjax.data.tokenizer import load_tokenizer
 from clapjax.experiment import CONFIG_FILE, load_experiment
 from clapjax.inference import Clap
 from clapjax.interop.load import load_pretrained
+from clapjax.tasks.contrastive import adapt_to_tokenizer, workdir_tokenizer
 from clapjax.training.checkpoint import FOLDER as CHECKPOINTS
 from clapjax.training.checkpoint import load_variables
-from clapjax.training.loop import adapt_to_tokenizer, workdir_tokenizer
 
 TOWERS = {"both": None, "audio": "audio", "text": "text"}
+OTHER = {"audio": "text_", "text": "audio_"}  # how the parameters of the other tower begin
 
 
 def load(
@@ -45,12 +46,14 @@ def load(
         config, variables, own_tokenizer = load_pretrained(model, tokenizer, tower)
         return Clap(config, variables, own_tokenizer, batch_size)
     experiment = load_experiment(model)
+    if experiment.task != "contrastive":
+        raise ValueError(f"{model}: a model for {experiment.task}, not for embeddings")
     if tokenizer is None:
-        own_tokenizer = workdir_tokenizer(experiment, model)
+        own_tokenizer = workdir_tokenizer(experiment.data.tokenizer, model)
     else:
         own_tokenizer = load_tokenizer(tokenizer)
-    variables, _ = load_variables(model, tower)
-    config = adapt_to_tokenizer(experiment, own_tokenizer).model
+    variables, _ = load_variables(model, OTHER.get(tower))
+    config = adapt_to_tokenizer(experiment.model, own_tokenizer)
     return Clap(config, variables, own_tokenizer, batch_size)
 
 

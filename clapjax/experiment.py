@@ -6,31 +6,73 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clapjax.data.build.config import SourceConfig
+from clapjax.data.order import parse_share
 from clapjax.evaluation.tasks import EvaluationConfig
+from clapjax.losses.clap import LossConfig
+from clapjax.models.config import ClapConfig, small_clap
 from clapjax.plain import from_dict, to_dict
 from clapjax.synthesis.mixup import MixupConfig
+from clapjax.tasks.contrastive import check, contrastive
+from clapjax.tasks.tagging import TaggingConfig, tagging
+from clapjax.tasks.task import Task
 from clapjax.training.config import TrainConfig
 
 CONFIG_FILE = "config.json"
+TASKS = ("contrastive", "tagging")
 
 
 @dataclass(frozen=True)
 class Experiment(TrainConfig):
-    """A training run together with how its records are made and its model judged."""
+    """A training run together with its task, how its records are made and its model judged."""
 
+    task: str = "contrastive"  # or "tagging", which takes the audio encoder of the model
+    model: ClapConfig = field(default_factory=small_clap)
+    loss: LossConfig = field(default_factory=LossConfig)  # of the contrastive task
+    tagging: TaggingConfig = field(default_factory=TaggingConfig)
     source: SourceConfig = field(default_factory=SourceConfig)
     synthesis: MixupConfig = field(default_factory=MixupConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
+    def __post_init__(self):
+        super().__post_init__()
+        if self.task not in TASKS:
+            raise ValueError(f"task must be one of {', '.join(TASKS)}, not {self.task!r}")
+        check(self.model, self.loss)
 
-# What a run may go on with differently: it changes where and how fast, not what is computed.
-FREE = ("mesh", "remat", "keep_last", "keep_best", "data.workers", "data.prefetch")
+
+def make_task(experiment: Experiment) -> Task:
+    """The task that an experiment trains, before a workdir completes it (`Task.open`)."""
+    if experiment.task == "tagging":
+        return tagging(experiment.model, experiment.tagging, experiment.data.split)
+    return contrastive(experiment.model, experiment.loss, experiment.data)
+
+
+# What a run may go on with differently, for it does not change the steps that are already made:
+# where and how fast it computes, what is kept, logged and judged, how many steps are to come, and
+# where records came from (they are compared themselves).
+FREE = (
+    "mesh",
+    "remat",
+    "micro_batches",
+    "steps",
+    "log_every",
+    "checkpoint_every",
+    "eval_every",
+    "keep_last",
+    "keep_best",
+    "evaluation",
+    "source",
+    "synthesis",
+    "data.workers",
+    "data.prefetch",
+)
 
 
 def save_experiment(experiment: Experiment, workdir: str | os.PathLike, write: bool = True) -> None:
     """Writes the resolved config to the workdir, or checks that the one there is the same.
 
-    A workdir without a checkpoint binds nobody: its config is replaced. What is in FREE may change.
+    A workdir without a checkpoint binds nobody: its config is replaced. What is in FREE may change,
+    and so may the folders of data.mixture.
 
     Args:
       experiment: the config.
@@ -46,8 +88,12 @@ def save_experiment(experiment: Experiment, workdir: str | os.PathLike, write: b
     new = to_dict(experiment)
     if file.is_file() and latest_step(workdir) is not None:
         # By way of the dataclass: what a field that is new since then does by default, it did.
-        changes = dict(_differences(to_dict(load_experiment(workdir)), new))
-        bound = [text for path, text in changes.items() if not path.startswith(FREE)]
+        changes = list(_differences(to_dict(load_experiment(workdir)), new))
+        bound = [
+            f"{path} was {old!r}, is {now!r}"
+            for path, old, now in changes
+            if not _free(path) and not (path == "data.mixture" and _shares(old) == _shares(now))
+        ]
         if bound:
             raise ValueError(
                 f"{workdir}: was begun with another config: {'; '.join(bound)}. "
@@ -81,10 +127,19 @@ def _read(file: Path) -> dict:
         raise ValueError(f"{file}: damaged ({error})") from error
 
 
+def _free(path: str) -> bool:
+    return any(path == name or path.startswith(f"{name}.") for name in FREE)
+
+
+def _shares(mixture: list[str]) -> list[float]:
+    return [parse_share(item)[1] for item in mixture]
+
+
 def _differences(old, new, path: str = ""):
+    """(path, old value, new value) of each field that differs."""
     if isinstance(old, dict) and isinstance(new, dict):
         for name in sorted(old.keys() | new.keys()):
             where = f"{path}.{name}" if path else name
             yield from _differences(old.get(name), new.get(name), where)
     elif old != new:
-        yield path, f"{path} was {old!r}, is {new!r}"
+        yield path, old, new

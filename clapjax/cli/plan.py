@@ -29,37 +29,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
     """Prints the plan; status 1 where it does not fit."""
+    from clapjax.experiment import make_task
+
     config = load_config(args.config, overrides)
+    task = make_task(config)
     if args.steps < 1:
         raise ValueError(f"--steps must be positive, not {args.steps}")
     if args.topology is None:
-        return _measure(args, config)
+        return _measure(args, config, task)
     import jax
 
     jax.config.update("jax_platforms", "cpu")  # libtpu compiles; it need not find a TPU
     from clapjax.training.plan import largest_batch, plan
 
     if args.sweep:
-        report = largest_batch(config, args.topology, _print_row)
+        report = largest_batch(config, task, args.topology, _print_row)
         if report is None:
             print("no batch fits, not even one row for each device")
         else:
             print(f"largest batch that fits, of those doubled: {report['batch_size']:,}")
     else:
         print(f"compiling for {args.topology} ...", file=sys.stderr, flush=True)
-        report = plan(config, args.topology)
+        report = plan(config, task, args.topology)
         print(text_report(report))
     if args.json:
         print(json.dumps(report or {"fits": False}))
     return 0 if report and report["fits"] else 1
 
 
-def _measure(args, config) -> int:
+def _measure(args, config, task) -> int:
     from clapjax.training.measure import measure
 
     if args.sweep:
         raise ValueError("--sweep compiles for a --topology; name one")
-    report = measure(config, args.steps)
+    report = measure(config, task, args.steps)
     print(measured_report(report))
     if args.json:
         print(json.dumps(report))

@@ -1,6 +1,9 @@
 """`clapjax train`."""
 
 import argparse
+import dataclasses
+import functools
+import sys
 
 from clapjax.cli.config import add_config_argument, load_config
 
@@ -8,6 +11,7 @@ EXAMPLE = (
     "clapjax train --config configs/demo.py --data_dir data/demo --workdir runs/demo "
     "--config.steps=100"
 )
+ROWS_OF_A_DEVICE = 8  # in an evaluation, at once
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,46 +50,125 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
 def train_and_evaluate(
     experiment, data_dir: str, workdir: str, profile: tuple[int, int] | None = None
 ) -> dict:
-    """Trains with the experiment's evaluation; returns the last scores."""
-    from clapjax.cli.evaluate import summary_line
-    from clapjax.evaluation.tasks import evaluate
-    from clapjax.experiment import save_experiment
-    from clapjax.inference import Clap
+    """Trains with the experiment's evaluation; returns the last results, none of an old run."""
+    from clapjax.experiment import make_task, save_experiment
     from clapjax.training import distributed
-    from clapjax.training.loop import train, workdir_tokenizer
+    from clapjax.training.loop import train
 
+    task, results = make_task(experiment), {}
+    evaluate = judge(experiment, data_dir, workdir, results)
     distributed.wait_for_all("config is read")
     save_experiment(experiment, workdir, write=distributed.is_main())
-    scores: dict = {}
-
-    def judge(variables: dict, config, step: int) -> dict[str, float]:
-        tokenizer = workdir_tokenizer(config, workdir)
-        model = distributed.SharedEmbedder(Clap(config.model, variables, tokenizer))
-        evaluation = evaluate(model, data_dir, experiment.evaluation)
-        scores.update(evaluation.results)
-        if distributed.is_main():
-            print(f"step {step}: {summary_line(evaluation.results)}", flush=True)
-        return evaluation.scalars()
-
     train(
         experiment,
+        task,
         data_dir=data_dir,
         workdir=workdir,
-        evaluate=judge,
-        load=load_model,
+        evaluate=evaluate,
+        load=functools.partial(load_model, experiment.task),
         profile=profile,
     )
-    return scores
+    return results
 
 
-def load_model(source: str) -> dict:
-    """{"params", "batch_stats"} of a workdir, or of whatever else `clapjax.load` takes."""
+def judge(experiment, data_dir: str, workdir: str, results: dict):
+    """The evaluation of a run for `clapjax.training.loop.train`, as far as the records allow it.
+
+    What is left out is said in a line.
+
+    Returns:
+      The function, which leaves what it found in `results`; None: there is nothing to judge.
+
+    Raises:
+      RecordsError: no records, or damaged ones.
+    """
+    import jax
+
+    from clapjax.training import distributed
+
+    # The same on any mesh, and so are the scores.
+    rows = ROWS_OF_A_DEVICE * jax.device_count()
+    make = _judge_tagging if experiment.task == "tagging" else _judge_contrastive
+    look, left_out = make(experiment, data_dir, workdir, rows)
+    if distributed.is_main():
+        for line in left_out:
+            print(f"evaluation leaves out {line}", file=sys.stderr, flush=True)
+    if look is None:
+        return None
+
+    def judged(forward, variables: dict, step: int) -> dict[str, float]:
+        found, scores, line = look(forward, variables)
+        results.clear()
+        results.update(found)
+        if distributed.is_main():
+            print(f"step {step}: {line}", flush=True)
+        return scores
+
+    return judged
+
+
+def _judge_contrastive(experiment, data_dir: str, workdir: str, rows: int):
+    """(a function of (forward, variables) to (results, scores, line), what is left out)."""
+    from clapjax.cli.evaluate import summary_line
+    from clapjax.evaluation.tasks import evaluate, supported
+    from clapjax.inference import Clap
+    from clapjax.tasks.contrastive import adapt_to_tokenizer, workdir_tokenizer
+
+    tasks, left_out = supported(data_dir, experiment.evaluation)
+    settings = dataclasses.replace(experiment.evaluation, tasks=tasks)
+
+    def look(forward, variables: dict) -> tuple[dict, dict, str]:
+        tokenizer = workdir_tokenizer(experiment.data.tokenizer, workdir)
+        config = adapt_to_tokenizer(experiment.model, tokenizer)
+        model = Clap(config, variables, tokenizer, batch_size=rows, forward=forward)
+        evaluation = evaluate(model, data_dir, settings)
+        return evaluation.results, evaluation.scalars(), summary_line(evaluation.results)
+
+    return look if tasks else None, left_out
+
+
+def _judge_tagging(experiment, data_dir: str, workdir: str, rows: int):
+    """As `_judge_contrastive`."""
+    from clapjax.evaluation.tagging import evaluate_tagging, tagging_left_out
+    from clapjax.tasks.tagging import workdir_labels
+
+    split, audio = experiment.evaluation.split, experiment.model.audio
+    if not experiment.evaluation.tasks:
+        return None, []
+    if why := tagging_left_out(data_dir, split, experiment.tagging.labels):
+        return None, [f"tagging: {why}"]
+
+    def look(forward, variables: dict) -> tuple[dict, dict, str]:
+        predict = functools.partial(forward["audio"], variables)
+        found = evaluate_tagging(predict, data_dir, split, workdir_labels(workdir), audio, rows)
+        scores = {f"tagging/{name}": found[name] for name in ("mAP", "accuracy")}
+        line = (
+            f"tagging mAP {100 * found['mAP']:.1f} %, accuracy {100 * found['accuracy']:.1f} % "
+            f"(n={found['n']})"
+        )
+        return {"tagging": found}, scores, line
+
+    return look, []
+
+
+def load_model(task: str, source: str) -> dict:
+    """{"params", "batch_stats"} of a workdir, or of whatever else `clapjax.load` takes.
+
+    For tagging that is the audio encoder of a contrastive model, or all of a tagger.
+    """
     from clapjax.interop.load import load_pretrained
     from clapjax.training.checkpoint import latest_step, load_variables
 
     if latest_step(source) is not None:
-        return load_variables(source)[0]
-    return load_pretrained(source).variables
+        variables = load_variables(source)[0]
+    else:
+        variables = load_pretrained(source).variables
+    if task != "tagging":
+        return variables
+    return {
+        kind: {name: part for name, part in tree.items() if name in ("audio_encoder", "head")}
+        for kind, tree in variables.items()
+    }
 
 
 def _span(text: str) -> tuple[int, int]:

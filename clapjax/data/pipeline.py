@@ -8,8 +8,8 @@ a sample depend on the number of hosts. In a mixture each data set has such a se
 
 import os
 import weakref
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import count
 
 import numpy as np
 
@@ -18,24 +18,20 @@ from clapjax.audio.fill import fill, truncate
 from clapjax.data import paths, records
 from clapjax.data.config import DataConfig
 from clapjax.data.order import batch_rows, draws, parse_share, shuffled
-from clapjax.data.selection import select_captions
 from clapjax.data.shards import Split, missing_files, reader_pool
-from clapjax.data.tokenizer import tokenize
 from clapjax.memory import keep_memory
 
 ALIGNMENT = 64  # bytes, Eigen's
-NAMES = ("audio", "lengths", "caption", "negative", "has_negative", "events")
-NEEDED = ("audio", "captions", "provenance")  # of a record
-LARGEST = 2**31 - 1  # int32
 
 
 def train_batches(
     data_dir: str | os.PathLike,
     config: DataConfig,
     audio: AudioConfig,
-    tokenizer,
+    features: Callable[[Mapping, np.ndarray], dict],
+    collate: Callable[[dict], dict],
     *,
-    max_length: int,
+    draws_of_a_row: int,
     batch_size: int,
     seed: int,
     start_step: int = 0,
@@ -48,19 +44,19 @@ def train_batches(
       data_dir: a finished data set on this machine.
       config: split, mixture, what becomes of long clips, and parallelism.
       audio: clip length and fill mode.
-      tokenizer: a `transformers` tokenizer.
-      max_length: tokens per caption.
+      features: from a record's features by name and some random numbers in [0, 1) to what its row
+        has besides its sound: a dict of scalars, bytes or arrays of one shape.
+      collate: from the rows' features, stacked (bytes as objects), to what the batch has of them.
+      draws_of_a_row: how many random numbers `features` is given.
       batch_size: global; host h of n reads rows h * B / n ... (h + 1) * B / n - 1.
       seed: of order, crops and caption choice.
       start_step: first step.
       host, hosts: this host's place.
 
     Returns:
-      An iterator of {"audio": (b, clip_samples) int16, "input_ids", "mask", "negative_ids",
-      "negative_mask": (b, max_length) int32, "has_negative": (b,) bool, "events": (b,) int32},
-      b = batch_size / hosts; equal positive "events" mean the same events in the same order, 0 that
-      they are unknown. With long_clips "whole" the audio is (b, longest_seconds), zeros behind each
-      row's own "lengths": (b,) int32 samples.
+      An iterator of {"audio": (b, clip_samples) int16} and what `collate` makes, b = batch_size /
+      hosts. With long_clips "whole" the audio is (b, longest_seconds), zeros behind each row's own
+      "lengths": (b,) int32 samples.
 
     Raises:
       RecordsError: no such data set or split, or another sample rate; from the iterator: a damaged
@@ -73,13 +69,17 @@ def train_batches(
 
     keep_memory()  # else half of the time goes into page faults
     readers = reader_pool()
-    load = _loader(data_dir, config, audio, batch_size, seed, host, hosts, readers)
-    types = (tf.int16, tf.int32, tf.string, tf.string, tf.bool, tf.int32)
-    failures = {}  # step to what went wrong, of which TensorFlow would keep the text alone
+    take = features, draws_of_a_row
+    load = _loader(data_dir, config, audio, take, batch_size, seed, host, hosts, readers)
+    types = (tf.int16, tf.int32)
+    # Step to its rows' features, or to what went wrong, of which TensorFlow would keep the text.
+    made: dict[int, dict] = {}
+    failures: dict[int, Exception] = {}
 
-    def load_or_note(step: np.int64) -> tuple:
+    def load_or_note(step: np.int64) -> tuple[np.ndarray, np.ndarray]:
         try:
-            return load(int(step))
+            *sound, made[int(step)] = load(int(step))
+            return tuple(sound)
         except Exception as error:
             failures[int(step)] = error
             raise
@@ -101,17 +101,19 @@ def train_batches(
 
     def batches():
         try:
-            while source:
+            for step in count(start_step):
+                if not source:
+                    return
                 try:
-                    made = next(source[0])
+                    waveforms, lengths = next(source[0])
                 except broken as error:
                     if failures:  # batches come in order: it is the first of those that failed
                         raise failures[min(failures)] from None
                     raise records.RecordsError(f"{data_dir}: {error}") from error
-                rows = dict(zip(NAMES, made, strict=True))
-                if config.long_clips == "cut":
-                    del rows["lengths"]
-                yield _with_tokens(rows, tokenizer, max_length)
+                sound = {"audio": waveforms}
+                if config.long_clips == "whole":
+                    sound["lengths"] = lengths
+                yield sound | collate(made.pop(step))
         finally:
             close()
 
@@ -121,22 +123,13 @@ def train_batches(
     return iterator
 
 
-def _with_tokens(batch: dict, tokenizer, max_length: int) -> dict[str, np.ndarray]:
-    texts = [text.decode() for text in (*batch.pop("caption"), *batch.pop("negative"))]
-    ids, mask = tokenize(tokenizer, texts, max_length)
-    rows = len(ids) // 2
-    return batch | {
-        "input_ids": ids[:rows],
-        "mask": mask[:rows],
-        "negative_ids": ids[rows:],
-        "negative_mask": mask[rows:],
-    }
-
-
 def _loader(
-    data_dir, config, audio, batch_size, seed, host, hosts, readers
-) -> Callable[[int], tuple]:
-    """A function from a step to this host's rows of its batch, as NAMES has them."""
+    data_dir, config, audio, take, batch_size, seed, host, hosts, readers
+) -> Callable[[int], tuple[np.ndarray, np.ndarray, dict]]:
+    """A function from a step to this host's rows of its batch: sound, lengths and features."""
+    features, number_of_draws = take
+    from tensorflow import train
+
     mixture = [parse_share(item) for item in config.mixture]
     folders = [data_dir, *(folder for folder, _ in mixture)]
     shares = [share for _, share in mixture]
@@ -148,10 +141,10 @@ def _loader(
     if config.long_clips == "whole":
         width = max(width, round(config.longest_seconds * audio.sample_rate))
 
-    def load(step: int) -> tuple:
+    def load(step: int) -> tuple[np.ndarray, np.ndarray, dict]:
         sets, positions = (x[local] for x in batch_rows(step, batch_size, shares))
         indices = shuffled(positions, sizes[sets], sets, seed)
-        numbers = draws(positions, sets, seed, 3)
+        numbers = draws(positions, sets, seed, 1 + number_of_draws)
         waveforms = _aligned((len(sets), width))
         lengths = np.zeros(len(sets), np.int32)
         chosen = [None] * len(sets)
@@ -160,22 +153,17 @@ def _loader(
             number, index = int(sets[row]), int(indices[row])
             (data,) = splits[number].read([index])
             try:
-                samples, chosen[row] = _sample(data, width, audio, config, *numbers[row])
+                cut, *others = numbers[row]
+                record = train.Example.FromString(data).features.feature
+                samples = _sound(record, width, audio, cut)
+                chosen[row] = features(record, others)
             except Exception as error:
                 reason = f"{type(error).__name__}: {error}"
                 raise records.RecordsError(f"{splits[number].place(index)}: {reason}") from error
             lengths[row] = len(samples)
             waveforms[row, : len(samples)] = samples
             waveforms[row, len(samples) :] = 0
-        caption, negative, has_negative, events = zip(*chosen, strict=True)
-        return (
-            waveforms,
-            lengths,
-            np.array(caption, object),
-            np.array(negative, object),
-            np.array(has_negative),
-            np.array(events, np.int32),
-        )
+        return waveforms, lengths, stacked(chosen)
 
     return load
 
@@ -188,46 +176,23 @@ def _aligned(shape: tuple[int, int]) -> np.ndarray:
     return memory[start : start + size].view(np.int16).reshape(shape)
 
 
-def _sample(
-    data: bytes,
-    width: int,
-    audio: AudioConfig,
-    config: DataConfig,
-    cut: float,
-    first: float,
-    second: float,
-) -> tuple[np.ndarray, tuple[bytes, bytes, bool, int]]:
-    """Samples of a serialised record, a clip at least and `width` at most, and its `_choose`.
+def stacked(rows: Iterable[dict]) -> dict[str, np.ndarray]:
+    """The features of rows as one array each; bytes as objects."""
+    rows = list(rows)
 
-    What is cut out and chosen depends on three random numbers in [0, 1).
-    """
-    from tensorflow import train
+    def column(name: str) -> np.ndarray:
+        values = [row[name] for row in rows]
+        return np.array(values, object if isinstance(values[0], bytes) else None)
 
-    record = train.Example.FromString(data).features.feature
-    for name in NEEDED:
-        if not record[name].bytes_list.value:
-            raise ValueError(f"there is no {name}")
+    return {name: column(name) for name in rows[0]}
+
+
+def _sound(record, width: int, audio: AudioConfig, cut: float) -> np.ndarray:
+    """Samples of a record, a clip at least and `width` at most, cut at a place in [0, 1)."""
+    if not record["audio"].bytes_list.value:
+        raise ValueError("there is no audio")
     samples = np.frombuffer(record["audio"].bytes_list.value[0], np.int16)
-    samples = fill(truncate(samples, width, cut), audio.clip_samples, audio.fill)
-    return samples, _choose(record, config.text_augment_selection, first, second)
-
-
-def _choose(record, selection: str, first: float, second: float) -> tuple[bytes, bytes, bool, int]:
-    """A caption, a negative or b"", whether there is one, and a number for the events' sequence."""
-    kinds = record["provenance"].bytes_list.value[0].decode()
-    captions = select_captions(record["captions"].bytes_list.value, kinds, selection)
-    negatives = record["negative_captions"].bytes_list.value
-    events = record["events"].bytes_list.value
-    caption = captions[int(first * len(captions))]
-    negative = negatives[int(second * len(negatives))] if negatives else b""
-    for text in (caption, negative):
-        text.decode()  # fails here, where it is known whose they are
-    return (
-        caption,
-        negative,
-        bool(negatives),
-        zlib.crc32(b"\n".join(events)) % LARGEST + 1 if events else 0,
-    )
+    return fill(truncate(samples, width, cut), audio.clip_samples, audio.fill)
 
 
 def _open(data_dir, split: str, sample_rate: int, readers: Callable) -> Split:

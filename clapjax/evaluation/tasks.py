@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from clapjax.data.records import read_examples
+from clapjax.data.records import open_builder, read_examples
 from clapjax.data.schema import Example
 from clapjax.data.selection import nearest_text
 from clapjax.evaluation import t_classify
@@ -99,6 +99,39 @@ def evaluate(
         examples = list(read_examples(data_dir, config.zero_shot_split))
         results["zero_shot"], names = _zero_shot(embedder, examples, config.template)
     return Evaluation(results, margins, similarity, shown, names)
+
+
+def supported(
+    data_dir: str | os.PathLike, config: EvaluationConfig
+) -> tuple[tuple[str, ...], list[str]]:
+    """Which of a config's tasks a data set has something for; each split is read once.
+
+    Returns:
+      (the tasks, a line for each of the others that says why not).
+
+    Raises:
+      RecordsError: no data set, or a damaged one.
+    """
+    splits, found, left_out = open_builder(data_dir).info.splits, [], []
+
+    def reason(task: str) -> str:
+        split = config.zero_shot_split if task == "zero_shot" else config.split
+        if split not in splits or not splits[split].num_examples:
+            return f"the records have no split {split!r}; there are {', '.join(splits)}"
+        if task == "t_classify":
+            some = any(e.negative_captions for e in read_examples(data_dir, split))
+            return "" if some else f"no example of the split {split!r} has a negative caption"
+        if task == "zero_shot":
+            bare = sum(not e.labels for e in read_examples(data_dir, split))
+            return f"{bare} examples of the split {split!r} have no label" if bare else ""
+        return ""
+
+    for task in config.tasks:
+        if why := reason(task):
+            left_out.append(f"{task}: {why}")
+        else:
+            found.append(task)
+    return tuple(found), left_out
 
 
 def _embed_audio(embedder: Embedder, waveforms: list[np.ndarray], examples: list[Example]):

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -12,10 +12,10 @@ import numpy as np
 from clapjax.audio.files import MAX_SECONDS, AudioError
 from clapjax.data.tokenizer import tokenize
 from clapjax.inference.batches import in_batches
-from clapjax.inference.forward import any_length, embed, embed_frames, frame_samples
+from clapjax.inference.forward import embed_frames, frame_samples
 from clapjax.inference.pieces import Cutter, Failure, static_length, stream
 from clapjax.models.clap import Clap as ClapModule
-from clapjax.models.clap import cast_kernels, compute_dtype
+from clapjax.models.clap import any_length, cast_kernels, compute_dtype, embed_clip
 from clapjax.models.config import ClapConfig
 
 MAX_CHANNELS = 32  # columns of a (T, channels) array, as in clapjax.audio.files
@@ -44,13 +44,28 @@ class Clap:
       "whole": all of it as it is. Only of models that hear any length (BLAT), whose default it is.
     """
 
-    def __init__(self, config: ClapConfig, variables: dict, tokenizer, batch_size: int = 16):
-        """Of a model with one tower only, `variables` hold that and the logit scales."""
+    def __init__(
+        self,
+        config: ClapConfig,
+        variables: dict,
+        tokenizer,
+        batch_size: int = 16,
+        forward: Mapping[str, Callable] | None = None,
+    ):
+        """Of a model with one tower only, `variables` hold that and the logit scales.
+
+        With `forward` it embeds by these functions of (variables, arrays), "audio" and "text", on
+        the devices on which its variables are (`clapjax.training.rows.make_forward`).
+        """
         if batch_size < 1:
             raise ValueError(f"batch_size must be positive, not {batch_size}")
         self.config = config
         self.tokenizer = tokenizer
         self.batch_size = batch_size
+        if forward is not None:
+            self._variables = self._compute = variables
+            self._audio, self._text = forward["audio"], forward["text"]
+            return
         device = jax.local_devices()[0]
         dtype = compute_dtype(config, device.platform)
         self._variables = jax.device_put(variables, device)
@@ -58,7 +73,7 @@ class Clap:
         self._compute = {**self._variables, "params": cast_kernels(self.params, dtype)}
         model = ClapModule(config, dtype)
         double = device.platform != "tpu"
-        self._audio = jax.jit(functools.partial(embed, model, double))
+        self._audio = jax.jit(functools.partial(embed_clip, model, double))
         self._frames = jax.jit(functools.partial(embed_frames, model, double))
         self._text = jax.jit(functools.partial(model.apply, method="text"))
 

@@ -3,20 +3,8 @@
 import jax
 
 from clapjax.audio.mel import log_mel
-from clapjax.models.clap import Clap, embed_waveform
+from clapjax.models.clap import Clap, any_length
 from clapjax.models.config import ClapConfig
-
-
-def any_length(config: ClapConfig) -> bool:
-    """Whether the model hears audio of any length as it is, and is told how long each row is."""
-    return config.audio_encoder != "htsat" and config.pann.pooling == "length"
-
-
-def embed(model: Clap, double: bool, variables: dict, waveform: jax.Array, lengths: jax.Array):
-    """(B, S) waveforms and (B,) lengths to (B, D)."""
-    knows_lengths = any_length(model.config) or model.config.fusion.type != "none"
-    lengths = lengths if knows_lengths else None
-    return embed_waveform(model, variables, waveform, lengths=lengths, double=double)
 
 
 def embed_frames(

@@ -43,6 +43,20 @@ def normalize(x: jax.Array, eps: float = 0.0) -> jax.Array:
     return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(jnp.square(x), axis=-1, keepdims=True), 1e-24))
 
 
+def make_audio_encoder(
+    config: ClapConfig,
+    dtype: jnp.dtype,
+    remat: str = "none",
+    single_blocks: bool = False,
+    frozen: int = -1,
+) -> nn.Module:
+    """The audio encoder of a config; for the arguments see `Clap`."""
+    if config.audio_encoder == "htsat":
+        bins = config.audio.mel_bins
+        return HTSAT(config.htsat, bins, dtype, config.fusion, remat, single_blocks, frozen)
+    return PANN(config.pann, config.audio_encoder, config.fusion, dtype, remat, frozen)
+
+
 class Clap(nn.Module):
     """Audio and text towers with projections and the two logit scales.
 
@@ -54,23 +68,16 @@ class Clap(nn.Module):
     dtype: jnp.dtype = jnp.float32
     remat: str = "none"  # what of an encoder's layers the backward pass computes again
     single_blocks: bool = False  # of HTSAT: less to compile, for TPUs
+    # Of each encoder, how many layers are frozen, with what is below the first; -1: nothing.
+    audio_frozen: int = -1
+    text_frozen: int = -1
 
     def setup(self):
         config, dtype = self.config, self.dtype
-        if config.audio_encoder == "htsat":
-            self.audio_encoder = HTSAT(
-                config.htsat,
-                config.audio.mel_bins,
-                dtype,
-                config.fusion,
-                self.remat,
-                self.single_blocks,
-            )
-        else:
-            self.audio_encoder = PANN(
-                config.pann, config.audio_encoder, config.fusion, dtype, self.remat
-            )
-        self.text_encoder = TextEncoder(config.text, dtype, self.remat)
+        self.audio_encoder = make_audio_encoder(
+            config, dtype, self.remat, self.single_blocks, self.audio_frozen
+        )
+        self.text_encoder = TextEncoder(config.text, dtype, self.remat, self.text_frozen)
         head = (config.projection_size, dtype, config.projection, config.projection_act)
         self.audio_projection = Projection(*head)
         self.text_projection = Projection(*head)
@@ -208,3 +215,15 @@ def embed_waveform(
     mel = log_mel(waveform, audio, lengths=lengths, double=double)
     frames = None if lengths is None else lengths // audio.hop_length + 1
     return model.apply(variables, mel, lengths=frames, method="audio")
+
+
+def any_length(config: ClapConfig) -> bool:
+    """Whether the model hears audio of any length as it is, and is told how long each row is."""
+    return config.audio_encoder != "htsat" and config.pann.pooling == "length"
+
+
+def embed_clip(model: Clap, double: bool, variables: dict, waveform: jax.Array, lengths: jax.Array):
+    """`embed_waveform` of (B, S) waveforms and (B,) lengths, for those models that use them."""
+    knows_lengths = any_length(model.config) or model.config.fusion.type != "none"
+    lengths = lengths if knows_lengths else None
+    return embed_waveform(model, variables, waveform, lengths=lengths, double=double)

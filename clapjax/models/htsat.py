@@ -20,6 +20,7 @@ from clapjax.models.layers import (
     dense,
     layer_norm,
     rematerialised,
+    where_moving,
 )
 from clapjax.models.patches import conv_by_patches, conv_of_patches, space_to_depth
 
@@ -113,7 +114,13 @@ class WindowAttention(nn.Module):
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, x: jax.Array, mask: np.ndarray | float, deterministic: bool) -> jax.Array:
+    def __call__(
+        self,
+        x: jax.Array,
+        mask: np.ndarray | float,
+        deterministic: bool,
+        moves: jax.Array | None = None,
+    ) -> jax.Array:
         """(B, windows, N, C) to the same."""
         channels = x.shape[-1]
         qkv = dense(3 * channels, "qkv", self.dtype, self.init_std)(x.astype(self.dtype))
@@ -125,9 +132,15 @@ class WindowAttention(nn.Module):
         )
         bias = table[relative_index(self.window)].transpose(2, 0, 1)  # (heads, N, N)
         drop = nn.Dropout(self.attention_dropout, deterministic=deterministic)
-        x = attend(qkv[..., 0, :, :], qkv[..., 1, :, :], qkv[..., 2, :, :], bias + mask, drop)
+        x = attend(
+            qkv[..., 0, :, :],
+            qkv[..., 1, :, :],
+            qkv[..., 2, :, :],
+            bias + mask,
+            lambda weights: where_moving(moves, drop(weights), weights),
+        )
         x = dense(channels, "output", self.dtype, self.init_std)(x)
-        return nn.Dropout(self.dropout)(x, deterministic=deterministic)
+        return where_moving(moves, nn.Dropout(self.dropout)(x, deterministic=deterministic), x)
 
 
 class SwinBlock(nn.Module):
@@ -139,8 +152,17 @@ class SwinBlock(nn.Module):
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, x: jax.Array, drop_path: jax.Array, shifted: jax.Array | bool) -> jax.Array:
-        """(B, H, W, C) to the same; `drop_path` is this block's rate."""
+    def __call__(
+        self,
+        x: jax.Array,
+        drop_path: jax.Array,
+        shifted: jax.Array | bool,
+        moves: jax.Array | None = None,
+    ) -> jax.Array:
+        """(B, H, W, C) to the same; `drop_path` is this block's rate.
+
+        `moves` () bool: whether it has dropout and drop path, if there are any; None: yes.
+        """
         config, side, deterministic = self.config, x.shape[1], self.deterministic
         window = min(config.window_size, side)
         shift = window // 2 if side > window and shifted is not False else 0
@@ -155,14 +177,17 @@ class SwinBlock(nn.Module):
             config.init_std,
             self.dtype,
             name="attention",
-        )(_windows(y, window), mask, deterministic)
+        )(_windows(y, window), mask, deterministic, moves)
         y = _unwindows(y, window, side)
         y = _roll(y, shift, shifted)
-        x = x + DropPath(name="drop_path1")(y, drop_path, deterministic).astype(x.dtype)
+        dropped = DropPath(name="drop_path1")(y, drop_path, deterministic)
+        x = x + where_moving(moves, dropped, y).astype(x.dtype)
         y = layer_norm(config.layer_norm_eps, "norm2")(x)
         hidden = int(config.mlp_ratio * x.shape[-1])
-        y = Mlp(hidden, config.dropout, self.dtype, config.init_std, name="mlp")(y, deterministic)
-        return x + DropPath(name="drop_path2")(y, drop_path, deterministic).astype(x.dtype)
+        mlp = Mlp(hidden, config.dropout, self.dtype, config.init_std, name="mlp")
+        y = mlp(y, deterministic, moves)
+        dropped = DropPath(name="drop_path2")(y, drop_path, deterministic)
+        return x + where_moving(moves, dropped, y).astype(x.dtype)
 
 
 def _roll(x: jax.Array, shift: int, shifted: jax.Array | bool) -> jax.Array:
@@ -185,12 +210,12 @@ class SwinPair(nn.Module):
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, x: jax.Array, drop_path: jax.Array):
-        """(B, H, W, C) and (2,) rates to ((B, H, W, C), None), as `nn.scan` wants it."""
+    def __call__(self, x: jax.Array, drop_path: jax.Array, moves: jax.Array | None):
+        """(B, H, W, C), (2,) rates and (2,) bool or None to ((B, H, W, C), None)."""
         for index in range(2):
             name = f"block{index}"
             block = SwinBlock(self.config, self.heads, self.deterministic, self.dtype, name=name)
-            x = block(x, drop_path[index], index == 1)
+            x = block(x, drop_path[index], index == 1, None if moves is None else moves[index])
         return x, None
 
 
@@ -208,7 +233,7 @@ class SwinStage(nn.Module):
     remat: str
 
     @nn.compact
-    def __call__(self, x: jax.Array, drop_path: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, drop_path: jax.Array, moves: jax.Array | None) -> jax.Array:
         """(B, H, W, C) to the same; `drop_path` (depth,) are the blocks' rates."""
         params = jax.tree.map(  # (pairs, ...) of each to (depth, ...)
             lambda a, b: jnp.stack([a, b], 1).reshape(self.depth, *a.shape[1:]),
@@ -221,11 +246,12 @@ class SwinStage(nn.Module):
         key = None if self.deterministic else self.make_rng("dropout")
 
         def one(x, inputs):
-            params, rate, number = inputs
+            params, rate, number, moving = inputs
             rngs = {} if key is None else {"dropout": jax.random.fold_in(key, number)}
-            return block.apply({"params": params}, x, rate, number % 2 == 1, rngs=rngs), None
+            odd = number % 2 == 1
+            return block.apply({"params": params}, x, rate, odd, moving, rngs=rngs), None
 
-        return jax.lax.scan(one, x, (params, drop_path, jnp.arange(self.depth)))[0]
+        return jax.lax.scan(one, x, (params, drop_path, jnp.arange(self.depth), moves))[0]
 
 
 class PatchMerging(nn.Module):
@@ -254,6 +280,8 @@ class HTSAT(nn.Module):
     fusion: FusionConfig = FusionConfig()
     remat: str = "none"  # of each pair of blocks, or of each block
     single_blocks: bool = False  # see SwinStage
+    # So many blocks, and what is below the first, run in training as in evaluation; -1: none does.
+    frozen: int = -1
 
     @nn.compact
     def __call__(
@@ -271,29 +299,32 @@ class HTSAT(nn.Module):
           ((B, width) mean over tokens, (B, H, W, width) tokens), both float32.
         """
         config, (kind, place) = self.config, split_type(self.fusion.type)
+        partly, below = train and self.frozen > 0, train and self.frozen < 0
         mel, longer = fusion_input(log_mel, longer, self.fusion.type)
-        x = self._batch_norm("batch_norm", train)(mel)  # over each mel bin
+        x = self._batch_norm("batch_norm", below)(mel)  # over each mel bin
         if place == "1d":
-            x = MelFusion(kind, self.dtype, name="fusion")(x, longer, train)
-        if train:
+            x = MelFusion(kind, self.dtype, name="fusion")(x, longer, below)
+        if below:
             x = augment(self.make_rng("augment"), x, config)
         image = fold_mel(x.reshape(-1, *x.shape[-2:]), config.spec_size)  # (B or 4 B, S, S)
         image = image.reshape(*x.shape[:-2], *image.shape[1:]).astype(self.dtype)
         if place == "2d":
-            x = self._patches(image[:, 0, :, :, None], train)  # (B, H, W, C)
-            x = self._fuse(kind, x, image[:, 1:], longer, train).astype(self.dtype)
+            x = self._patches(image[:, 0, :, :, None], below)  # (B, H, W, C)
+            x = self._fuse(kind, x, image[:, 1:], longer, below).astype(self.dtype)
         else:  # channels: the four mels of channel_map, or one
             image = image[..., None] if image.ndim == 3 else jnp.moveaxis(image, 1, -1)
-            x = self._patches(image, train)
+            x = self._patches(image, below)
         x = layer_norm(config.layer_norm_eps, "patch_norm")(x)
         if config.position_init_std > 0:
             init = nn.initializers.normal(config.position_init_std)
             x = x + self.param("position", init, x.shape[1:])
         rates = np.linspace(0.0, config.drop_path, sum(config.depths), dtype=np.float32)
+        moves = jnp.arange(sum(config.depths)) >= self.frozen
         for stage, (depth, heads) in enumerate(zip(config.depths, config.heads, strict=True)):
             first = sum(config.depths[:stage])
+            own = slice(first, first + depth)
             x = self._blocks(stage, depth, heads, train)(
-                x, jnp.asarray(rates[first : first + depth])
+                x, jnp.asarray(rates[own]), moves[own] if partly else None
             )
             if stage + 1 < len(config.depths):
                 x = PatchMerging(config, self.dtype, name=f"merge{stage}")(x)
@@ -301,7 +332,7 @@ class HTSAT(nn.Module):
         return self._pool(tokens), tokens
 
     def _blocks(self, stage: int, depth: int, heads: int, train: bool):
-        """A stage as a function of (B, H, W, C) and (depth,) rates to (B, H, W, C)."""
+        """A stage as a function of (B, H, W, C), (depth,) rates and (depth,) bool or None."""
         settings, name = (self.config, heads), f"stage{stage}"
         if self.single_blocks and not self.is_initializing():
             return SwinStage(*settings, depth, not train, self.dtype, self.remat, name=name)
@@ -311,7 +342,12 @@ class HTSAT(nn.Module):
             split_rngs={"params": True, "dropout": True},
             length=depth // 2,
         )(*settings, not train, self.dtype, name=name)
-        return lambda x, rates: pairs(x, rates.reshape(-1, 2))[0]
+
+        def by_pairs(x: jax.Array, rates: jax.Array, moves: jax.Array | None) -> jax.Array:
+            rates, moves = jax.tree.map(lambda a: a.reshape(-1, 2), (rates, moves))
+            return pairs(x, rates, moves)[0]
+
+        return by_pairs
 
     def frames(self, tokens: jax.Array) -> jax.Array:
         """(B, H, W, C) tokens to (B, T, width): the mean over frequency, in order of time.

@@ -185,6 +185,14 @@ def activate(x: jax.Array, name: str) -> jax.Array:
     return nn.relu(x) if name == "relu" else nn.gelu(x, approximate=False)
 
 
+def where_moving(moves: jax.Array | None, noisy: jax.Array, still: jax.Array) -> jax.Array:
+    """What dropout made of `still`, where a layer is not frozen; `moves` () bool, None: it is not.
+
+    Layers that are scanned over are one program, so which of them are frozen is data.
+    """
+    return noisy if moves is None else jnp.where(moves, noisy, still)
+
+
 class Mlp(nn.Module):
     """Dense, activation, Dense, dropout."""
 
@@ -195,12 +203,14 @@ class Mlp(nn.Module):
     activation: str = "gelu"
 
     @nn.compact
-    def __call__(self, x: jax.Array, deterministic: bool) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, deterministic: bool, moves: jax.Array | None = None
+    ) -> jax.Array:
         """(..., D) to (..., D)."""
         width = x.shape[-1]
         x = dense(self.hidden, "up", self.dtype, self.init_std)(x.astype(self.dtype))
         x = dense(width, "down", self.dtype, self.init_std, activation=self.activation)(x)
-        return nn.Dropout(self.dropout)(x, deterministic=deterministic)
+        return where_moving(moves, nn.Dropout(self.dropout)(x, deterministic=deterministic), x)
 
 
 class Projection(nn.Module):

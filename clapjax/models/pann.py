@@ -51,6 +51,8 @@ class PANN(nn.Module):
     fusion: FusionConfig = FusionConfig()
     dtype: jnp.dtype = jnp.float32
     remat: str = "none"  # of each block
+    # So many blocks, and what is below the first, run in training as in evaluation; -1: none does.
+    frozen: int = -1
 
     @nn.compact
     def __call__(
@@ -77,6 +79,7 @@ class PANN(nn.Module):
           ValueError: a mel too short, or an argument that does not go with the config.
         """
         config, shortest = self.config, 2 ** PANN_HALVINGS[self.arch]
+        below = train and self.frozen < 0
         if lengths is not None and config.pooling != "length":
             raise ValueError("the lengths of rows need pann.pooling 'length'")
         if log_mel.shape[-2] < shortest:
@@ -84,10 +87,10 @@ class PANN(nn.Module):
         lengths = None if lengths is None else jnp.maximum(lengths, shortest)
         kind, place = split_type(self.fusion.type)
         mel, longer = fusion_input(log_mel, longer, self.fusion.type)
-        mel = MaskedBatchNorm(name="batch_norm")(mel, train, _within(mel, lengths))
+        mel = MaskedBatchNorm(name="batch_norm")(mel, below, _within(mel, lengths))
         if place == "1d":
-            mel = MelFusion(kind, self.dtype, name="fusion")(mel, longer, train)
-        if train:
+            mel = MelFusion(kind, self.dtype, name="fusion")(mel, longer, below)
+        if below:
             mel = augment(self.make_rng("augment"), mel, config)
         x = mel[..., None] if mel.ndim == 3 else jnp.moveaxis(mel, 1, -1)  # (B, F, M, 1 or 4)
         x = (x[..., :1] if place == "2d" else x).astype(self.dtype)
@@ -99,12 +102,13 @@ class PANN(nn.Module):
             block = rematerialised(ConvBlock, self.remat, static_argnums=(3,))(
                 width, kernel, convolutions, pool, self.dtype, name=f"block{index + 1}"
             )
-            x = block(x, lengths, train)
+            moves = train and index >= self.frozen
+            x = block(x, lengths, moves)
             lengths = None if lengths is None else lengths // pool
             if index == 0 and place == "2d":
                 fuse = ImageFusion(kind, (5, 5), (6, 2), (2, 2), 1, True, self.dtype, name="fusion")
-                x = fuse(x, mel[:, 1:], longer, train).astype(self.dtype)
-            x = nn.Dropout(config.dropout)(x, deterministic=not train)
+                x = fuse(x, mel[:, 1:], longer, below).astype(self.dtype)
+            x = nn.Dropout(config.dropout)(x, deterministic=not moves)
         steps = x.astype(jnp.float32).mean(axis=2)  # (B, T, C), none negative
         steps = _zero_outside(steps, _within(steps, lengths))
         return self._head(steps, lengths, train)

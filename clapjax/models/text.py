@@ -10,7 +10,14 @@ import jax
 import jax.numpy as jnp
 
 from clapjax.models.config import TextConfig
-from clapjax.models.layers import Mlp, attend, dense, layer_norm, rematerialised
+from clapjax.models.layers import (
+    Mlp,
+    attend,
+    dense,
+    layer_norm,
+    rematerialised,
+    where_moving,
+)
 
 
 class TextLayer(nn.Module):
@@ -21,8 +28,11 @@ class TextLayer(nn.Module):
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, x: jax.Array, bias: jax.Array):
-        """(B, L, D) and an additive bias (B, 1, 1 or L, L) to ((B, L, D), None)."""
+    def __call__(self, x: jax.Array, bias: jax.Array, moves: jax.Array | None):
+        """(B, L, D) and an additive bias (B, 1, 1 or L, L) to ((B, L, D), None).
+
+        `moves` () bool: whether there is dropout, if there is any; None: yes.
+        """
         config = self.config
         width, pre_norm = config.hidden_size, config.arch == "clip"
         norm1 = layer_norm(config.layer_norm_eps, "norm1")
@@ -32,9 +42,15 @@ class TextLayer(nn.Module):
         qkv = dense(3 * width, "qkv", self.dtype, config.init_std)(y)
         qkv = qkv.reshape(*x.shape[:-1], 3, config.heads, width // config.heads)
         drop = nn.Dropout(config.attention_dropout, deterministic=self.deterministic)
-        y = attend(qkv[..., 0, :, :], qkv[..., 1, :, :], qkv[..., 2, :, :], bias, drop)
+        y = attend(
+            qkv[..., 0, :, :],
+            qkv[..., 1, :, :],
+            qkv[..., 2, :, :],
+            bias,
+            lambda weights: where_moving(moves, drop(weights), weights),
+        )
         y = dense(width, "output", self.dtype, config.init_std)(y)
-        y = nn.Dropout(config.dropout)(y, deterministic=self.deterministic)
+        y = where_moving(moves, nn.Dropout(config.dropout)(y, deterministic=self.deterministic), y)
         x = x + y if pre_norm else norm1(x + y)
 
         mlp = Mlp(
@@ -45,7 +61,7 @@ class TextLayer(nn.Module):
             config.activation,
             name="mlp",
         )
-        y = mlp(norm2(x) if pre_norm else x, self.deterministic)
+        y = mlp(norm2(x) if pre_norm else x, self.deterministic, moves)
         return (x + y if pre_norm else norm2(x + y)), None
 
 
@@ -55,6 +71,8 @@ class TextEncoder(nn.Module):
     config: TextConfig
     dtype: jnp.dtype = jnp.float32
     remat: str = "none"  # of each layer
+    # So many layers, and what is below the first, have no dropout in training; -1: all have.
+    frozen: int = -1
 
     @nn.compact
     def __call__(
@@ -72,7 +90,7 @@ class TextEncoder(nn.Module):
         """
         config = self.config
         mask = mask.astype(jnp.int32)
-        x = self._embed(input_ids, mask, train)
+        x = self._embed(input_ids, mask, train and self.frozen < 0)
         bias = jnp.where(mask == 1, 0.0, jnp.finfo(jnp.float32).min)[:, None, None, :]
         if config.arch == "clip":
             past = jnp.tril(jnp.ones((mask.shape[1], mask.shape[1]), bool))
@@ -81,10 +99,11 @@ class TextEncoder(nn.Module):
             rematerialised(TextLayer, self.remat, prevent_cse=False),
             variable_axes={"params": 0},
             split_rngs={"params": True, "dropout": True},
-            in_axes=nn.broadcast,
+            in_axes=(nn.broadcast, 0),
             length=config.layers,
         )(config, not train, self.dtype, name="layers")
-        x, _ = layers(x, bias)
+        partly = train and self.frozen > 0
+        x, _ = layers(x, bias, jnp.arange(config.layers) >= self.frozen if partly else None)
         if config.arch == "clip":
             x = layer_norm(config.layer_norm_eps, "final_norm")(x)
         return self._pool(x, mask).astype(jnp.float32), x

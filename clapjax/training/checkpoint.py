@@ -1,5 +1,7 @@
 """Orbax checkpoints of a training run, and reading a model back from its workdir."""
 
+import json
+import math
 import os
 import shutil
 import warnings
@@ -16,53 +18,83 @@ from clapjax.training.state import TrainState
 FOLDER = "checkpoints"
 DAMAGED = "damaged_checkpoints"  # where those go that could not be read
 ITEM = "default"  # Orbax's name of the state within a checkpoint
+SCORES = "metrics"  # and of the scores, folder and file
 
 
 class DamagedError(ValueError):
     """No checkpoint of a run can be read."""
 
 
-class _Keep(ocp.checkpoint_managers.PreservationPolicy):
-    """The last `last` checkpoints, and the one with the best score."""
-
-    def __init__(self, last: int, best: str, scores: dict[int, float]):
-        self._last, self._scores = last, scores
-        self._sign = -1 if best.startswith("-") else 1
-
-    def should_preserve(self, checkpoints, *, context):
-        steps = [info.step for info in checkpoints]
-        kept = set(steps[-self._last :])
-        scored = [step for step in steps if step in self._scores]
-        if scored:
-            kept.add(max(scored, key=lambda step: (self._sign * self._scores[step], step)))
-        return [step in kept for step in steps]
-
-
 def open_manager(
-    workdir: str | os.PathLike,
-    keep: int = 2,
-    best: str = "",
-    scores: dict[int, float] | None = None,
+    workdir: str | os.PathLike, keep: int = 2, best: str = ""
 ) -> ocp.CheckpointManager:
     """The manager of `workdir`'s checkpoints; saves are atomic and asynchronous.
 
     Args:
       workdir: of the run.
       keep: how many of the last checkpoints stay.
-      best: TrainConfig.keep_best, of which the sign counts here.
-      scores: by step; may grow while the manager lives.
+      best: TrainConfig.keep_best: the score of which the highest stays ("-NAME": the lowest).
     """
+    name, lowest = best.removeprefix("-"), best.startswith("-")
+
+    def score(scores: dict[str, float]) -> float:
+        return scores.get(name, math.inf if lowest else -math.inf)
+
+    policies = [ocp.checkpoint_managers.LatestN(keep)]
+    if best:
+        policies.append(
+            ocp.checkpoint_managers.BestN(
+                get_metric_fn=score, reverse=lowest, n=1, keep_checkpoints_without_metrics=False
+            )
+        )
     options = ocp.CheckpointManagerOptions(
         create=True,
         cleanup_tmp_directories=True,  # what a killed process was writing
-        preservation_policy=_Keep(keep, best, {} if scores is None else scores),
+        preservation_policy=ocp.checkpoint_managers.AnyPreservationPolicy(policies),
+        best_fn=score,  # without one no scores are written
     )
     return ocp.CheckpointManager(Path(workdir).absolute() / FOLDER, options=options)
 
 
-def save(manager: ocp.CheckpointManager, step: int, state: TrainState) -> None:
-    """Saves `state` as checkpoint `step`; returns while the write goes on."""
-    manager.save(step, args=ocp.args.StandardSave(_to_tree(state)), force=True)
+def save(
+    manager: ocp.CheckpointManager, step: int, state: TrainState, scores: dict[str, float]
+) -> None:
+    """Saves `state` as checkpoint `step`; returns while the write goes on.
+
+    Args:
+      manager, step, state: what, where and as what.
+      scores: of its evaluation; empty: it has not been evaluated.
+    """
+    args = ocp.args.StandardSave(_to_tree(state))
+    manager.save(step, args=args, metrics=scores, force=True)
+
+
+def add_scores(manager: ocp.CheckpointManager, step: int, scores: dict[str, float]) -> None:
+    """Puts scores into checkpoint `step`, which was saved without."""
+    if distributed.is_main():
+        file = Path(manager.directory) / str(step) / SCORES / SCORES
+        file.parent.mkdir(exist_ok=True)
+        partial = file.with_suffix(".partial")
+        partial.write_text(json.dumps(scores))
+        os.replace(partial, file)
+    distributed.wait_for_all("scores are in the checkpoint")
+    manager.reload()
+
+
+def scores_in(manager: ocp.CheckpointManager) -> dict[int, dict[str, float]]:
+    """{step: {name: score}} of the checkpoints that were evaluated."""
+    found = {step: manager.metrics(step) for step in manager.all_steps()}
+    return {step: scores for step, scores in sorted(found.items()) if scores}
+
+
+def scores(workdir: str | os.PathLike) -> dict[int, dict[str, float]]:
+    """{step: {name: score}} of a workdir's checkpoints that were evaluated."""
+    found = {}
+    for step in sorted(_steps(workdir)):
+        file = Path(workdir) / FOLDER / str(step) / SCORES / SCORES
+        if file.is_file() and (held := json.loads(file.read_text())):
+            found[step] = held
+    return found
 
 
 def restore(manager: ocp.CheckpointManager, template: TrainState) -> TrainState | None:
@@ -137,7 +169,7 @@ def _steps(workdir: str | os.PathLike) -> list[int]:
 
 
 def load_variables(
-    workdir: str | os.PathLike, tower: str | None = None, step: int | None = None
+    workdir: str | os.PathLike, without: str | None = None, step: int | None = None
 ) -> tuple[dict, int]:
     """The model of the newest checkpoint that can be read, as numpy arrays.
 
@@ -145,7 +177,7 @@ def load_variables(
 
     Args:
       workdir: of a run.
-      tower: "audio" or "text" to read that one only (the logit scales come along).
+      without: parameters and statistics whose top-level name begins so are left out.
       step: that checkpoint instead.
 
     Returns:
@@ -163,20 +195,23 @@ def load_variables(
     folder, problem = Path(workdir).absolute() / FOLDER, None
     for at in steps if step is None else [step]:
         try:
-            return _read_variables(folder / str(at), tower), at
+            return _read_variables(folder / str(at), without), at
         except Exception as error:  # whatever Orbax and TensorStore find in a broken file
             problem = problem or error
             warnings.warn(f"{folder / str(at)}: cannot be read", stacklevel=2)
     raise DamagedError(f"{folder}: none of the checkpoints {steps} can be read") from problem
 
 
-def _read_variables(folder: Path, tower: str | None) -> dict:
+def _read_variables(folder: Path, without: str | None) -> dict:
     handler, path = ocp.PyTreeCheckpointHandler(), epath.Path(folder / ITEM)
     tree = handler.metadata(path).tree
     params = "ema" if "ema" in tree else "params"
-    other = {None: "neither", "audio": "text_", "text": "audio_"}[tower]
     wanted = {
-        name: {key: part for key, part in tree[name].items() if not key.startswith(other)}
+        name: {
+            key: part
+            for key, part in tree[name].items()
+            if without is None or not key.startswith(without)
+        }
         for name in (params, "batch_stats")
     }
     wanted = {name: group for name, group in wanted.items() if group}  # Orbax reads no empty one

@@ -4,24 +4,20 @@ import re
 from dataclasses import dataclass, field
 
 from clapjax.data.config import DataConfig
-from clapjax.losses.clap import LossConfig
-from clapjax.models.config import ClapConfig, small_clap
 from clapjax.models.layers import REMAT
-
-ENCODERS = ("audio_encoder", "text_encoder")
 
 
 @dataclass(frozen=True)
 class OptimizerConfig:
     """AdamW with linear warm-up and cosine decay to zero.
 
-    LAION-CLAP's Adam: learning_rate 1e-4, warmup_steps 3200, warmup_offset 1, b2 0.999,
+    LAION's Adam: learning_rate 1e-4, warmup_steps 3200, warmup_offset 1, b2 0.999,
     weight_decay 0, clip_norm 0.
     """
 
     learning_rate: float = 5e-4
     warmup_steps: int = 50
-    # Step k (from 0) of the warm-up has (k + warmup_offset) / warmup_steps of the rate. LAION-CLAP
+    # Step k (from 0) of the warm-up has (k + warmup_offset) / warmup_steps of the rate. LAION
     # has 1 here, so that its first step moves.
     warmup_offset: int = 0
     b1: float = 0.9
@@ -30,13 +26,13 @@ class OptimizerConfig:
     weight_decay: float = 0.05  # of kernels and embeddings; biases and norms have none
     clip_norm: float = 1.0  # global gradient norm; 0: not clipped
     # "REGEX=FACTOR": parameters in whose path REGEX is found have FACTOR times the rate; the first
-    # that fits counts. ("^text_encoder/=0.1",) is slow with a pretrained text encoder.
+    # that fits counts. ("^encoder/=0.1",) is slow with a pretrained encoder.
     rates: tuple[str, ...] = ()
-    # Rate of a layer over that of the layer above it, in each encoder, counted down from what is
-    # above the last layer (Clark et al., 2020); 1: all the same.
+    # Rate of a layer over that of the layer above it, in each part of the model that has layers,
+    # counted down from what is above the last one (Clark et al., 2020); 1: all the same.
     layer_decay: float = 1.0
-    # Encoders that stay as they are: "text_encoder", or "text_encoder:6" for the embeddings and the
-    # first six layers; likewise "audio_encoder", where a layer is one Swin block or one PANN block.
+    # Parts that stay as they are, by their top-level parameter: "NAME", or "NAME:6" for six layers
+    # and what is below the first, where a layer is one transformer, Swin or PANN block.
     freeze: tuple[str, ...] = ()
     # Decay of a moving average of the parameters, which is then the model that is evaluated and
     # loaded; 0: none. Step t averages with min(ema, (1 + t) / (10 + t)).
@@ -70,14 +66,11 @@ def split_rate(item: str) -> tuple[re.Pattern, float]:
 
 
 def split_freeze(item: str) -> tuple[str, int | None]:
-    """One of OptimizerConfig.freeze: the encoder, and how many layers (None: all of it)."""
-    encoder, colon, count = item.partition(":")
-    if encoder not in ENCODERS or (colon and not count.isdecimal()):
-        raise ValueError(
-            f"optimizer.freeze: {item!r} is none of {', '.join(ENCODERS)}, or one of them with "
-            ":COUNT behind it"
-        )
-    return encoder, int(count) if colon else None
+    """One of OptimizerConfig.freeze: the part, and how many layers (None: all of it)."""
+    part, colon, count = item.partition(":")
+    if not part or (colon and not count.isdecimal()):
+        raise ValueError(f"optimizer.freeze: {item!r} is not NAME or NAME:COUNT")
+    return part, int(count) if colon else None
 
 
 @dataclass(frozen=True)
@@ -95,7 +88,7 @@ class MeshConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything that determines the trained parameters, together with the records."""
+    """A run of any task: all that determines its parameters beside the task and the records."""
 
     seed: int = 0
     batch_size: int = 32  # global
@@ -107,15 +100,13 @@ class TrainConfig:
     # well ("-NAME": with the lowest). Each evaluation saves one then.
     keep_best: str = ""
     eval_every: int = 0  # 0: only at the end
-    init_from: str = ""  # a model to start from: a workdir, or whatever else clapjax.load takes
-    # The encoders see the batch in so many parts, one after the other; the loss sees it whole.
+    init_from: str = ""  # a model to start from
+    # The model sees the batch in so many parts, one after the other; the loss sees it whole.
     micro_batches: int = 1
-    # What the backward pass computes again, of the encoders' layers: "none", all but the results of
+    # What the backward pass computes again, of the model's layers: "none", all but the results of
     # dense products ("dots"), or all ("full"). Time for memory.
     remat: str = "none"
     data: DataConfig = field(default_factory=DataConfig)
-    model: ClapConfig = field(default_factory=small_clap)
-    loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)
 
@@ -134,9 +125,3 @@ class TrainConfig:
             raise ValueError(f"seed must be in 0 .. 2**31 - 1, not {self.seed}")
         if self.remat not in REMAT:
             raise ValueError(f"remat must be one of {', '.join(REMAT)}, not {self.remat!r}")
-        if self.loss.mlp_loss and not self.model.mlp_transforms:
-            raise ValueError("loss.mlp_loss needs the second heads: set model.mlp_transforms")
-        if (self.loss.kind == "sigmoid") != self.model.logit_bias:
-            raise ValueError(
-                "loss.kind=sigmoid and model.logit_bias=True go together: set both, or neither"
-            )

@@ -6,7 +6,7 @@ import itertools
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import jax
@@ -99,60 +99,54 @@ def all_agree(here: bool) -> bool:
     return bool(np.all(multihost_utils.process_allgather(np.asarray(here))))
 
 
+def same(value: int) -> bool:
+    """Whether all processes have the same number here, of 32 bits."""
+    if jax.process_count() == 1:
+        return True
+    found = multihost_utils.process_allgather(np.asarray(value, np.uint32))
+    return bool(np.all(found == found[0]))
+
+
+def from_main(value: int) -> int:
+    """The number that process 0 has here, of 31 bits."""
+    if jax.process_count() == 1:
+        return value
+    return int(multihost_utils.broadcast_one_to_all(np.asarray(value, np.int32)))
+
+
 @contextmanager
 def stop_requests() -> Iterator[Callable[[int], bool]]:
-    """Within it SIGTERM stops nobody, but is reported; on several processes to all at one step.
+    """Within it SIGTERM and the first Ctrl-C stop nobody, but are reported.
+
+    On several processes they are reported to all at one step.
 
     Yields:
       A function to be called at the end of each step with its number: whether to save and stop now.
     """
-    if jax.distributed.is_initialized():  # JAX has taken the signal over
-        # It wants calls counted from 1: what comes before the first call stops at number 1.
-        calls = itertools.count(1)
-        yield lambda step: multihost_utils.reached_preemption_sync_point(next(calls))
-        return
     if threading.current_thread() is not threading.main_thread():
         yield lambda step: False  # only the main thread may handle signals
         return
-    asked = threading.Event()
-    before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    before = signal.getsignal(signal.SIGINT)
+
+    def interrupted(*_) -> None:
+        signal.signal(signal.SIGINT, before)  # who asks twice is not kept waiting
+        signal.raise_signal(signal.SIGTERM)
+
+    with _handler(signal.SIGINT, interrupted):
+        if jax.distributed.is_initialized():  # JAX has taken SIGTERM over
+            # It wants calls counted from 1: what comes before the first call stops at number 1.
+            calls = itertools.count(1)
+            yield lambda step: multihost_utils.reached_preemption_sync_point(next(calls))
+            return
+        asked = threading.Event()
+        with _handler(signal.SIGTERM, lambda *_: asked.set()):
+            yield lambda step: asked.is_set()
+
+
+@contextmanager
+def _handler(number: signal.Signals, handler: Callable) -> Iterator[None]:
+    before = signal.signal(number, handler)
     try:
-        yield lambda step: asked.is_set()
+        yield
     finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-class SharedEmbedder:
-    """A model of which each process embeds its share; all get all embeddings.
-
-    So an evaluation counts each sample once on any number of processes, and takes 1/n of the time.
-    """
-
-    def __init__(self, model):
-        self._model = model
-
-    def embed_audio(self, audio: Sequence, sampling_rate: int | None = None) -> np.ndarray:
-        """(N, D) of N clips, as the model's own."""
-        return by_share(lambda part: self._model.embed_audio(part, sampling_rate), audio)
-
-    def embed_text(self, texts: Sequence[str]) -> np.ndarray:
-        """(N, D) of N captions, as the model's own."""
-        return by_share(self._model.embed_text, texts)
-
-
-def by_share(embed: Callable[[Sequence], np.ndarray], items: Sequence) -> np.ndarray:
-    """`embed(items)`, (N, D), of which each process computes one stretch.
-
-    Args:
-      embed: of any number of items, also of none.
-      items: the same on every process.
-    """
-    count = jax.process_count()
-    if count == 1:
-        return embed(items)
-    size = -(-len(items) // count)
-    first = jax.process_index() * size
-    rows = embed(items[first : first + size])
-    padded = np.pad(rows, ((0, size - len(rows)), (0, 0)))
-    gathered = multihost_utils.process_allgather(padded)  # (count, size, D)
-    return gathered.reshape(-1, rows.shape[1])[: len(items)]
+        signal.signal(number, before)

@@ -13,45 +13,40 @@ from jax.sharding import NamedSharding
 def device_batches(
     batches: Iterator[dict[str, np.ndarray]], sharding: NamedSharding, ahead: int = 2
 ) -> Iterator[dict[str, jax.Array]]:
-    """Global device arrays of this host's batches, made by a thread `ahead` of their use.
+    """Global device arrays of this host's batches, put there by a thread ahead of their use.
 
     Args:
       batches: this host's rows.
       sharding: of the global batch.
-      ahead: batches kept ready.
+      ahead: how many are on the devices that have not been asked for.
 
     Raises:
       Whatever `batches` raises, at the point where its batch was due.
     """
-    ready: queue.Queue = queue.Queue(maxsize=ahead)
-    stop = threading.Event()
-
-    def put(item) -> bool:
-        while not stop.is_set():
-            try:
-                ready.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
+    ready: queue.Queue = queue.Queue()
+    room, stop = threading.Semaphore(ahead), threading.Event()
 
     def work() -> None:
         try:
             for batch in batches:
+                room.acquire()
+                if stop.is_set():
+                    return
                 placed = {
                     name: jax.make_array_from_process_local_data(sharding, rows)
                     for name, rows in batch.items()
                 }
-                if not put((placed, None)):
-                    return
-            put((None, None))
+                ready.put((placed, None))
+                del placed  # the queue has it
+            ready.put((None, None))
         except BaseException as error:  # handed to the consumer, who raises it
-            put((None, error))
+            ready.put((None, error))
 
     thread = threading.Thread(target=work, daemon=True, name="device-batches")
 
     def close() -> None:
         stop.set()
+        room.release()
         if thread.is_alive():
             thread.join()
 
@@ -64,7 +59,9 @@ def device_batches(
                     raise error
                 if batch is None:
                     return
+                room.release()
                 yield batch
+                del batch  # lest it lives until the next one is here
         finally:
             close()
 

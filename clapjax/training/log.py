@@ -23,16 +23,16 @@ def read_log(workdir: str | os.PathLike) -> list[dict]:
     return rows
 
 
-def read_scores(workdir: str | os.PathLike, name: str) -> dict[int, float]:
-    """One evaluation score of a workdir's log, by step."""
-    key = f"eval/{name}"
-    return {row["step"]: row[key] for row in read_log(workdir) if key in row}
+def is_scores(row: dict) -> bool:
+    """Whether a row of the log is of an evaluation."""
+    return any(name.startswith("eval/") for name in row)
 
 
 class TrainLog:
     """Writes scalars of a run; rows beyond `start_step`, of a killed attempt, are dropped first.
 
-    Of several processes only one is `active`; the others' logs do nothing.
+    So are the scores of `start_step`, unless it is `judged` for good. Of several processes only one
+    is `active`; the others' logs do nothing.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class TrainLog:
         steps: int,
         batch_size: int,
         active: bool = True,
+        judged: bool = True,
     ):
         import tensorflow as tf
         import tqdm
@@ -50,7 +51,12 @@ class TrainLog:
         if not active:
             return
         self._file = Path(workdir) / LOG_FILE
-        kept = [row for row in read_log(workdir) if row["step"] <= start_step]
+        kept = [
+            row
+            for row in read_log(workdir)
+            if row["step"] < start_step
+            or (row["step"] == start_step and (judged or not is_scores(row)))
+        ]
         partial = self._file.with_suffix(".partial")
         partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
         os.replace(partial, self._file)

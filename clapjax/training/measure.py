@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from clapjax.models.clap import compute_dtype
+from clapjax.tasks.task import Task
 from clapjax.training.config import TrainConfig
 from clapjax.training.flops import matrix_flops
 from clapjax.training.mesh import check_batch, make_mesh
@@ -18,11 +18,12 @@ from clapjax.training.step import make_train_step
 DIFFERENT_ROWS = 64  # of a random batch; drawing more would cost the host time and memory
 
 
-def measure(config: TrainConfig, steps: int = 10) -> dict:
-    """Runs a config's step on the devices at hand, on random sound and text.
+def measure(config: TrainConfig, task: Task, steps: int = 10) -> dict:
+    """Runs a config's step on the devices at hand, on noise.
 
     Args:
       config: the run.
+      task: what is learned.
       steps: how many are timed, after two that are not.
 
     Returns:
@@ -33,11 +34,11 @@ def measure(config: TrainConfig, steps: int = 10) -> dict:
     """
     mesh = make_mesh(config.mesh)
     check_batch(config, mesh.size)
-    batch = random_batch(config, mesh)
-    step = make_train_step(config, mesh)
-    traced = step.trace(abstract_state(config, mesh), batch_shapes(config, mesh))
+    batch = random_batch(config, task, mesh)
+    step = make_train_step(config, task, mesh)
+    traced = step.trace(abstract_state(config, task, mesh), batch_shapes(config, task, mesh))
     compiled = traced.lower().compile()
-    state = init_state(config, mesh)
+    state = init_state(config, task, mesh)
     seconds = []
     for _ in range(steps + 2):
         start = time.perf_counter()
@@ -51,7 +52,7 @@ def measure(config: TrainConfig, steps: int = 10) -> dict:
         analysis.argument_size_in_bytes + analysis.temp_size_in_bytes
     )
     del state
-    reached, needed = matrix_rate(config, device), model_flops(config, mesh)
+    reached, needed = matrix_rate(task, device), model_flops(config, task, mesh)
     return {
         "device": device.device_kind,
         "devices": mesh.size,
@@ -71,27 +72,27 @@ def measure(config: TrainConfig, steps: int = 10) -> dict:
     }
 
 
-def random_batch(config: TrainConfig, mesh: Mesh) -> dict[str, jax.Array]:
-    """A batch as `batch_shapes` has it, on the mesh: noise and words, a few rows repeated."""
+def random_batch(config: TrainConfig, task: Task, mesh: Mesh) -> dict[str, jax.Array]:
+    """A batch on the mesh: noise, a few rows of it repeated; whatever else it has is all ones."""
     generator = np.random.default_rng(0)
-    highest = {"audio": 30_000, "input_ids": config.model.text.vocab_size, "mask": 2}
 
-    def draw(name: str, like: jax.ShapeDtypeStruct) -> jax.Array:
-        top = highest.get(name.replace("negative_ids", "input_ids"), 2)
-        low = {"audio": -30_000, "mask": 1, "negative_mask": 1}.get(name, 0)
-        few = (min(like.shape[0], DIFFERENT_ROWS), *like.shape[1:])
-        values = np.resize(generator.integers(low, top, few).astype(like.dtype), like.shape)
+    def fill(name: str, like: jax.ShapeDtypeStruct) -> jax.Array:
+        values = np.ones(like.shape, like.dtype)
+        if name == "audio":
+            few = (min(like.shape[0], DIFFERENT_ROWS), *like.shape[1:])
+            noise = generator.integers(-30_000, 30_000, few).astype(like.dtype)
+            values = np.resize(noise, like.shape)
         return jax.make_array_from_callback(like.shape, like.sharding, lambda index: values[index])
 
-    return {name: draw(name, like) for name, like in batch_shapes(config, mesh).items()}
+    return {name: fill(name, like) for name, like in batch_shapes(config, task, mesh).items()}
 
 
-def matrix_rate(config: TrainConfig, device: jax.Device, repeats: int = 20) -> float:
+def matrix_rate(task: Task, device: jax.Device, repeats: int = 20) -> float:
     """FLOPs per second that a device reaches on a large matrix product of the compute type."""
     size = 1024 if device.platform == "cpu" else 8192
     # Not ones: a GPU draws less power on them, and is faster than it ever is on real values.
     x = jax.random.normal(jax.random.key(0), (size, size))
-    x = jax.device_put(x.astype(compute_dtype(config.model, device.platform)), device)
+    x = jax.device_put(x.astype(task.dtype(device.platform)), device)
     product = jax.jit(lambda x: x @ x)
     product(x).block_until_ready()
     seconds = []

@@ -17,7 +17,7 @@ BATCH_SPEC = P(BATCH_AXES)
 # number stands for the largest axis from there on that divides evenly. The optimiser's moments and
 # the moving average have the parameter's path at the end of theirs, and so are split alike.
 RULES: tuple[tuple[str, P | int], ...] = (
-    (r"(bias|scale|mean|var|logit_\w+|count)$", P()),
+    (r"(bias|scale|mean|var|count)$", P()),
     (r"/(layers|stage\d+)/", 1),  # the first axis counts the layers, and is scanned over
     (r"", 0),
 )
@@ -99,5 +99,5 @@ def _spec(name: str, shape: tuple[int, ...], parts: int, split_above: int) -> P:
 
 
 def _name(path) -> str:
-    """ "opt_state/1/0/mu/text_encoder/..." of a path of any tree."""
+    """ "opt_state/1/0/mu/encoder/..." of a path of any tree."""
     return jax.tree_util.keystr(path, simple=True, separator="/")

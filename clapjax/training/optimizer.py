@@ -1,6 +1,7 @@
-"""The optimiser: AdamW, its schedule, and rates of their own for layers, towers and patterns.
+"""The optimiser: AdamW, its schedule, and rates of their own for layers, parts and patterns.
 
-A path is the names of the parameter tree joined by "/": "text_encoder/layers/mlp/up/kernel".
+A path is the names of the parameter tree joined by "/": "encoder/layers/mlp/up/kernel". A part of
+the model is one of its top-level parameters, as "encoder".
 Layers that are scanned over share one parameter whose first axis counts them, so what differs
 between layers is an array along that axis.
 """
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from clapjax.training.config import ENCODERS, OptimizerConfig, split_freeze, split_rate
+from clapjax.training.config import OptimizerConfig, split_freeze, split_rate
 
 
 def make_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
@@ -71,26 +72,38 @@ def stop_frozen(config: OptimizerConfig, params: dict) -> dict:
     return jax.tree.map(stop, params, trainable(config, params)) if config.freeze else params
 
 
+def frozen_parts(config: OptimizerConfig) -> dict[str, int | None]:
+    """What is frozen: {top-level parameter: how many of its layers, None: all of it}."""
+    found: dict[str, int | None] = {}
+    for part, count in map(split_freeze, config.freeze):
+        known = found.get(part, 0)
+        found[part] = None if count is None or known is None else max(count, known)
+    return found
+
+
 def trainable(config: OptimizerConfig, params: dict) -> dict:
     """For each parameter, bool () or (layers, 1, ...): whether it moves.
 
     Raises:
-      ValueError: more layers are to be frozen than there are.
+      ValueError: there is no such part, or it has not so many layers.
     """
     depths, tops = layer_depths(params)
-    frozen = [split_freeze(item) for item in config.freeze]
-    for encoder, count in frozen:
-        if count is not None and count >= tops[encoder]:
+    frozen = frozen_parts(config)
+    for part, count in frozen.items():
+        if part not in params:
             raise ValueError(
-                f"optimizer.freeze: {encoder} has {tops[encoder] - 1} layers, not {count}"
+                f"optimizer.freeze: the model has no {part!r}; there are {', '.join(params)}"
             )
+        layers = tops.get(part, 1) - 1
+        if count is not None and count > layers:
+            raise ValueError(f"optimizer.freeze: {part} has {layers} layers, not {count}")
 
     def moves(path, depth):
-        held = np.zeros_like(depth, bool)
-        for encoder, count in frozen:
-            if path.startswith(f"{encoder}/"):
-                held = held | (depth <= (tops[encoder] if count is None else count))
-        return ~held
+        part = path.split("/")[0]
+        if part not in frozen:
+            return np.ones_like(depth, bool)
+        count = frozen[part]
+        return np.zeros_like(depth, bool) if count is None else depth > count
 
     return _map_with_path(moves, depths)
 
@@ -107,7 +120,10 @@ def rate_factors(config: OptimizerConfig, params: dict) -> dict:
     _map_with_path(lambda path, _: paths.append(path), depths)
     for pattern, _ in rates:
         if not any(pattern.search(path) for path in paths):
-            raise ValueError(f"optimizer.rates: {pattern.pattern!r} fits no parameter")
+            raise ValueError(
+                f"optimizer.rates: {pattern.pattern!r} fits no parameter; they begin with "
+                f"{', '.join(params)}"
+            )
 
     def factor(path, depth, moves):
         top = tops.get(path.split("/")[0], 0)
@@ -118,47 +134,50 @@ def rate_factors(config: OptimizerConfig, params: dict) -> dict:
     return _map_with_path(factor, depths, trainable(config, params))
 
 
-# Parts of an encoder that stand below its first layer and above its last one.
+# Parts that stand below a first layer and above a last one.
 BELOW = (
     r"batch_norm|stem\d+(_norm)?|patch_embed|patch_norm|fusion|"
     r"word|position|token_type|embedding_norm"
 )
 ABOVE = r"norm|fc|final_norm|pooler"
+LAYERS = r"layers|stage\d+|block\d+"
 
 
 def layer_depths(params: dict) -> tuple[dict, dict[str, int]]:
-    """Where in its encoder each parameter stands.
+    """Where among the layers of its part of the model each parameter stands.
 
     Returns:
       (int array () or (layers, 1, ...) for each parameter: 0 below the first layer, i in layer i,
-      the encoder's top above the last layer, -1 outside of the encoders; {encoder: its top}).
+      the part's top above the last layer, -1 in a part without layers; {part with layers: its
+      top}).
     """
     starts, tops = {}, {}  # of each layer or stack of layers: the number of the first one
-    for encoder in (name for name in ENCODERS if name in params):
+    for part, tree in params.items():
+        names = [n for n in (tree if isinstance(tree, dict) else ()) if re.fullmatch(LAYERS, n)]
         top = 1
-        for name in sorted(params[encoder], key=_number):
-            if re.fullmatch(r"layers|stage\d+|block\d+", name):
-                starts[encoder, name] = top
-                leaf = jax.tree.leaves(params[encoder][name])[0]
-                top += {"l": leaf.shape[0], "s": 2 * leaf.shape[0], "b": 1}[name[0]]
-        tops[encoder] = top
+        for name in sorted(names, key=_number):
+            starts[part, name] = top
+            leaf = jax.tree.leaves(tree[name])[0]
+            top += {"l": leaf.shape[0], "s": 2 * leaf.shape[0], "b": 1}[name[0]]
+        if names:
+            tops[part] = top
 
     def depth(path, leaf):
-        encoder, part, *rest = path.split("/") + [""]
-        if encoder not in ENCODERS:
+        part, name, *rest = path.split("/") + [""]
+        if part not in tops:
             return np.array(-1)
-        if re.fullmatch(BELOW, part):
+        if re.fullmatch(BELOW, name):
             return np.array(0)
-        if re.fullmatch(ABOVE, part):
-            return np.array(tops[encoder])
-        if part.startswith("merge"):  # belongs to the last layer below it
-            return np.array(starts[encoder, f"stage{int(part[5:]) + 1}"] - 1)
-        first = starts[encoder, part]
-        if part.startswith("block"):
+        if re.fullmatch(ABOVE, name):
+            return np.array(tops[part])
+        if name.startswith("merge"):  # belongs to the last layer below it
+            return np.array(starts[part, f"stage{int(name[5:]) + 1}"] - 1)
+        first = starts[part, name]
+        if name.startswith("block"):
             return np.array(first)
         numbers = np.arange(leaf.shape[0]).reshape(-1, *[1] * (leaf.ndim - 1))
         # Swin blocks come in pairs, "block0" and "block1" of each.
-        return first + numbers if part == "layers" else first + 2 * numbers + _number(rest[0])
+        return first + numbers if name == "layers" else first + 2 * numbers + _number(rest[0])
 
     return _map_with_path(depth, params), tops
 

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 from jax.experimental import topologies
 from jax.sharding import Mesh
 
+from clapjax.tasks.task import Task
 from clapjax.training.config import TrainConfig
-from clapjax.training.encoder import make_encoder
 from clapjax.training.flops import matrix_flops
 from clapjax.training.hlo import collectives, memory_traffic
 from clapjax.training.mesh import (
@@ -27,8 +27,9 @@ from clapjax.training.mesh import (
     make_mesh,
     state_specs,
 )
+from clapjax.training.rows import make_rows
 from clapjax.training.state import abstract_state
-from clapjax.training.step import make_train_step
+from clapjax.training.step import make_train_step, setting
 
 
 @dataclass(frozen=True)
@@ -82,30 +83,21 @@ def topology_mesh(config: TrainConfig, topology: str) -> Mesh:
     return make_mesh(config.mesh, devices)
 
 
-def batch_shapes(config: TrainConfig, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
-    """The shapes and shardings of `clapjax.data.pipeline.train_batches` on a mesh."""
-    rows, tokens = config.batch_size, config.model.text.max_length
-    shapes = {
-        "audio": ((rows, config.model.audio.clip_samples), jnp.int16),
-        "has_negative": ((rows,), jnp.bool_),
-        "events": ((rows,), jnp.int32),
-    }
-    shapes |= {
-        name: ((rows, tokens), jnp.int32)
-        for name in ("input_ids", "mask", "negative_ids", "negative_mask")
-    }
+def batch_shapes(config: TrainConfig, task: Task, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
+    """The shapes and shardings of a task's batches on a mesh."""
     sharding = batch_sharding(mesh)
     return {
         name: jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
-        for name, (shape, dtype) in shapes.items()
+        for name, (shape, dtype) in task.batch_shapes(config.batch_size).items()
     }
 
 
-def plan(config: TrainConfig, topology: str) -> dict:
+def plan(config: TrainConfig, task: Task, topology: str) -> dict:
     """Compiles a config's step for a topology.
 
     Args:
       config: the run.
+      task: what is learned.
       topology: as "v5e:16x16".
 
     Returns:
@@ -122,8 +114,8 @@ def plan(config: TrainConfig, topology: str) -> dict:
     mesh = topology_mesh(config, topology)
     check_batch(config, mesh.size)
     start = time.monotonic()
-    state, batch = abstract_state(config, mesh), batch_shapes(config, mesh)
-    traced = make_train_step(config, mesh).trace(state, batch)
+    state, batch = abstract_state(config, task, mesh), batch_shapes(config, task, mesh)
+    traced = make_train_step(config, task, mesh).trace(state, batch)
     kind = mesh.devices.flat[0].device_kind
     report = {
         "topology": topology,
@@ -138,10 +130,10 @@ def plan(config: TrainConfig, topology: str) -> dict:
             "parameters": local_bytes((state.params, state.batch_stats, state.ema)),
             "optimizer": local_bytes(state.opt_state),
             "batch": local_bytes(batch),
-            "activations": activation_bytes(config, mesh),
+            "activations": activation_bytes(config, task, mesh),
         },
         "flops": matrix_flops(traced.jaxpr, mesh.size),
-        "model_flops": model_flops(config, mesh),
+        "model_flops": model_flops(config, task, mesh),
     }
     report["hbm_limit_bytes"] = memory_limit(mesh)
     text = None
@@ -180,17 +172,17 @@ def local_bytes(tree) -> int:
     )
 
 
-def activation_bytes(config: TrainConfig, mesh: Mesh) -> int:
+def activation_bytes(config: TrainConfig, task: Task, mesh: Mesh) -> int:
     """What one device keeps of a (micro-)batch for the backward pass, before XLA saves on it."""
     rows = config.batch_size // mesh.size // config.micro_batches
     one = Mesh(mesh.devices.reshape(-1)[:1].reshape(1, 1), BATCH_AXES)
     part = dataclasses.replace(config, batch_size=rows, micro_batches=1)
-    state, batch = abstract_state(part, one), batch_shapes(part, one)
-    encode = make_encoder(part, one, state_specs(state.params, one, part.mesh))
+    state, batch = abstract_state(part, task, one), batch_shapes(part, task, one)
+    rows_of = make_rows(task, setting(part, one), state_specs(state.params, one, part.mesh))
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0)))
 
     def residuals(params, batch_stats, batch, keys):
-        return jax.vjp(lambda p: encode(p, batch_stats, batch, keys)[0], params)[1]
+        return jax.vjp(lambda p: rows_of(p, batch_stats, batch, keys)[0], params)[1]
 
     kept = jax.tree.leaves(jax.eval_shape(residuals, state.params, state.batch_stats, batch, keys))
     held = math.fsum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state.params))
@@ -202,11 +194,11 @@ def _size(x) -> int:
     return x.size * itemsize
 
 
-def model_flops(config: TrainConfig, mesh: Mesh) -> int:
+def model_flops(config: TrainConfig, task: Task, mesh: Mesh) -> int:
     """What one device has to compute in a step: once each, however the memory is saved."""
     whole = dataclasses.replace(config, micro_batches=1, remat="none")
-    traced = make_train_step(whole, mesh).trace(
-        abstract_state(whole, mesh), batch_shapes(whole, mesh)
+    traced = make_train_step(whole, task, mesh).trace(
+        abstract_state(whole, task, mesh), batch_shapes(whole, task, mesh)
     )
     return matrix_flops(traced.jaxpr, mesh.size)
 
@@ -286,11 +278,13 @@ def advice(config: TrainConfig, report: dict) -> list[str]:
     return found or ["a smaller --config.batch_size, or more devices"]
 
 
-def largest_batch(config: TrainConfig, topology: str, shown: Callable[[dict], None]) -> dict | None:
+def largest_batch(
+    config: TrainConfig, task: Task, topology: str, shown: Callable[[dict], None]
+) -> dict | None:
     """Doubles the batch while it fits, or halves it until it does.
 
     Args:
-      config, topology: as for `plan`; it starts at config.batch_size.
+      config, task, topology: as for `plan`; it starts at config.batch_size.
       shown: called with each plan.
 
     Returns:
@@ -300,7 +294,7 @@ def largest_batch(config: TrainConfig, topology: str, shown: Callable[[dict], No
     while size >= 1:
         tried = dataclasses.replace(config, batch_size=size)
         try:
-            report = plan(tried, topology)
+            report = plan(tried, task, topology)
         except ValueError:
             if best is None and grows is None:
                 raise  # the batch that was asked for

@@ -7,7 +7,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from clapjax.models.clap import init_variables
+from clapjax.tasks.task import Task
 from clapjax.training.config import TrainConfig
 from clapjax.training.mesh import state_shardings
 from clapjax.training.optimizer import make_optimizer
@@ -29,17 +29,17 @@ class TrainState:
         return {"params": params, "batch_stats": self.batch_stats}
 
 
-def init_state(config: TrainConfig, mesh: Mesh) -> TrainState:
+def init_state(config: TrainConfig, task: Task, mesh: Mesh) -> TrainState:
     """A fresh state on the mesh; the same seed gives the same values on any mesh."""
-    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(config, mesh))
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(config, task, mesh))
     # The seed is an argument, lest XLA draws all parameters as constants while it compiles.
-    draw = jax.jit(lambda seed: _fresh(config, seed), out_shardings=shardings)
+    draw = jax.jit(lambda seed: _fresh(config, task, seed), out_shardings=shardings)
     return draw(np.int32(config.seed))
 
 
-def abstract_state(config: TrainConfig, mesh: Mesh) -> TrainState:
+def abstract_state(config: TrainConfig, task: Task, mesh: Mesh) -> TrainState:
     """The shapes, types and shardings of `init_state`; nothing is computed."""
-    shapes = jax.eval_shape(lambda: _fresh(config, 0))
+    shapes = jax.eval_shape(lambda: _fresh(config, task, 0))
     return jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         shapes,
@@ -47,13 +47,13 @@ def abstract_state(config: TrainConfig, mesh: Mesh) -> TrainState:
     )
 
 
-def _fresh(config: TrainConfig, seed: int | jax.Array) -> TrainState:
-    variables = init_variables(config.model, jax.random.key(seed))
+def _fresh(config: TrainConfig, task: Task, seed: int | jax.Array) -> TrainState:
+    variables = task.init(jax.random.key(seed))
     params = variables["params"]
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
-        batch_stats=variables["batch_stats"],
+        batch_stats=variables.get("batch_stats", {}),
         opt_state=make_optimizer(config.optimizer, config.steps).init(params),
         ema=params if config.optimizer.ema else None,
     )
@@ -64,7 +64,7 @@ def start_from(state: TrainState, variables: dict) -> tuple[TrainState, list[str
 
     Args:
       state: of `init_state`.
-      variables: {"params", "batch_stats"} of arrays; parts may be missing, as one tower is.
+      variables: {"params", "batch_stats"} of arrays; parts of them may be missing.
 
     Returns:
       (the state, paths of the parameters that stayed as they were drawn).

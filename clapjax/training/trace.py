@@ -1,5 +1,6 @@
 """A profiler trace of some steps of a run."""
 
+import warnings
 from pathlib import Path
 
 import jax
@@ -10,15 +11,22 @@ class Trace:
 
     The files are for TensorBoard's profile plugin and ui.perfetto.dev.
 
+    Steps that are past are a warning, and not traced.
+
     Raises:
-      ValueError: the span is not among those steps.
+      ValueError: the span is no span, or beyond those steps.
     """
 
     def __init__(self, folder: Path, span: tuple[int, int] | None, start: int, steps: int):
-        if span is not None and not start < span[0] <= span[1] <= steps:
-            raise ValueError(
-                f"profile {span[0]}:{span[1]}: this run does steps {start + 1} to {steps}"
+        if span is not None and not 0 < span[0] <= span[1] <= steps:
+            raise ValueError(f"profile {span[0]}:{span[1]}: this run does steps 1 to {steps}")
+        if span is not None and span[0] <= start:
+            warnings.warn(
+                f"profile {span[0]}:{span[1]}: nothing is traced, for this run goes on at step "
+                f"{start + 1}",
+                stacklevel=2,
             )
+            span = None
         self._folder, self._span, self._running = folder, span, False
 
     def __enter__(self):

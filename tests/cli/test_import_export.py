@@ -1,5 +1,6 @@
 """`clapjax import` and `clapjax export`."""
 
+import dataclasses
 import json
 import shutil
 
@@ -13,10 +14,10 @@ from clapjax.cli.config import load_config
 from clapjax.cli.main import main
 from clapjax.data.records import TOKENIZER_FOLDER
 from clapjax.data.tokenizer import load_tokenizer
-from clapjax.experiment import save_experiment
+from clapjax.experiment import make_task, save_experiment
 from clapjax.interop.load import load_pretrained
+from clapjax.tasks.contrastive import adapt_to_tokenizer
 from clapjax.training.checkpoint import open_manager, save
-from clapjax.training.loop import adapt_to_tokenizer
 from clapjax.training.mesh import make_mesh
 from clapjax.training.state import init_state
 from tests.interop.tokenizers import write_bert, write_roberta
@@ -50,9 +51,10 @@ def workdir(tmp_path_factory, roberta):
     experiment = load_config("configs/demo.py:runlocal", [])
     save_experiment(experiment, folder)
     shutil.copytree(roberta, folder / TOKENIZER_FOLDER)
-    config = adapt_to_tokenizer(experiment, load_tokenizer(roberta))
+    model = adapt_to_tokenizer(experiment.model, load_tokenizer(roberta))
+    config = dataclasses.replace(experiment, model=model)
     manager = open_manager(folder)
-    save(manager, 4, init_state(config, make_mesh(config.mesh)))
+    save(manager, 4, init_state(config, make_task(config), make_mesh(config.mesh)), {})
     manager.wait_until_finished()
     manager.close()
     return folder

@@ -1,11 +1,14 @@
 """Small data sets of records for these tests."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
 
 from clapjax.data import records
+from clapjax.data.pipeline import train_batches
 from clapjax.data.schema import Example
+from clapjax.tasks.contrastive import choose_texts, tokenised
 
 RATE = 8000  # Hz
 
@@ -64,3 +67,10 @@ def assert_same(left: Example, right: Example) -> None:
             np.testing.assert_array_equal(other, value)
         else:
             assert other == value, name
+
+
+def text_batches(data_dir, config, audio, tokenizer, *, max_length: int, **settings):
+    """`train_batches` with sound and texts, as the contrastive task has them."""
+    features = functools.partial(choose_texts, config.text_augment_selection)
+    collate = functools.partial(tokenised, tokenizer, max_length)
+    return train_batches(data_dir, config, audio, features, collate, draws_of_a_row=2, **settings)

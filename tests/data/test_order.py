@@ -11,9 +11,8 @@ from clapjax.audio.config import AudioConfig
 from clapjax.data import records
 from clapjax.data.config import DataConfig
 from clapjax.data.order import batch_rows, draws, parse_share, shuffled
-from clapjax.data.pipeline import train_batches
 from clapjax.data.tokenizer import load_tokenizer, train_tokenizer
-from tests.data.building import RATE, make_example, write_records
+from tests.data.building import RATE, make_example, text_batches, write_records
 
 AUDIO = AudioConfig(sample_rate=RATE, clip_samples=100, fmax=4000.0)
 
@@ -169,7 +168,7 @@ def _take(sets, count, **changes):
     mixture = (f"{sets / '1'}=0.3", f"{sets / '2'}=2")
     settings = {"batch_size": 8, "seed": 1, "max_length": 8} | changes
     tokenizer = load_tokenizer(sets / records.TOKENIZER_FOLDER)
-    batches = train_batches(sets / "0", DataConfig(mixture=mixture), AUDIO, tokenizer, **settings)
+    batches = text_batches(sets / "0", DataConfig(mixture=mixture), AUDIO, tokenizer, **settings)
     return [next(batches) for _ in range(count)]
 
 
@@ -200,4 +199,4 @@ def test_sets_that_do_not_go_together(sets, tmp_path):
     tokenizer = load_tokenizer(sets / records.TOKENIZER_FOLDER)
     config = DataConfig(mixture=(f"{tmp_path / 'nowhere'}=1row",))
     with pytest.raises(records.RecordsError, match="nowhere: no records here"):
-        train_batches(sets / "0", config, AUDIO, tokenizer, batch_size=4, seed=0, max_length=8)
+        text_batches(sets / "0", config, AUDIO, tokenizer, batch_size=4, seed=0, max_length=8)

@@ -16,7 +16,7 @@ from clapjax.data import pipeline, records
 from clapjax.data.config import DataConfig
 from clapjax.data.shards import read_shard
 from clapjax.data.tokenizer import load_tokenizer, train_tokenizer
-from tests.data.building import RATE, make_example, write_records
+from tests.data.building import RATE, make_example, text_batches, write_records
 
 COUNT, CLIP, BATCH = 13, 400, 4  # 13: epochs begin in the middle of a batch
 EVENTS = ((), ("dog", "rain"), ("rain", "dog"), ("dog",))
@@ -60,7 +60,7 @@ def take(data_dir, tokenizer):
     def take(count: int, **changes):
         settings = {"batch_size": BATCH, "seed": 5, "max_length": 16, **changes}
         config = settings.pop("config", DataConfig())
-        batches = pipeline.train_batches(data_dir, config, AUDIO, tokenizer, **settings)
+        batches = text_batches(data_dir, config, AUDIO, tokenizer, **settings)
         return list(islice(batches, count))
 
     return take
@@ -201,7 +201,7 @@ def test_errors(take, tmp_path, data_dir, tokenizer):
 
     def start(folder, audio=AUDIO):
         settings = {"batch_size": 2, "seed": 0, "max_length": 8}
-        return pipeline.train_batches(folder, DataConfig(), audio, tokenizer, **settings)
+        return text_batches(folder, DataConfig(), audio, tokenizer, **settings)
 
     with pytest.raises(records.RecordsError, match="records are at 8000 Hz, the model wants 16000"):
         start(data_dir, dataclasses.replace(AUDIO, sample_rate=16_000))
@@ -215,7 +215,7 @@ def test_errors(take, tmp_path, data_dir, tokenizer):
 
 def _start(folder, tokenizer, **changes):
     settings = {"batch_size": 4, "seed": 0, "max_length": 8} | changes
-    return pipeline.train_batches(folder, DataConfig(), AUDIO, tokenizer, **settings)
+    return text_batches(folder, DataConfig(), AUDIO, tokenizer, **settings)
 
 
 def test_damage_is_one_clear_error(tmp_path, tokenizer):
@@ -334,12 +334,12 @@ ABANDON = """
 import sys
 from clapjax.audio.config import AudioConfig
 from clapjax.data.config import DataConfig
-from clapjax.data.pipeline import train_batches
+from tests.data.building import text_batches
 from clapjax.data.tokenizer import load_tokenizer
 audio = AudioConfig(sample_rate=8000, clip_samples=400, fmax=4000.0)
 tokenizer = load_tokenizer(sys.argv[1] + "/tokenizer")
-batches = train_batches(sys.argv[1], DataConfig(), audio, tokenizer,
-                        batch_size=4, seed=0, max_length=8)
+batches = text_batches(sys.argv[1], DataConfig(), audio, tokenizer,
+                       batch_size=4, seed=0, max_length=8)
 if sys.argv[2] == "fed":
     import jax
     from clapjax.training.config import MeshConfig

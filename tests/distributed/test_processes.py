@@ -10,11 +10,11 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks.kill_resume import SMALL, Job, newest, same, steps_of, truncate
+from benchmarks.kill_resume import SMALL, Job, evaluations, newest, same, steps_of, truncate
 from clapjax.training.log import read_log
 from clapjax.training.mesh import make_mesh
 from tests.conftest import REPO
-from tests.distributed.worker import MESHES, config, trained
+from tests.distributed.worker import MESHES, config, embedded, trained
 from tests.training.tiny import norm, some_mesh
 
 PROCESSES = 2
@@ -77,14 +77,16 @@ def test_two_times_four_devices_equal_eight_and_one(name, two_processes, one_dev
         assert norm(jax.tree.map(np.subtract, ours, theirs)) < 1e-5 * size
 
 
-def test_processes_share_an_evaluation(two_processes):
+def test_embeddings_are_the_same_on_any_mesh_and_process(two_processes, _quickly):
+    """Bit for bit: 2 processes x 4 devices, 1 x 8, and one device."""
     files = [np.load(two_processes / f"process{index}.npz") for index in range(PROCESSES)]
-    # Each sample once, in order; a process whose share is empty does not mind.
-    assert [file["seen"].tolist() for file in files] == [[0, 1, 2, 3, 0], [4, 5, 6]]
-    for file in files:
-        np.testing.assert_array_equal(file["seven"], [[i, i**2] for i in range(7)])
-        np.testing.assert_array_equal(file["one"], [[0, 0]])
-        assert file["agreed"].tolist() == [True, False]
+    one = embedded(config(MESHES["data"]), some_mesh(1))
+    assert np.abs(np.linalg.norm(one, axis=1) - 1).max() < 1e-5 and len(np.unique(one)) > 99
+    for name, mesh in MESHES.items():
+        np.testing.assert_array_equal(embedded(config(mesh), make_mesh(mesh)), one)
+        for file in files:
+            np.testing.assert_array_equal(file[name], one)
+    assert [file["agreed"].tolist() for file in files] == [[True, False, True, False, True]] * 2
 
 
 def test_killed_runs_end_as_if_undisturbed(demo_records, tmp_path, quick_env, monkeypatch):
@@ -127,8 +129,10 @@ def test_killed_runs_end_as_if_undisturbed(demo_records, tmp_path, quick_env, mo
     assert f"{stopped}: cannot be read; going back further" in job.logs[0].read_text()
     assert (killed / "damaged_checkpoints" / str(stopped)).is_dir()
     assert same(whole, killed)
+    assert [row["step"] for row in evaluations(whole)] == [0, 40, 80]
+    assert evaluations(whole) == evaluations(killed)
     # Only one process wrote the log, and each step that is in it once.
-    logged = [row["step"] for row in read_log(killed)]
+    logged = [row["step"] for row in read_log(killed) if "loss" in row]
     assert logged == sorted(set(logged)) and logged[-1] == steps
 
 

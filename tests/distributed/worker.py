@@ -1,4 +1,4 @@
-"""One process of several: twenty steps on each mesh, and what processes do together.
+"""One process of several: twenty steps on each mesh, and embeddings on each.
 
 python -m tests.distributed.worker OUT (with JAX_COORDINATOR_ADDRESS and so on)
 """
@@ -10,12 +10,16 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from clapjax.experiment import Experiment, make_task
 from clapjax.training import distributed
-from clapjax.training.config import MeshConfig, TrainConfig
-from clapjax.training.mesh import make_mesh, replicated
-from tests.training.tiny import run_steps, some_batch, tiny_config
+from clapjax.training.config import MeshConfig
+from clapjax.training.mesh import make_mesh, replicated, state_specs
+from clapjax.training.rows import make_forward
+from clapjax.training.step import setting
+from tests.training.tiny import init_state, run_steps, some_batch, tiny_config
 
 STEPS = 20
+ROWS, ROWS_OF_A_DEVICE = 16, 2
 MESHES = {
     "data": MeshConfig(),
     "fsdp": MeshConfig(1, 8, split_above=100),
@@ -23,14 +27,14 @@ MESHES = {
 }
 
 
-def config(mesh: MeshConfig) -> TrainConfig:
+def config(mesh: MeshConfig) -> Experiment:
     """The tiny model, without dropout; epsilon keeps Adam from blowing up rounding noise."""
     tiny = tiny_config()
     optimizer = dataclasses.replace(tiny.optimizer, eps=1e-3)
     return dataclasses.replace(tiny, steps=STEPS, optimizer=optimizer, mesh=mesh)
 
 
-def trained(settings: TrainConfig, mesh: jax.sharding.Mesh) -> dict[str, np.ndarray]:
+def trained(settings: Experiment, mesh: jax.sharding.Mesh) -> dict[str, np.ndarray]:
     """Parameters after twenty steps, by path."""
     state, _ = run_steps(settings, mesh, [some_batch(index) for index in range(STEPS)])
     whole = jax.jit(lambda tree: tree, out_shardings=replicated(mesh))(state.params)
@@ -38,8 +42,23 @@ def trained(settings: TrainConfig, mesh: jax.sharding.Mesh) -> dict[str, np.ndar
     return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
 
 
+def embedded(settings: Experiment, mesh: jax.sharding.Mesh) -> np.ndarray:
+    """Embeddings of `ROWS_OF_A_DEVICE` clips a device, of the model as it is drawn."""
+    state, batch = init_state(settings, mesh), some_batch(0, ROWS)
+    specs = state_specs(state.params, mesh, settings.mesh)
+    forward = make_forward(make_task(settings), setting(settings, mesh), specs)["audio"]
+    lengths = np.full(ROWS, batch["audio"].shape[1], np.int32)
+    size = ROWS_OF_A_DEVICE * mesh.size
+    return np.concatenate(
+        [
+            np.asarray(forward(state.variables(), batch["audio"][s], lengths[s]))
+            for s in (slice(first, first + size) for first in range(0, ROWS, size))
+        ]
+    )
+
+
 def main(out: Path) -> None:
-    """Writes MESH.npz, and what this process has seen of the shared work."""
+    """Writes MESH.npz, and what this process has of the embeddings."""
     jax.config.update("jax_disable_most_optimizations", True)
     distributed.start()
     for name, mesh in MESHES.items():
@@ -47,16 +66,11 @@ def main(out: Path) -> None:
         if distributed.is_main():
             np.savez(out / f"{name}.npz", **found)
 
-    seen = []
-
-    def embed(items) -> np.ndarray:
-        seen.extend(items)
-        return np.array([[item, item**2] for item in items], np.float32).reshape(-1, 2)
-
-    rows = [distributed.by_share(embed, range(count)) for count in (7, 1)]
     index = jax.process_index()
     agreed = [distributed.all_agree(True), distributed.all_agree(index == 0)]
-    np.savez(out / f"process{index}.npz", seen=seen, seven=rows[0], one=rows[1], agreed=agreed)
+    agreed += [distributed.same(7), distributed.same(index), distributed.from_main(index) == 0]
+    heard = {name: embedded(config(mesh), make_mesh(mesh)) for name, mesh in MESHES.items()}
+    np.savez(out / f"process{index}.npz", agreed=agreed, **heard)
 
 
 if __name__ == "__main__":

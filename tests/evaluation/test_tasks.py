@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from clapjax.data.schema import Example
-from clapjax.evaluation.tasks import EvaluationConfig, evaluate
+from clapjax.evaluation.tasks import EvaluationConfig, evaluate, supported
 from tests.data.building import RATE, write_records
 
 EVENTS = ("dog", "rain", "siren")
@@ -133,3 +133,19 @@ def test_a_split_without_what_the_task_needs(data_dir, changes, message):
 def test_bad_settings(changes, message):
     with pytest.raises(ValueError, match=message):
         EvaluationConfig(**changes)
+
+
+def test_what_the_records_support(data_dir, tmp_path):
+    config = EvaluationConfig()
+    assert supported(data_dir, config) == (config.tasks, [])
+    found, left_out = supported(data_dir, EvaluationConfig(split="test_clips"))
+    assert found == ("retrieval", "zero_shot")
+    assert left_out == ["t_classify: no example of the split 'test_clips' has a negative caption"]
+    found, left_out = supported(data_dir, EvaluationConfig(split="no", zero_shot_split="test"))
+    missing = "the records have no split 'no'; there are test, test_clips"
+    bare = "7 examples of the split 'test' have no label"
+    assert found == () and left_out == [
+        f"t_classify: {missing}",
+        f"retrieval: {missing}",
+        f"zero_shot: {bare}",
+    ]

@@ -20,8 +20,8 @@ from clapjax.models.config import (
     TextConfig,
     with_vocabulary,
 )
+from clapjax.tasks.contrastive import adapt_to_tokenizer
 from clapjax.training import checkpoint
-from clapjax.training.loop import adapt_to_tokenizer
 from clapjax.training.state import TrainState
 
 RATE = CLIP = 8000
@@ -91,10 +91,10 @@ def make_workdir(folder: Path, seed: int = 0) -> Path:
     """What `clapjax train` with CONFIGS["plain"] leaves, as far as `clapjax.load` reads it."""
     experiment = Experiment(model=SMALL, seed=seed)
     save_experiment(experiment, folder)
-    config = adapt_to_tokenizer(experiment, make_tokenizer(folder / "tokenizer")).model
+    config = adapt_to_tokenizer(SMALL, make_tokenizer(folder / "tokenizer"))
     state = TrainState(step=np.int32(1), opt_state=(), **make_variables(config, seed))
     with checkpoint.open_manager(folder) as manager:
-        checkpoint.save(manager, 1, state)
+        checkpoint.save(manager, 1, state, {})
     return folder
 
 

@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from clapjax.training.config import TrainConfig
+from clapjax.experiment import Experiment
 from tests.training.tiny import tiny_config
 
 
@@ -23,6 +23,6 @@ def _compiled_quickly(tmp_path_factory):
 
 
 @pytest.fixture(scope="package")
-def tiny() -> TrainConfig:
+def tiny() -> Experiment:
     """One second of sound at 16 kHz, one pair of Swin blocks, one text layer; nothing random."""
     return tiny_config()

@@ -24,10 +24,10 @@ def _state(step: int, ema: bool = False) -> TrainState:
     return TrainState(jnp.int32(step), params, {"audio_x": jnp.ones(2)}, moments, average)
 
 
-def _write(workdir: Path, steps, ema: bool = False, **options) -> None:
+def _write(workdir: Path, steps, scores=None, ema: bool = False, **options) -> None:
     with checkpoint.open_manager(workdir, **options) as manager:
         for step in steps:
-            checkpoint.save(manager, step, _state(step, ema))
+            checkpoint.save(manager, step, _state(step, ema), (scores or {}).get(step, {}))
 
 
 def _files(workdir: Path, step: int) -> list[Path]:
@@ -40,20 +40,30 @@ def _steps(workdir: Path) -> list[int]:
 
 
 def test_the_last_and_the_best_are_kept(tmp_path):
-    scores = {1: 0.3, 2: 0.9, 3: 0.5, 4: 0.4}
-    _write(tmp_path / "high", range(1, 6), keep=2, best="accuracy", scores=scores)
+    scores = {1: {"a": 0.3}, 2: {"a": 0.9}, 3: {"a": 0.5}, 4: {"a": 0.4}}
+    _write(tmp_path / "high", range(1, 6), scores, keep=2, best="a")
     assert _steps(tmp_path / "high") == [2, 4, 5]
-    _write(tmp_path / "low", range(1, 6), keep=1, best="-error", scores=scores)
+    assert checkpoint.scores(tmp_path / "high") == {2: {"a": 0.9}, 4: {"a": 0.4}}
+    _write(tmp_path / "low", range(1, 6), scores, keep=1, best="-a")
     assert _steps(tmp_path / "low") == [1, 5]
-    _write(tmp_path / "last", range(1, 6), keep=3)
+    _write(tmp_path / "last", range(1, 6), scores, keep=3)
     assert _steps(tmp_path / "last") == [3, 4, 5]
-    # A score that comes after the checkpoint decides what the next one pushes out.
-    late: dict[int, float] = {}
-    with checkpoint.open_manager(tmp_path / "late", 1, "accuracy", late) as manager:
-        for step in range(1, 6):
-            checkpoint.save(manager, step, _state(step))
-            late[step] = -abs(step - 3)
-    assert _steps(tmp_path / "late") == [3, 5]
+    # Scores of another name decide nothing; the later of two equal ones stays.
+    equal = {1: {"b": 9.0}, 2: {"a": 1.0}, 3: {"a": 1.0}}
+    _write(tmp_path / "equal", range(1, 5), equal, keep=1, best="a")
+    assert _steps(tmp_path / "equal") == [3, 4]
+
+
+def test_scores_that_come_later(tmp_path):
+    """They count as those do that came with the checkpoint."""
+    _write(tmp_path, [1, 2], keep=2)
+    assert checkpoint.scores(tmp_path) == {}
+    with checkpoint.open_manager(tmp_path, 1, "a") as manager:
+        checkpoint.add_scores(manager, 1, {"a": 5.0})
+        assert checkpoint.scores_in(manager) == checkpoint.scores(tmp_path) == {1: {"a": 5.0}}
+        checkpoint.save(manager, 3, _state(3), {"a": 4.0})
+    assert _steps(tmp_path) == [1, 3]
+    assert checkpoint.scores(tmp_path) == {1: {"a": 5.0}, 3: {"a": 4.0}}
 
 
 def test_every_file_that_is_cut_is_noticed_or_does_not_matter(tmp_path):
@@ -84,7 +94,7 @@ def test_a_damaged_newest_checkpoint_costs_one_interval(tmp_path):
         with pytest.warns(UserWarning, match="checkpoints/3: cannot be read; going back further"):
             state = checkpoint.restore(manager, _state(0))
         jax.tree.map(np.testing.assert_array_equal, state, _state(2))
-        checkpoint.save(manager, 3, _state(3))  # the run comes there again
+        checkpoint.save(manager, 3, _state(3), {})  # the run comes there again
     assert _steps(tmp_path) == [1, 2, 3]
     assert (tmp_path / "damaged_checkpoints" / "3" / "default").is_dir()
     assert checkpoint.load_variables(tmp_path)[1] == 3
@@ -120,7 +130,7 @@ def test_the_moving_average_is_the_model(tmp_path):
     variables, _ = checkpoint.load_variables(tmp_path)
     assert variables["params"]["audio_x"][0, 0] == 102
     assert sorted(variables) == ["batch_stats", "params"]
-    assert sorted(checkpoint.load_variables(tmp_path, "text")[0]["params"]) == ["text_x"]
+    assert sorted(checkpoint.load_variables(tmp_path, "audio_")[0]["params"]) == ["text_x"]
     with checkpoint.open_manager(tmp_path) as manager:
         state = checkpoint.restore(manager, _state(0, ema=True))
     jax.tree.map(np.testing.assert_array_equal, state, _state(2, ema=True))

@@ -5,6 +5,9 @@ import json
 
 import pytest
 
+from clapjax.data.build.builder import SourceConfig
+from clapjax.data.config import DataConfig
+from clapjax.evaluation.tasks import EvaluationConfig
 from clapjax.experiment import (
     Experiment,
     from_dict,
@@ -12,6 +15,7 @@ from clapjax.experiment import (
     save_experiment,
     to_dict,
 )
+from clapjax.synthesis.mixup import MixupConfig
 from clapjax.training.config import MeshConfig
 
 
@@ -23,13 +27,13 @@ def test_another_config_is_refused_and_shown(tmp_path):
     save_experiment(experiment, tmp_path)
     other = dataclasses.replace(
         experiment,
-        steps=experiment.steps + 1,
+        seed=1,
         loss=dataclasses.replace(experiment.loss, temporal_weight=7.0),
     )
     with pytest.raises(ValueError, match="was begun with another config") as caught:
         save_experiment(other, tmp_path)
-    weight, steps = experiment.loss.temporal_weight, experiment.steps
-    changes = f"loss.temporal_weight was {weight}, is 7.0; steps was {steps}, is {steps + 1}."
+    weight = experiment.loss.temporal_weight
+    changes = f"loss.temporal_weight was {weight}, is 7.0; seed was 0, is 1."
     assert changes in str(caught.value)
     assert load_experiment(tmp_path) == experiment
 
@@ -50,8 +54,35 @@ def test_what_a_run_may_go_on_with_differently(tmp_path):
     assert load_experiment(tmp_path) == experiment
     save_experiment(elsewhere, tmp_path)
     assert load_experiment(tmp_path) == elsewhere
-    with pytest.raises(ValueError, match="micro_batches was 1, is 2"):
-        save_experiment(dataclasses.replace(elsewhere, micro_batches=2), tmp_path)
+
+
+def test_what_is_still_to_come_may_change(tmp_path):
+    """Steps, what is logged, kept and judged, and where the records came from; not their share."""
+    mixed = DataConfig(mixture=("here/a=0.25", "here/b=16"))
+    experiment = Experiment(data=mixed)
+    save_experiment(experiment, tmp_path)
+    (tmp_path / "checkpoints" / "4").mkdir(parents=True)
+    moved = DataConfig(mixture=("there/a=0.25", "there/b=16"), workers=9)
+    other = dataclasses.replace(
+        experiment,
+        steps=7,
+        log_every=1,
+        checkpoint_every=3,
+        eval_every=5,
+        micro_batches=2,
+        data=moved,
+        evaluation=EvaluationConfig(tasks=("retrieval",)),
+        source=SourceConfig(path="there"),
+        synthesis=MixupConfig(train_mixtures=3),
+    )
+    save_experiment(other, tmp_path)
+    assert load_experiment(tmp_path) == other
+    less = dataclasses.replace(moved, mixture=("there/a=0.5", "there/b=16"))
+    with pytest.raises(ValueError, match="data.mixture was .*0.25.*, is .*0.5"):
+        save_experiment(dataclasses.replace(other, data=less), tmp_path)
+    with pytest.raises(ValueError, match="data.split was 'train', is 'test'"):
+        data = dataclasses.replace(moved, split="test")
+        save_experiment(dataclasses.replace(other, data=data), tmp_path)
 
 
 def test_a_config_without_a_checkpoint_is_replaced(tmp_path):
@@ -78,6 +109,8 @@ def test_config_to_dict_and_back():
         ({"source": {"train_folds": 1}}, "source.train_folds must be a list, not 1"),
         ({"source": {"train_folds": ["1"]}}, "source.train_folds must be int, not '1'"),
         ({"steps": 0}, "steps must be positive, not 0"),
+        ({"task": "chess"}, "task must be one of contrastive, tagging, not 'chess'"),
+        ({"tagging": {"loss": "mse"}}, "tagging.loss must be one of bce, ce, not 'mse'"),
         ({"seed": -1}, "seed must be in 0"),
         ({"evaluation": {"tasks": ["chess"]}}, r"no task \['chess'\]"),
     ],

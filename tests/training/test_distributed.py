@@ -2,11 +2,13 @@
 
 import os
 import signal
+from types import SimpleNamespace
 
 import jax
 import pytest
 
-from clapjax.training import distributed
+from clapjax.data.records import RecordsError
+from clapjax.training import distributed, workdir
 
 NAMES = (
     distributed.ADDRESS,
@@ -95,6 +97,25 @@ def test_a_number_that_is_none(calls, monkeypatch):
         distributed.start()
 
 
+def test_a_workdir_whose_name_is_a_pattern(tmp_path):
+    """Fails before: it trained, and no checkpoint could be read again."""
+    folder = tmp_path / "exp[lr=1e-4]"
+    with pytest.raises(ValueError, match="may not have . ., which Orbax takes for a pattern"):
+        workdir.prepare(folder, tmp_path, {}, SimpleNamespace(keep=print))
+    assert not folder.exists()
+
+
+def test_a_workdir_that_is_another_one_elsewhere(tmp_path, monkeypatch):
+    """Another process has not written what this one finds there."""
+    arguments = tmp_path / "run", tmp_path / "records", {"seed": 1}, SimpleNamespace(keep=print)
+    monkeypatch.setattr(distributed, "is_main", lambda: False)
+    with pytest.raises(ValueError, match="run: is not the same folder for all processes"):
+        workdir.prepare(*arguments)
+    monkeypatch.setattr(distributed, "same", lambda value: False)
+    with pytest.raises(RecordsError, match="records: the processes have different records there"):
+        workdir.prepare(*arguments)
+
+
 def test_sigterm_is_reported_and_then_as_before():
     before = signal.getsignal(signal.SIGTERM)
     with distributed.stop_requests() as asked:
@@ -103,6 +124,17 @@ def test_sigterm_is_reported_and_then_as_before():
         assert asked(2) and asked(3)
     assert signal.getsignal(signal.SIGTERM) == before
     assert distributed.Preempted().code == 75
+
+
+def test_ctrl_c_is_reported_once_and_then_interrupts():
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with distributed.stop_requests() as asked:
+        assert not asked(1)
+        signal.raise_signal(signal.SIGINT)
+        assert asked(2)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 def test_calls_are_counted_from_1_wherever_a_run_goes_on(monkeypatch):

@@ -24,6 +24,13 @@ def test_log_drops_the_rows_of_a_killed_attempt(tmp_path, capsys):
         file.write('{"step": 8, "lo')  # the process died here
     assert [row["step"] for row in read_log(tmp_path)] == [2, 4, 6, 6]
 
+    log = TrainLog(tmp_path, start_step=6, steps=10, batch_size=4, judged=True)
+    log.close()
+    assert [row["step"] for row in read_log(tmp_path)] == [2, 4, 6, 6]
+    log = TrainLog(tmp_path, start_step=6, steps=10, batch_size=4, judged=False)
+    log.close()
+    assert [row.get("loss") for row in read_log(tmp_path)] == [1.0, 2.0, 3.0]
+
     log = TrainLog(tmp_path, start_step=4, steps=10, batch_size=4)
     log.write(8, {"loss": 9.0})
     log.close()

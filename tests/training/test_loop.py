@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,11 +15,13 @@ import numpy as np
 import pytest
 
 from clapjax.data.records import RecordsError
+from clapjax.tasks.contrastive import adapt_to_tokenizer, workdir_tokenizer
 from clapjax.training import checkpoint, distributed, loop
 from clapjax.training.config import MeshConfig
 from clapjax.training.log import LOG_FILE, read_log
-from clapjax.training.state import abstract_state, init_state
-from tests.training.tiny import some_mesh
+from clapjax.training.optimizer import make_schedule
+from clapjax.training.workdir import RECORDS_FILE
+from tests.training.tiny import abstract_state, init_state, some_mesh, train
 
 
 class Killed(Exception):
@@ -34,19 +37,20 @@ def whole(tiny, demo_records, tmp_path_factory):
     """(workdir, final state, calls of `evaluate`) of six steps without a break."""
     workdir, calls = tmp_path_factory.mktemp("whole"), []
 
-    def evaluate(variables, config, step):
-        calls.append((step, sorted(variables), config.model.text.vocab_size))
+    def evaluate(forward, variables, step):
+        words = variables["params"]["text_encoder"]["word"]["embedding"].shape[0]
+        calls.append((step, sorted(variables), words))
         return {"score": float(step)}
 
     config = dataclasses.replace(tiny, eval_every=4)
-    state = loop.train(config, data_dir=demo_records, workdir=workdir, evaluate=evaluate)
+    state = train(config, data_dir=demo_records, workdir=workdir, evaluate=evaluate)
     return workdir, jax.device_get(state), calls
 
 
 def test_a_run_leaves_log_checkpoints_and_tokenizer(whole, demo_records):
     workdir, state, calls = whole
     assert int(state.step) == 6
-    assert [step for step, *_ in calls] == [4, 6]
+    assert [step for step, *_ in calls] == [0, 4, 6]
     assert calls[0][1] == ["batch_stats", "params"]
     tokenizer = json.loads((workdir / "tokenizer" / "tokenizer.json").read_text())
     assert calls[0][2] == len(tokenizer["model"]["vocab"])  # the config was adapted to it
@@ -56,7 +60,8 @@ def test_a_run_leaves_log_checkpoints_and_tokenizer(whole, demo_records):
     assert [row["step"] for row in trained] == [2, 3, 4, 6]
     assert all(row["clips_per_second"] > 0 for row in trained)
     scores = [row for row in rows if "loss" not in row]
-    assert scores == [{"step": 4, "eval/score": 4.0}, {"step": 6, "eval/score": 6.0}]
+    assert scores == [{"step": step, "eval/score": float(step)} for step in (0, 4, 6)]
+    assert checkpoint.scores(workdir) == {4: {"score": 4.0}, 6: {"score": 6.0}}
     assert list((workdir / "tensorboard").iterdir())
     assert checkpoint.latest_step(workdir) == 6
     variables, step = checkpoint.load_variables(workdir)
@@ -67,17 +72,21 @@ def test_a_run_leaves_log_checkpoints_and_tokenizer(whole, demo_records):
 
 
 def test_resuming_equals_an_undisturbed_run(tiny, whole, demo_records, tmp_path):
-    def die(variables, config, step):
-        raise Killed
+    def die(forward, variables, step):
+        if step == 4:
+            raise Killed
+        return {"score": 0.0}
 
     config = dataclasses.replace(tiny, eval_every=4)  # dies at 4; the checkpoint is of step 3
     with pytest.raises(Killed):
-        loop.train(config, data_dir=demo_records, workdir=tmp_path, evaluate=die)
+        train(config, data_dir=demo_records, workdir=tmp_path, evaluate=die)
     assert checkpoint.latest_step(tmp_path) == 3
-    assert [row["step"] for row in read_log(tmp_path)] == [2, 3, 4]
-    state = loop.train(config, data_dir=demo_records, workdir=tmp_path)
+    assert [row["step"] for row in read_log(tmp_path)] == [0, 2, 3, 4]
+    state = train(config, data_dir=demo_records, workdir=tmp_path)
     _assert_same(jax.device_get(state), whole[1])
-    rows, expected = read_log(tmp_path), [row for row in read_log(whole[0]) if "loss" in row]
+    rows, expected = (
+        [row for row in read_log(workdir) if "loss" in row] for workdir in (tmp_path, whole[0])
+    )
     assert [row["step"] for row in rows] == [2, 3, 4, 6]
     assert [row["loss"] for row in rows] == [row["loss"] for row in expected]
 
@@ -85,7 +94,7 @@ def test_resuming_equals_an_undisturbed_run(tiny, whole, demo_records, tmp_path)
 def test_a_finished_run_stays_as_it_is(tiny, whole, demo_records):
     before = (whole[0] / LOG_FILE).read_text()
     config = dataclasses.replace(tiny, eval_every=4)
-    state = loop.train(config, data_dir=demo_records, workdir=whole[0])
+    state = train(config, data_dir=demo_records, workdir=whole[0])
     _assert_same(jax.device_get(state), whole[1])
     assert (whole[0] / LOG_FILE).read_text() == before
 
@@ -94,23 +103,20 @@ def test_sigterm_saves_and_says_start_me_again(tiny, whole, demo_records, tmp_pa
     """The signal comes after step 4; the run ends as an undisturbed one. The best step is kept."""
     config = dataclasses.replace(tiny, eval_every=2, keep_last=1, keep_best="-score")
 
-    def evaluate(variables, config, step):
+    def evaluate(forward, variables, step):
         if step == 4:
             os.kill(os.getpid(), signal.SIGTERM)
-        return {"score": float(step), "other": 0.0}
+        return {"score": float(step or 9), "other": 0.0}
 
     arguments = {"data_dir": demo_records, "workdir": tmp_path, "evaluate": evaluate}
     with pytest.raises(distributed.Preempted) as stopped:
-        loop.train(config, **arguments)
+        train(config, **arguments)
     assert stopped.value.code == 75
     assert "step 5: saved; start again to go on" in capsys.readouterr().err
     assert _kept(tmp_path) == [2, 5]
-    state = loop.train(config, **arguments)
+    state = train(config, **arguments)
     _assert_same(jax.device_get(state), whole[1])
     assert _kept(tmp_path) == [2, 6]
-    with pytest.raises(ValueError, match="no score 'scor'; the evaluation has score, other"):
-        config = dataclasses.replace(config, keep_best="scor")
-        loop.train(config, **arguments | {"workdir": tmp_path / "other"})
 
 
 def _kept(workdir) -> list[int]:
@@ -118,19 +124,144 @@ def _kept(workdir) -> list[int]:
         return sorted(manager.all_steps())
 
 
+def test_an_evaluation_that_was_due_is_done_first(tiny, whole, demo_records, tmp_path):
+    """SIGTERM comes at a due step, the process dies in the last evaluation: none is lost.
+
+    Scores of a restored state are those of the state before it was saved.
+    """
+    config = dataclasses.replace(tiny, eval_every=2, keep_last=9)
+    calls, dies = [], [6]
+
+    def evaluate(forward, variables, step):
+        calls.append(step)
+        if step in dies:
+            dies.remove(step)
+            raise Killed
+        return {"mean": _mean(variables)}
+
+    step_of = loop.make_train_step
+
+    def with_signal(*arguments):
+        step, count = step_of(*arguments), iter(range(1, 9))
+
+        def signalled(state, batch):
+            if next(count) == 4:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return step(state, batch)
+
+        return signalled
+
+    arguments = {"data_dir": demo_records, "workdir": tmp_path, "evaluate": evaluate}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "make_train_step", with_signal)
+        with pytest.raises(distributed.Preempted):
+            train(config, **arguments)
+    assert calls == [0, 2] and _kept(tmp_path) == [0, 2, 3, 4]
+    assert list(checkpoint.scores(tmp_path)) == [0, 2]
+    with pytest.raises(Killed):
+        train(config, **arguments)
+    assert calls == [0, 2, 4, 6] and _kept(tmp_path) == [0, 2, 3, 4]
+    state = train(config, **arguments)
+    assert calls == [0, 2, 4, 6, 6]
+    _assert_same(jax.device_get(state), whole[1])
+    scores = checkpoint.scores(tmp_path)
+    assert scores == {
+        step: {"mean": _mean(checkpoint.load_variables(tmp_path, step=step)[0])}
+        for step in (0, 2, 4, 6)
+    }
+    logged = [row for row in read_log(tmp_path) if "eval/mean" in row]
+    assert logged == [{"step": s, "eval/mean": scores[s]["mean"]} for s in (0, 2, 4, 6)]
+    train(config, **arguments)  # a finished run is not judged again
+    assert len(calls) == 5
+
+
+def _mean(variables) -> float:
+    leaves = jax.tree.leaves(jax.device_get(variables))
+    return float(np.mean([np.mean(leaf, dtype=np.float64) for leaf in leaves]))
+
+
+def test_more_steps_for_a_finished_run(tiny, whole, demo_records, tmp_path):
+    shutil.copytree(whole[0], tmp_path / "run")
+    calls = []
+
+    def evaluate(forward, variables, step):
+        calls.append(step)
+        return {"score": 1.0}
+
+    config = dataclasses.replace(tiny, steps=8, eval_every=4, log_every=1)
+    arguments = {"data_dir": demo_records, "workdir": tmp_path / "run"}
+    state = train(config, **arguments, evaluate=evaluate)
+    assert int(state.step) == 8 and calls == [8]
+    rates = {
+        row["step"]: row["learning_rate"] for row in read_log(tmp_path / "run") if "loss" in row
+    }
+    # The cosine ends at the new last step: the steps to come are those of a run of eight.
+    schedule = make_schedule(config.optimizer, 8)
+    np.testing.assert_allclose([rates[7], rates[8]], [schedule(6), schedule(7)], rtol=1e-6)
+
+
+def test_a_score_that_is_not_there_stops_before_the_first_step(tiny, whole, demo_records, tmp_path):
+    def evaluate(forward, variables, step):
+        return {"score": 1.0, "other": 0.0}
+
+    arguments = {"data_dir": demo_records, "evaluate": evaluate}
+    config = dataclasses.replace(tiny, keep_best="scor")
+    message = "no score 'scor'; the evaluation has score, other"
+    with pytest.raises(ValueError, match=message):
+        train(config, **arguments, workdir=tmp_path / "new")
+    assert not read_log(tmp_path / "new")
+    shutil.copytree(whole[0], tmp_path / "run")
+    config = dataclasses.replace(config, steps=8)
+    with pytest.raises(ValueError, match="no score 'scor'; the evaluation has score"):
+        train(config, **arguments, workdir=tmp_path / "run")
+    assert checkpoint.latest_step(tmp_path / "run") == 6
+
+
+def test_at_most_three_batches_are_on_the_devices(tiny, demo_records, tmp_path, monkeypatch):
+    """One that computes, one that waits for it, one that is ready: with prefetch 2."""
+    make, held, most = loop.make_train_step, [], []
+    rows, samples = tiny.batch_size, tiny.model.audio.clip_samples
+
+    work = jax.jit(lambda x: jax.lax.fori_loop(0, 10_000, lambda _, y: jnp.sin(y), x).sum())
+
+    def slow(*arguments):
+        step = make(*arguments)
+
+        def run(state, batch):
+            state, metrics = step(state, batch)
+            loss = metrics["loss"].addressable_data(0)
+            metrics["loss"] = work(jnp.broadcast_to(loss, 4096))  # takes longer than the loop
+            held.append((metrics, batch))  # as the runtime holds it until the step is done
+            while held and held[0][0]["loss"].is_ready():
+                held.pop(0)
+            del batch
+            time.sleep(0.05)  # for the thread that puts batches there
+            most.append(sum(x.shape == (rows, samples) for x in jax.live_arrays()))
+            return state, metrics
+
+        return run
+
+    monkeypatch.setattr(loop, "make_train_step", slow)
+    config = dataclasses.replace(tiny, steps=12, log_every=100, checkpoint_every=100)
+    train(config, data_dir=demo_records, workdir=tmp_path)
+    assert len(most) == 12 and max(most) <= 3, most
+
+
 def test_a_trace_of_the_steps_asked_for(tiny, demo_records, tmp_path):
     config = dataclasses.replace(tiny, steps=3)
-    loop.train(config, data_dir=demo_records, workdir=tmp_path, profile=(2, 3))
+    train(config, data_dir=demo_records, workdir=tmp_path, profile=(2, 3))
     (trace,) = (tmp_path / "profile").rglob("*.xplane.pb")
     assert trace.stat().st_size > 10_000
-    with pytest.raises(ValueError, match="profile 2:3: this run does steps 4 to 3"):
-        loop.train(config, data_dir=demo_records, workdir=tmp_path, profile=(2, 3))
+    with pytest.warns(UserWarning, match="profile 2:3: nothing is traced, for this run goes on at"):
+        train(config, data_dir=demo_records, workdir=tmp_path, profile=(2, 3))
+    with pytest.raises(ValueError, match="profile 3:4: this run does steps 1 to 3"):
+        train(config, data_dir=demo_records, workdir=tmp_path, profile=(3, 4))
 
 
 def test_starting_from_another_model(tiny, whole, demo_records, tmp_path, capsys):
     """One tower of it, and what is missing stays new; a checkpoint of the run's own goes first."""
     config = dataclasses.replace(tiny, steps=1, init_from="there")
-    given, _ = checkpoint.load_variables(whole[0], "text")
+    given, _ = checkpoint.load_variables(whole[0], "audio_")
     asked = []
 
     def load(source):
@@ -138,31 +269,32 @@ def test_starting_from_another_model(tiny, whole, demo_records, tmp_path, capsys
         return given
 
     arguments = {"data_dir": demo_records, "workdir": tmp_path / "run", "load": load}
-    state = jax.device_get(loop.train(config, **arguments))  # one step, at rate 0
+    state = jax.device_get(train(config, **arguments))  # one step, at rate 0
     _assert_same(state.params["text_encoder"], whole[1].params["text_encoder"])
     fresh = jax.device_get(init_state(_adapted(config, whole[0]), some_mesh(1)))
     _assert_same(state.params["audio_encoder"], fresh.params["audio_encoder"])
     assert "starts from there, but" in capsys.readouterr().err
-    loop.train(config, **arguments)
+    train(config, **arguments)
     assert asked == ["there"]
 
     arguments["workdir"] = tmp_path / "other"
     given["params"]["text_encoder"]["word"]["embedding"] = np.zeros((3, 16))
     given["params"]["extra"] = {"kernel": np.zeros(1)}
     with pytest.raises(ValueError, match="init_from: the model does not fit this config") as caught:
-        loop.train(config, **arguments)
+        train(config, **arguments)
     vocabulary = fresh.params["text_encoder"]["word"]["embedding"].shape
     assert f"text_encoder/word/embedding is (3, 16), not {vocabulary}" in str(caught.value)
     assert "extra/kernel is not in this model" in str(caught.value)
 
 
 def _adapted(config, workdir):
-    return loop.adapt_to_tokenizer(config, loop.workdir_tokenizer(config, workdir))
+    model = adapt_to_tokenizer(config.model, workdir_tokenizer("records", workdir))
+    return dataclasses.replace(config, model=model)
 
 
 def test_loss_decreases(tiny, demo_records, tmp_path):
     config = dataclasses.replace(tiny, steps=60, log_every=10, checkpoint_every=100)
-    loop.train(config, data_dir=demo_records, workdir=tmp_path)
+    train(config, data_dir=demo_records, workdir=tmp_path)
     losses = [row["loss"] for row in read_log(tmp_path)]
     assert len(losses) == 6
     assert np.mean(losses[-2:]) < 0.9 * losses[0]
@@ -172,8 +304,8 @@ def _broken_step(monkeypatch, breaks):
     """Makes every step call `breaks(step, state)`, which gives the state to step from."""
     make = loop.make_train_step
 
-    def broken(config, mesh):
-        step, count = make(config, mesh), iter(range(1, 1000))
+    def broken(*arguments):
+        step, count = make(*arguments), iter(range(1, 1000))
         return lambda state, batch: step(breaks(next(count), state), batch)
 
     monkeypatch.setattr(loop, "make_train_step", broken)
@@ -188,7 +320,7 @@ def test_nan_stops_and_names_step_and_losses(tiny, demo_records, tmp_path, monke
     # With this seed the batch of step 5 has a negative: without one the temporal loss is 0.
     config = dataclasses.replace(tiny, seed=13, steps=20, log_every=8, checkpoint_every=4)
     with pytest.raises(loop.NonFiniteError, match="^step 5: not finite: .*loss=nan") as caught:
-        loop.train(config, data_dir=demo_records, workdir=tmp_path)
+        train(config, data_dir=demo_records, workdir=tmp_path)
     for name in ("contrastive_loss=nan", "temporal_loss=nan", "gradient_norm=nan"):
         assert name in str(caught.value)
     assert checkpoint.latest_step(tmp_path) == 4
@@ -205,31 +337,31 @@ def test_hidden_transfers_are_refused(tiny, demo_records, tmp_path, monkeypatch)
 
     _broken_step(monkeypatch, from_host)
     with pytest.raises(Exception, match="(?i)disallowed host-to-device transfer"):
-        loop.train(tiny, data_dir=demo_records, workdir=tmp_path)
+        train(tiny, data_dir=demo_records, workdir=tmp_path)
 
 
 def test_a_batch_that_does_not_divide(tiny, demo_records, tmp_path):
     config = dataclasses.replace(tiny, batch_size=12)
     with pytest.raises(ValueError, match="^batch_size 12 does not divide among 8 devices$"):
-        loop.train(config, data_dir=demo_records, workdir=tmp_path / "run")
+        train(config, data_dir=demo_records, workdir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_micro_batches_that_do_not_divide(tiny, demo_records, tmp_path):
     config = dataclasses.replace(tiny, batch_size=16, micro_batches=4)
     with pytest.raises(ValueError, match="^micro_batches 4 does not divide the 2 rows"):
-        loop.train(config, data_dir=demo_records, workdir=tmp_path / "run")
+        train(config, data_dir=demo_records, workdir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_missing_records(tiny, tmp_path):
     with pytest.raises(RecordsError, match="no records here"):
-        loop.train(tiny, data_dir=tmp_path / "nowhere", workdir=tmp_path / "run")
+        train(tiny, data_dir=tmp_path / "nowhere", workdir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_other_records_are_refused(tiny, whole, demo_records, tmp_path):
-    kept = (whole[0] / loop.RECORDS_FILE).read_text()
+    kept = (whole[0] / RECORDS_FILE).read_text()
     build = json.loads(kept)
     assert build["counts"]["train"] == 160
     build["seed"] = 1
@@ -237,15 +369,16 @@ def test_other_records_are_refused(tiny, whole, demo_records, tmp_path):
     other.mkdir()
     (other / "clapjax_build.json").write_text(json.dumps(build))
     with pytest.raises(RecordsError, match="this run began with other records"):
-        loop.train(tiny, data_dir=other, workdir=whole[0])
-    assert (whole[0] / loop.RECORDS_FILE).read_text() == kept
+        train(tiny, data_dir=other, workdir=whole[0])
+    assert (whole[0] / RECORDS_FILE).read_text() == kept
 
 
 @pytest.mark.parametrize(("data", "fsdp"), [(1, 1), (2, 4)])
 def test_restore_onto_another_mesh(tiny, whole, data, fsdp):
     mesh = some_mesh(data, fsdp)
-    config = loop.adapt_to_tokenizer(tiny, loop.workdir_tokenizer(tiny, whole[0]))
-    config = dataclasses.replace(config, mesh=MeshConfig(data, fsdp, split_above=100))
+    config = dataclasses.replace(
+        _adapted(tiny, whole[0]), mesh=MeshConfig(data, fsdp, split_above=100)
+    )
     template = abstract_state(config, mesh)
     with checkpoint.open_manager(whole[0]) as manager:
         state = checkpoint.restore(manager, template)

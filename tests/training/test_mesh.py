@@ -12,7 +12,7 @@ from clapjax.models.clap import init_variables
 from clapjax.models.presets import laion_clap
 from clapjax.training.config import MeshConfig
 from clapjax.training.mesh import make_mesh, split_axis, state_specs
-from clapjax.training.state import abstract_state, init_state
+from tests.training.tiny import abstract_state, init_state
 
 
 def test_rules_for_laion_clap():

@@ -14,9 +14,7 @@ from clapjax.models.clap import MAX_LOG_SCALE
 from clapjax.training.config import MeshConfig, OptimizerConfig
 from clapjax.training.mesh import batch_sharding, make_mesh
 from clapjax.training.optimizer import decay_mask, make_optimizer, make_schedule
-from clapjax.training.state import init_state
-from clapjax.training.step import make_train_step
-from tests.training.tiny import norm, run_steps, some_batch, some_mesh
+from tests.training.tiny import init_state, make_train_step, norm, run_steps, some_batch, some_mesh
 
 
 def _run(*arguments):

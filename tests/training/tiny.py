@@ -1,19 +1,22 @@
-"""A model that compiles in seconds, batches for it, and steps on them."""
+"""A model that compiles in seconds, batches for it, and steps on them.
+
+Here a config is an Experiment, and knows its task.
+"""
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from clapjax.audio.config import AudioConfig
+from clapjax.experiment import Experiment, make_task
 from clapjax.losses.clap import LossConfig
 from clapjax.models.config import ClapConfig, HTSATConfig, TextConfig
-from clapjax.training.config import OptimizerConfig, TrainConfig
+from clapjax.training import loop, state, step
+from clapjax.training.config import OptimizerConfig
 from clapjax.training.mesh import BATCH_AXES, batch_sharding
-from clapjax.training.state import init_state
-from clapjax.training.step import make_train_step
 
 
-def tiny_config() -> TrainConfig:
+def tiny_config() -> Experiment:
     """One second of sound at 16 kHz, one pair of Swin blocks, one text layer; nothing random."""
     audio = AudioConfig(sample_rate=16_000, clip_samples=16_000, hop_length=320, fmax=7600.0)
     htsat = HTSATConfig(
@@ -36,7 +39,7 @@ def tiny_config() -> TrainConfig:
         dropout=0.0,
         attention_dropout=0.0,
     )
-    return TrainConfig(
+    return Experiment(
         batch_size=8,
         steps=6,
         log_every=2,
@@ -45,6 +48,26 @@ def tiny_config() -> TrainConfig:
         loss=LossConfig(temporal_weight=0.5),
         optimizer=OptimizerConfig(learning_rate=1e-2, warmup_steps=1),
     )
+
+
+def init_state(config: Experiment, mesh: Mesh) -> state.TrainState:
+    """`state.init_state` of the config's task."""
+    return state.init_state(config, make_task(config), mesh)
+
+
+def abstract_state(config: Experiment, mesh: Mesh) -> state.TrainState:
+    """`state.abstract_state` of the config's task."""
+    return state.abstract_state(config, make_task(config), mesh)
+
+
+def make_train_step(config: Experiment, mesh: Mesh):
+    """`step.make_train_step` of the config's task."""
+    return step.make_train_step(config, make_task(config), mesh)
+
+
+def train(config: Experiment, **arguments) -> state.TrainState:
+    """`loop.train` of the config's task."""
+    return loop.train(config, make_task(config), **arguments)
 
 
 def some_mesh(data: int, fsdp: int = 1) -> Mesh:
@@ -73,7 +96,7 @@ def some_batch(index: int, rows: int = 8) -> dict[str, np.ndarray]:
     }
 
 
-def run_steps(config: TrainConfig, mesh: Mesh, batches: list[dict], state=None, step=None):
+def run_steps(config: Experiment, mesh: Mesh, batches: list[dict], state=None, step=None):
     """(final state, metrics of each step); each process puts its own rows of the batches there."""
     state = init_state(config, mesh) if state is None else state
     step = make_train_step(config, mesh) if step is None else step

@@ -12,9 +12,15 @@ from clapjax.models.config import FusionConfig
 from clapjax.training.config import MeshConfig
 from clapjax.training.hlo import collectives
 from clapjax.training.mesh import batch_sharding, make_mesh, split_axis, state_specs
-from clapjax.training.state import abstract_state, init_state
-from clapjax.training.step import make_train_step
-from tests.training.tiny import norm, run_steps, some_batch, some_mesh
+from tests.training.tiny import (
+    abstract_state,
+    init_state,
+    make_train_step,
+    norm,
+    run_steps,
+    some_batch,
+    some_mesh,
+)
 
 ROWS = 16  # two for each of eight devices
 

@@ -1,0 +1,318 @@
+"""Contrastive learning of sound and text: CLAP, with T-CLAP's temporal-focused loss."""
+
+import functools
+import os
+import shutil
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from clapjax.data.config import DataConfig
+from clapjax.data.records import TOKENIZER_FOLDER
+from clapjax.data.selection import select_captions
+from clapjax.data.tokenizer import load_tokenizer, tokenize
+from clapjax.losses.clap import LossConfig, temporal_loss
+from clapjax.losses.contrastive import make_contrastive
+from clapjax.losses.laion import laion_loss
+from clapjax.models.clap import (
+    MAX_LOG_SCALE,
+    Clap,
+    cast_kernels,
+    compute_dtype,
+    embed_clip,
+    init_variables,
+)
+from clapjax.models.config import ClapConfig, with_vocabulary
+from clapjax.tasks.front_end import front_end
+from clapjax.tasks.task import Setting, Task
+
+LARGEST = 2**31 - 1  # int32
+
+
+def contrastive(model: ClapConfig, loss: LossConfig, data: DataConfig, tokenizer=None) -> Task:
+    """The task; without a tokenizer it has the model's vocabulary, and no batches can be made.
+
+    Rows are the unit-length embeddings (B, D) float32 "audio", "text", "negative" where the loss
+    wants captions in a wrong order, and with second heads "audio_mlp", "text_mlp", "negative_mlp",
+    as they come. Metrics are loss, contrastive_loss, logit_scale, and where it is on temporal_loss
+    and temporal_accuracy. `forward` has "audio" of (waveform, lengths) and "text" of (ids, mask).
+
+    Args:
+      model: for the vocabulary see `tokenizer`.
+      loss: the objective.
+      data: which captions count, and the name of the tokenizer.
+      tokenizer: of which the model takes the size of the vocabulary.
+
+    Raises:
+      ValueError: a loss that does not go with the model.
+    """
+    check(model, loss)
+    if tokenizer is not None:
+        model = adapt_to_tokenizer(model, tokenizer)
+    return Task(
+        audio=model.audio,
+        init=functools.partial(init_variables, model),
+        rows=functools.partial(_rows, model, needs_negatives(loss)),
+        objective=functools.partial(_objective, model, loss),
+        features=functools.partial(choose_texts, data.text_augment_selection),
+        draws=2,
+        collate=functools.partial(tokenised, tokenizer, model.text.max_length),
+        batch_shapes=functools.partial(_batch_shapes, model),
+        dtype=functools.partial(compute_dtype, model),
+        after_update=_clamp_scales,
+        forward={
+            "audio": functools.partial(_embed_audio, model),
+            "text": functools.partial(_embed_text, model),
+        },
+        keep=functools.partial(keep_tokenizer, data.tokenizer),
+        opened=lambda workdir: contrastive(
+            model, loss, data, workdir_tokenizer(data.tokenizer, workdir)
+        ),
+    )
+
+
+def check(model: ClapConfig, loss: LossConfig) -> None:
+    """Raises ValueError where a loss does not go with a model."""
+    if loss.mlp_loss and not model.mlp_transforms:
+        raise ValueError("loss.mlp_loss needs the second heads: set model.mlp_transforms")
+    if (loss.kind == "sigmoid") != model.logit_bias:
+        raise ValueError(
+            "loss.kind=sigmoid and model.logit_bias=True go together: set both, or neither"
+        )
+
+
+def needs_negatives(loss: LossConfig) -> bool:
+    """Whether a loss looks at the captions in a wrong order."""
+    return loss.temporal_weight > 0 or loss.negatives != "none"
+
+
+# --- text and batches -----------------------------------------------------------------------
+
+
+def keep_tokenizer(name: str, data_dir: str | os.PathLike, workdir: Path) -> None:
+    """Copies the tokenizer of a run to its workdir: the records' own, or the named one."""
+    kept = workdir / TOKENIZER_FOLDER
+    if name == "records":
+        shutil.copytree(Path(data_dir) / TOKENIZER_FOLDER, kept, dirs_exist_ok=True)
+    elif not kept.is_dir():
+        partial = kept.with_suffix(".partial")
+        load_tokenizer(name).save_pretrained(partial)
+        os.replace(partial, kept)
+
+
+def workdir_tokenizer(name: str, workdir: str | os.PathLike):
+    """The tokenizer of a run: the one kept in its workdir, or in an old workdir the named one."""
+    kept = Path(workdir) / TOKENIZER_FOLDER
+    return load_tokenizer(kept if name == "records" or kept.is_dir() else name)
+
+
+def adapt_to_tokenizer(model: ClapConfig, tokenizer) -> ClapConfig:
+    """The model with the text encoder's vocabulary set to the tokenizer's."""
+    return with_vocabulary(model, len(tokenizer), tokenizer.pad_token_id)
+
+
+def choose_texts(selection: str, record, draws: Sequence[float]) -> dict:
+    """What a row has besides its sound, from a record's features and two random numbers in [0, 1).
+
+    Returns:
+      "caption" and "negative" (b"" where there is none), bytes; "has_negative"; "events": equal
+      positive numbers mean the same events in the same order, 0 that they are unknown.
+
+    Raises:
+      ValueError: a record without captions, or with a text that is not UTF-8.
+    """
+    for name in ("captions", "provenance"):
+        if not record[name].bytes_list.value:
+            raise ValueError(f"there is no {name}")
+    kinds = record["provenance"].bytes_list.value[0].decode()
+    captions = select_captions(record["captions"].bytes_list.value, kinds, selection)
+    negatives = record["negative_captions"].bytes_list.value
+    events = record["events"].bytes_list.value
+    first, second = draws
+    caption = captions[int(first * len(captions))]
+    negative = negatives[int(second * len(negatives))] if negatives else b""
+    for text in (caption, negative):
+        text.decode()  # fails here, where it is known whose they are
+    return {
+        "caption": caption,
+        "negative": negative,
+        "has_negative": bool(negatives),
+        "events": np.int32(zlib.crc32(b"\n".join(events)) % LARGEST + 1 if events else 0),
+    }
+
+
+def tokenised(tokenizer, max_length: int, rows: dict) -> dict[str, np.ndarray]:
+    """Texts of `choose_texts` to "input_ids", "mask", "negative_ids", "negative_mask".
+
+    These are (B, max_length) int32; "has_negative" and "events" stay as they are.
+    """
+    texts = [text.decode() for text in (*rows["caption"], *rows["negative"])]
+    ids, mask = tokenize(tokenizer, texts, max_length)
+    count = len(ids) // 2
+    return {
+        "has_negative": rows["has_negative"],
+        "events": rows["events"],
+        "input_ids": ids[:count],
+        "mask": mask[:count],
+        "negative_ids": ids[count:],
+        "negative_mask": mask[count:],
+    }
+
+
+def _batch_shapes(model: ClapConfig, rows: int) -> dict:
+    tokens = ("input_ids", "mask", "negative_ids", "negative_mask")
+    return {
+        "audio": ((rows, model.audio.clip_samples), jnp.int16),
+        "has_negative": ((rows,), jnp.bool_),
+        "events": ((rows,), jnp.int32),
+    } | {name: ((rows, model.text.max_length), jnp.int32) for name in tokens}
+
+
+# --- both towers ----------------------------------------------------------------------------
+
+
+def _rows(
+    config: ClapConfig, negatives: bool, variables: dict, batch: dict, keys, setting: Setting
+) -> tuple[dict, dict]:
+    """Waveforms and token ids to embeddings, and the next batch statistics."""
+    dtype, (augment_key, dropout_key) = compute_dtype(config, setting.platform), keys
+    model = Clap(
+        config,
+        dtype,
+        setting.remat,
+        single_blocks=setting.platform == "tpu",
+        audio_frozen=setting.layers("audio_encoder"),
+        text_frozen=setting.layers("text_encoder"),
+    )
+    ids, mask = _captions(batch, negatives)
+    (audio, text, *second), updates = model.apply(
+        {**variables, "params": cast_kernels(variables["params"], dtype)},
+        ids,
+        mask,
+        front_end(config, batch["audio"], batch.get("lengths"), key=augment_key),
+        setting,
+        method=_towers,
+        rngs={"augment": augment_key, "dropout": dropout_key},
+        mutable=["batch_stats"],
+    )
+    named = _named(audio, text, "")
+    if second:
+        named |= _named(*second, "_mlp")
+    return named, updates["batch_stats"]
+
+
+def _towers(model: Clap, ids, mask, mels: dict, setting: Setting) -> tuple[jax.Array, ...]:
+    """Both towers in training, frozen parts as in evaluation."""
+    moves = {
+        name: not setting.still(name)
+        for name in ("audio_encoder", "text_encoder", "audio_transform", "text_transform")
+    }
+    audio = model.audio(train=moves["audio_encoder"], **mels)
+    text = model.text(ids, mask, moves["text_encoder"])
+    if not model.config.mlp_transforms:
+        return audio, text
+    heads = (
+        model.audio_transform(audio, not moves["audio_transform"]),
+        model.text_transform(text, not moves["text_transform"]),
+    )
+    return audio, text, *(x.astype(jnp.float32) for x in heads)
+
+
+def _captions(batch: dict, negatives: bool) -> tuple[jax.Array, jax.Array]:
+    """Token ids and mask: (B, L), or (2B, L) with the negatives behind the positives."""
+    if not negatives:
+        return batch["input_ids"], batch["mask"]
+    return tuple(
+        jnp.concatenate([batch[positive], batch[negative]])
+        for positive, negative in (("input_ids", "negative_ids"), ("mask", "negative_mask"))
+    )
+
+
+def _named(audio: jax.Array, text: jax.Array, suffix: str) -> dict[str, jax.Array]:
+    """Embeddings by name; text (B, D), or (2B, D) with the negatives behind the positives."""
+    rows = audio.shape[0]
+    named = {"audio": audio, "text": text[:rows]}
+    if text.shape[0] > rows:
+        named["negative"] = text[rows:]
+    return {name + suffix: x for name, x in named.items()}
+
+
+def _embed_audio(config: ClapConfig, variables: dict, waveform, lengths, setting: Setting):
+    """(B, T) waveforms and (B,) lengths to (B, D)."""
+    dtype = compute_dtype(config, setting.platform)
+    variables = {**variables, "params": cast_kernels(variables["params"], dtype)}
+    double = setting.platform != "tpu"
+    return embed_clip(Clap(config, dtype), double, variables, waveform, lengths)
+
+
+def _embed_text(config: ClapConfig, variables: dict, ids, mask, setting: Setting):
+    """(B, L) token ids and mask to (B, D)."""
+    dtype = compute_dtype(config, setting.platform)
+    variables = {**variables, "params": cast_kernels(variables["params"], dtype)}
+    return Clap(config, dtype).apply(variables, ids, mask, method="text")
+
+
+# --- objective ------------------------------------------------------------------------------
+
+
+def _objective(
+    model: ClapConfig,
+    config: LossConfig,
+    embeddings: dict[str, jax.Array],
+    params: dict,
+    batch: dict,
+    step: jax.Array,
+    setting: Setting,
+) -> tuple[jax.Array, dict]:
+    """The objective and its parts, from the embeddings (N, D) of the global batch."""
+    mesh = setting.mesh
+    loss_of = make_contrastive(
+        config, mesh, mesh.axis_names, compute_dtype(model, setting.platform)
+    )
+    audio, text = embeddings["audio"], embeddings["text"]
+    scale = jnp.exp(jnp.clip(params["logit_scale_a"], 0.0, MAX_LOG_SCALE))
+    valid, negative = batch["has_negative"], embeddings.get("negative")
+    arguments = {"groups": batch["events"] if config.mask_same_events else None}
+    if config.kind == "sigmoid":
+        arguments["bias"] = params["logit_bias"]
+    if config.negatives != "none":
+        arguments |= {"negative": negative, "valid": valid}
+    if config.laion:
+        transformed = None
+        if config.mlp_loss:
+            scale_t = jnp.exp(jnp.clip(params["logit_scale_t"], 0.0, MAX_LOG_SCALE))
+            transformed = embeddings["audio_mlp"], embeddings["text_mlp"], scale_t
+        loss = laion_loss(
+            audio, text, scale, transformed=transformed, kappa=config.kappa, **arguments
+        )
+    else:
+        loss = loss_of(audio, text, scale, **arguments)
+    metrics = {"contrastive_loss": loss, "logit_scale": scale}
+    if config.temporal_weight > 0:
+        temporal = temporal_loss(audio, text, negative, valid, scale)
+        right = jnp.sum(audio * (text - negative), axis=-1) > 0  # (N,)
+        metrics |= {
+            "temporal_loss": temporal,
+            "temporal_accuracy": jnp.sum(right & valid) / jnp.maximum(valid.sum(), 1),
+        }
+        loss = loss + _temporal_weight(config, step) * temporal
+    return loss, metrics
+
+
+def _temporal_weight(config: LossConfig, step: jax.Array) -> jax.Array:
+    """() float32: lambda, after its ramp."""
+    ramp = jnp.minimum(1.0, step / max(1, config.temporal_ramp_steps))
+    return config.temporal_weight * (ramp if config.temporal_ramp_steps else 1.0)
+
+
+def _clamp_scales(params: dict) -> dict:
+    """Keeps both log scales in [0, ln 100], as LAION-CLAP does after each step."""
+    clamped = {
+        name: jnp.clip(params[name], 0.0, MAX_LOG_SCALE)
+        for name in ("logit_scale_a", "logit_scale_t")
+    }
+    return {**params, **clamped}

@@ -1,0 +1,168 @@
+"""Tagging: which labels a clip has, by an audio encoder and a linear head."""
+
+import dataclasses
+import functools
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from clapjax.data.records import RecordsError, read_examples
+from clapjax.models.clap import any_length, cast_kernels, compute_dtype
+from clapjax.models.config import ClapConfig
+from clapjax.models.tagger import Tagger, init_tagger
+from clapjax.tasks.front_end import front_end
+from clapjax.tasks.task import Setting, Task
+
+LABELS_FILE = "labels.json"
+LOSSES = ("bce", "ce")
+PLANNED = 527  # labels for a plan where the config names none: as many as AudioSet has
+
+
+@dataclass(frozen=True)
+class TaggingConfig:
+    """What is told apart, and how it is learned."""
+
+    labels: tuple[str, ...] = ()  # none: all that the records' training split has
+    # "bce": each label for itself (binary cross-entropy); "ce": the labels of a clip share one
+    # probability (cross-entropy), which suits clips with one label.
+    loss: str = "bce"
+
+    def __post_init__(self):
+        if self.loss not in LOSSES:
+            raise ValueError(f"tagging.loss must be one of {', '.join(LOSSES)}, not {self.loss!r}")
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("tagging.labels: one is there twice")
+
+
+def tagging(model: ClapConfig, config: TaggingConfig, split: str = "train") -> Task:
+    """The task; without labels it stands for PLANNED of them, and no batches can be made.
+
+    Rows are "logits" (B, labels) float32. A batch has "targets" (B, labels) bool. Metrics are loss
+    and accuracy: how often the likeliest label is one of the clip's. `forward` has "audio" of
+    (waveform, lengths): a probability for each label.
+
+    Args:
+      model: of which the audio encoder is taken.
+      config: the labels and the loss.
+      split: of the records, whose labels are taken where the config names none.
+    """
+    count = len(config.labels) or PLANNED
+    return Task(
+        audio=model.audio,
+        init=functools.partial(init_tagger, model, count),
+        rows=functools.partial(_rows, model, count),
+        objective=functools.partial(_objective, config.loss),
+        features=functools.partial(_features, config.labels),
+        batch_shapes=functools.partial(_batch_shapes, model, count),
+        dtype=functools.partial(compute_dtype, model),
+        forward={"audio": functools.partial(_probabilities, model, count, config.loss)},
+        keep=functools.partial(keep_labels, config, split),
+        opened=lambda workdir: tagging(
+            model, dataclasses.replace(config, labels=workdir_labels(workdir)), split
+        ),
+    )
+
+
+# --- labels and batches ---------------------------------------------------------------------
+
+
+def keep_labels(
+    config: TaggingConfig, split: str, data_dir: str | os.PathLike, workdir: Path
+) -> None:
+    """Writes the labels of a run to its workdir: the config's, or the records', sorted.
+
+    Raises:
+      RecordsError: there are none.
+    """
+    labels = config.labels or sorted({x for e in read_examples(data_dir, split) for x in e.labels})
+    if not labels:
+        raise RecordsError(f"{data_dir}: no record of the split {split!r} has a label")
+    partial = (workdir / LABELS_FILE).with_suffix(".partial")
+    partial.write_text(json.dumps(list(labels)) + "\n")
+    os.replace(partial, workdir / LABELS_FILE)
+
+
+def workdir_labels(workdir: str | os.PathLike) -> tuple[str, ...]:
+    """The labels of a run, in the order of its head's outputs."""
+    return tuple(json.loads((Path(workdir) / LABELS_FILE).read_text()))
+
+
+def _features(labels: tuple[str, ...], record, draws: Sequence[float]) -> dict:
+    """ "targets" (labels,) bool; a label that is not among them counts nothing."""
+    own = {label.decode() for label in record["labels"].bytes_list.value}
+    return {"targets": np.array([label in own for label in labels])}
+
+
+def _batch_shapes(model: ClapConfig, count: int, rows: int) -> dict:
+    return {
+        "audio": ((rows, model.audio.clip_samples), jnp.int16),
+        "targets": ((rows, count), jnp.bool_),
+    }
+
+
+# --- model and objective --------------------------------------------------------------------
+
+
+def _rows(
+    config: ClapConfig, count: int, variables: dict, batch: dict, keys, setting: Setting
+) -> tuple[dict, dict]:
+    """Waveforms to logits, and the next batch statistics."""
+    dtype, (augment_key, dropout_key) = compute_dtype(config, setting.platform), keys
+    model = Tagger(
+        config,
+        count,
+        dtype,
+        setting.remat,
+        single_blocks=setting.platform == "tpu",
+        frozen=setting.layers("audio_encoder"),
+    )
+    logits, updates = model.apply(
+        {**variables, "params": cast_encoder(variables["params"], dtype)},
+        train=not setting.still("audio_encoder"),
+        **front_end(config, batch["audio"], batch.get("lengths"), key=augment_key),
+        rngs={"augment": augment_key, "dropout": dropout_key},
+        mutable=["batch_stats"],
+    )
+    return {"logits": logits}, updates["batch_stats"]
+
+
+def cast_encoder(params: dict, dtype: jnp.dtype) -> dict:
+    """The encoder's kernels in the type that its products run in; the head stays float32."""
+    return {**params, "audio_encoder": cast_kernels(params["audio_encoder"], dtype)}
+
+
+def _probabilities(
+    config: ClapConfig, count: int, loss: str, variables: dict, waveform, lengths, setting: Setting
+) -> jax.Array:
+    """(B, T) waveforms and (B,) lengths to (B, labels)."""
+    dtype = compute_dtype(config, setting.platform)
+    if not any_length(config) and config.fusion.type == "none":
+        lengths = None
+    logits = Tagger(config, count, dtype).apply(
+        {**variables, "params": cast_encoder(variables["params"], dtype)},
+        **front_end(config, waveform, lengths, double=setting.platform != "tpu"),
+    )
+    return jax.nn.sigmoid(logits) if loss == "bce" else jax.nn.softmax(logits)
+
+
+def _objective(
+    loss: str, rows: dict, params: dict, batch: dict, step: jax.Array, setting: Setting
+) -> tuple[jax.Array, dict]:
+    """The mean over the global batch; with "ce" over its rows that have a label."""
+    logits, targets = rows["logits"], batch["targets"].astype(jnp.float32)  # (N, labels)
+    labelled = targets.sum(axis=1)  # (N,)
+    some = jnp.maximum(jnp.sum(labelled > 0), 1)
+    if loss == "bce":
+        value = optax.sigmoid_binary_cross_entropy(logits, targets).mean()
+    else:
+        shares = targets / jnp.maximum(labelled, 1)[:, None]  # all 0 where there is no label
+        value = optax.softmax_cross_entropy(logits, shares).sum() / some
+    likeliest = jnp.take_along_axis(targets, logits.argmax(axis=1)[:, None], axis=1)
+    return value, {"accuracy": likeliest.sum() / some}

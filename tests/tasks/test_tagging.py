@@ -1,0 +1,156 @@
+"""Tagging goes through the same loop: it learns, resumes, shards, micro-batches and plans."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from clapjax.data.records import RecordsError
+from clapjax.experiment import make_task
+from clapjax.tasks.tagging import PLANNED, TaggingConfig, workdir_labels
+from clapjax.tasks.task import Setting
+from clapjax.training import checkpoint
+from clapjax.training.config import MeshConfig
+from clapjax.training.flops import matrix_flops
+from clapjax.training.log import read_log
+from clapjax.training.mesh import make_mesh
+from clapjax.training.plan import activation_bytes, batch_shapes
+from tests.data.building import make_example, write_records
+from tests.training.tiny import (
+    abstract_state,
+    init_state,
+    make_train_step,
+    norm,
+    run_steps,
+    some_mesh,
+    tiny_config,
+    train,
+)
+
+LABELS = ("cat", "dog", "rain")
+
+
+@pytest.fixture(scope="module")
+def config():
+    """The tiny audio encoder under three labels; epsilon keeps rounding noise small."""
+    tiny = tiny_config()
+    return dataclasses.replace(
+        tiny,
+        task="tagging",
+        tagging=TaggingConfig(LABELS),
+        optimizer=dataclasses.replace(tiny.optimizer, eps=1e-3),
+    )
+
+
+def _batch(index: int, rows: int = 16) -> dict[str, np.ndarray]:
+    """A tone for each label; rows 2 i and 2 i + 1 hear the same."""
+    generator = np.random.default_rng(index)
+    label = np.repeat(generator.integers(0, 3, rows // 2), 2)
+    tone = np.sin(np.arange(16_000) * (0.1 + 0.2 * label)[:, None])
+    noise = np.repeat(generator.normal(0, 0.1, (rows // 2, 16_000)), 2, axis=0)
+    return {
+        "audio": (10_000 * (tone + noise)).astype(np.int16),
+        "targets": np.eye(3, dtype=bool)[label],
+    }
+
+
+def test_objectives_are_optax_and_by_hand(config):
+    logits = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    targets = np.array([[1, 0, 0], [0, 1, 1], [0, 0, 0], [0, 0, 1]], bool)
+    setting = Setting(some_mesh(1))
+
+    def objective(loss):
+        task = make_task(dataclasses.replace(config, tagging=TaggingConfig(LABELS, loss)))
+        return task.objective({"logits": logits}, {}, {"targets": targets}, 0, setting)
+
+    loss, metrics = objective("bce")
+    expected = optax.sigmoid_binary_cross_entropy(logits, targets.astype(np.float32)).mean()
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+    right = [targets[i, logits[i].argmax()] for i in range(4)]
+    np.testing.assert_allclose(metrics["accuracy"], sum(right) / 3, rtol=1e-6)  # three have labels
+    loss, _ = objective("ce")
+    logp = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    by_hand = -(logp[0, 0] + (logp[1, 1] + logp[1, 2]) / 2 + logp[3, 2]) / 3
+    np.testing.assert_allclose(loss, by_hand, rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["bce", "ce"])
+def test_it_learns(config, loss):
+    config = dataclasses.replace(
+        config,
+        steps=60,
+        tagging=TaggingConfig(LABELS, loss),
+        optimizer=dataclasses.replace(config.optimizer, eps=1e-8),
+    )
+    state, rows = run_steps(config, some_mesh(1), [_batch(i) for i in range(60)])
+    assert rows[-1]["loss"] < 0.7 * rows[0]["loss"] and rows[-1]["accuracy"] > 0.7
+    batch, task = _batch(99), make_task(config)
+    lengths = np.full(16, 16_000, np.int32)
+    scores = task.forward["audio"](
+        state.variables(), batch["audio"], lengths, Setting(some_mesh(1))
+    )
+    right = np.asarray(scores).argmax(axis=1) == batch["targets"].argmax(axis=1)
+    assert right.mean() > 0.7  # chance is 1 / 3
+    assert scores.min() >= 0 and scores.max() <= 1
+
+
+def test_meshes_and_micro_batches_equal_one_device(config):
+    batches = [_batch(0), _batch(1)]
+    start = jax.device_get(init_state(config, some_mesh(1))).params
+    expected = jax.device_get(run_steps(config, some_mesh(1), batches)[0].params)
+    moved = norm(jax.tree.map(np.subtract, expected, start))
+    split = MeshConfig(2, 4, split_above=100)
+    for changes in ({"micro_batches": 2}, {"mesh": split, "micro_batches": 2, "remat": "full"}):
+        other = dataclasses.replace(config, batch_size=16, **changes)
+        mesh = make_mesh(other.mesh)
+        state = jax.device_get(run_steps(other, mesh, batches)[0])
+        assert norm(jax.tree.map(np.subtract, state.params, expected)) < 1e-4 * moved
+
+
+def test_what_a_plan_counts(config):
+    config = dataclasses.replace(config, tagging=TaggingConfig())
+    task, mesh = make_task(config), some_mesh(1)
+    shapes = batch_shapes(config, task, mesh)
+    assert shapes["targets"].shape == (8, PLANNED)
+    traced = make_train_step(config, mesh).trace(abstract_state(config, mesh), shapes)
+    assert matrix_flops(traced.jaxpr) > 1e6
+    assert activation_bytes(config, task, mesh) > 8 * PLANNED * 4
+
+
+def test_it_resumes_bit_for_bit_with_labels_of_the_records(config, demo_records, tmp_path):
+    """Dies in the second evaluation; the labels are those of the training split, sorted."""
+    config = dataclasses.replace(config, tagging=TaggingConfig(), eval_every=3)
+    dies = [3]
+
+    def evaluate(forward, variables, step):
+        if step in dies:
+            dies.remove(step)
+            raise KeyboardInterrupt
+        clips = np.ones((5, 16_000), np.int16)
+        found = forward["audio"](variables, clips, np.full(5, 16_000, np.int32))
+        assert found.shape == (5, 24)
+        return {"score": float(np.asarray(found).sum())}
+
+    arguments = {"data_dir": demo_records, "evaluate": evaluate}
+    with pytest.raises(KeyboardInterrupt):
+        train(config, workdir=tmp_path / "killed", **arguments)
+    killed = train(config, workdir=tmp_path / "killed", **arguments)
+    whole = train(config, workdir=tmp_path / "whole", **arguments)
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(killed), jax.device_get(whole))
+    scores = checkpoint.scores(tmp_path / "whole")
+    assert list(scores) == [3, 6] and scores == checkpoint.scores(tmp_path / "killed")
+    labels = workdir_labels(tmp_path / "whole")
+    assert len(labels) == 24 and list(labels) == sorted(labels) and "dog bark" in labels
+    assert [row["step"] for row in read_log(tmp_path / "killed")] == [0, 2, 3, 3, 4, 6, 6]
+
+
+def test_records_without_labels(config, tmp_path):
+    bare = [make_example(1, labels=())]
+    data_dir = write_records(tmp_path / "records", {"train": bare})
+    task = make_task(dataclasses.replace(config, tagging=TaggingConfig()))
+    with pytest.raises(RecordsError, match="no record of the split 'train' has a label"):
+        task.keep(data_dir, tmp_path)
+    with pytest.raises(ValueError, match="one is there twice"):
+        TaggingConfig(("dog", "dog"))
