@@ -5,14 +5,30 @@ import gc
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import jax
 
+from clapjax.data.config import DataConfig
 from clapjax.losses.clap import LossConfig
-from clapjax.models.config import small_clap
+from clapjax.models.config import ClapConfig, small_clap
 from clapjax.models.presets import laion_clap
+from clapjax.tasks.contrastive import contrastive
+from clapjax.tasks.task import Task
 from clapjax.training.config import OptimizerConfig, TrainConfig
+
+
+@dataclass(frozen=True)
+class Run(TrainConfig):
+    """What is trained, without the rest of an experiment and what that imports."""
+
+    model: ClapConfig = field(default_factory=small_clap)
+    loss: LossConfig = field(default_factory=LossConfig)
+
+
+def task_of(config: Run) -> Task:
+    """The contrastive task; also of an Experiment."""
+    return contrastive(config.model, config.loss, DataConfig())
 
 
 @dataclass(frozen=True)
@@ -20,7 +36,7 @@ class Setup:
     """The devices and the sizes of a run; the defaults are those of an accelerator."""
 
     devices: tuple[jax.Device, ...]
-    config: TrainConfig  # model, loss and optimiser of the training step
+    config: Run  # model, loss and optimiser of the training step
     first_rows: int | None = None  # of a device, tried first; None: what memory seems to allow
     most_rows: int = 16_384  # of a device
     micro_batches: int = 8  # parts of the large batch
@@ -61,12 +77,12 @@ def make_setup(quick: bool, devices: Sequence[jax.Device]) -> Setup:
     return Setup(tuple(devices), full_run())
 
 
-def full_run() -> TrainConfig:
+def full_run() -> Run:
     """Model, loss and optimiser of configs/laion_clap.py.
 
     Written down here once more, for a bare machine may have JAX and Flax, and nothing else.
     """
-    return TrainConfig(
+    return Run(
         steps=12_300,
         model=laion_clap("htsat-tiny", "roberta-base"),
         loss=LossConfig(temporal_weight=0.0),
@@ -81,7 +97,7 @@ def full_run() -> TrainConfig:
     )
 
 
-def tiny_run() -> TrainConfig:
+def tiny_run() -> Run:
     """The same run with a model that compiles in seconds."""
     small = small_clap()
     htsat = dataclasses.replace(small.htsat, embed_dim=16, heads=(2,), conv_stem=(8, 8, 16))

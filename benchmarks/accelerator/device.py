@@ -1,6 +1,5 @@
 """The device: what it is, what it should reach, what it reaches."""
 
-import dataclasses
 import os
 import subprocess
 from collections.abc import Iterator
@@ -12,7 +11,6 @@ import jaxlib
 import clapjax
 from benchmarks.accelerator.common import Clock, Setup, median_seconds, memory_stats
 from benchmarks.accelerator.datasheet import datasheet
-from clapjax.training.config import TrainConfig
 from clapjax.training.measure import matrix_rate
 
 SMI = ("driver_version", "memory.total", "power.limit", "clocks.max.sm")
@@ -34,7 +32,7 @@ def rows(setup: Setup, clock: Clock, results: dict) -> Iterator[dict]:
         ("float32_highest", "float32", "highest"),
     ):
         with jax.default_matmul_precision(precision):
-            rate = matrix_rate(with_dtype(setup.config, dtype), device)
+            rate = matrix_rate(jnp.dtype(dtype), device)
         yield _rate(f"matrix_flops_{name}", rate, "TFLOP/s", sheet and sheet.flops)
     yield _rate("copy_rate", copy_rate(setup, device), "GB/s", sheet and sheet.memory)
 
@@ -49,12 +47,6 @@ def _rate(figure: str, value: float | None, unit: str, peak: float | None = None
     scale = {"TFLOP/s": 1e12, "GB/s": 1e9}[unit]
     share = f" ({100 * value / peak:.0f} % of the data sheet)" if peak else ""
     return _row(figure, value, f"{value / scale:,.2f} {unit}{share}")
-
-
-def with_dtype(config: TrainConfig, dtype: str) -> TrainConfig:
-    """The config with another type of the matrix products."""
-    model = dataclasses.replace(config.model, compute_dtype=dtype)
-    return dataclasses.replace(config, model=model)
 
 
 def copy_rate(setup: Setup, device: jax.Device) -> float:

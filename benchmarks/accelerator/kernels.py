@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 from jax.profiler import ProfileData, ProfileOptions
 
-from benchmarks.accelerator.common import Clock, Setup, Skipped
+from benchmarks.accelerator.common import Clock, Setup, Skipped, task_of
 from benchmarks.accelerator.training import compiled_step, first_rows
 from clapjax.training.measure import random_batch
 from clapjax.training.mesh import make_mesh
@@ -31,7 +31,8 @@ def rows(setup: Setup, clock: Clock, results: dict) -> Iterator[dict | Skipped]:
     size = max(fitted) if fitted else max(1, first_rows(setup, mesh) // 2)
     config = dataclasses.replace(setup.config, batch_size=size * mesh.size)
     program = compiled_step(config, mesh)
-    batch, state = random_batch(config, mesh), init_state(config, mesh)
+    task = task_of(config)
+    batch, state = random_batch(config, task, mesh), init_state(config, task, mesh)
     state, _ = program.compiled(state, batch)
     jax.block_until_ready(state)
     options = ProfileOptions()

@@ -12,15 +12,16 @@ from jax.sharding import Mesh
 
 from benchmarks.accelerator.common import (
     Clock,
+    Run,
     Setup,
     Skipped,
     fits,
     median_seconds,
     memory_stats,
     program_bytes,
+    task_of,
 )
 from benchmarks.accelerator.datasheet import datasheet
-from clapjax.training.config import TrainConfig
 from clapjax.training.flops import matrix_flops
 from clapjax.training.measure import matrix_rate, random_batch
 from clapjax.training.mesh import make_mesh
@@ -57,7 +58,8 @@ class Program:
 def rows(setup: Setup, clock: Clock, results: dict) -> Iterator[dict | Skipped]:
     """One row for each batch tried: doubled while it fits, or halved until it does."""
     mesh = make_mesh(setup.config.mesh, setup.devices)
-    reached = matrix_rate(setup.config, mesh.local_devices[0])
+    device = mesh.local_devices[0]
+    reached = matrix_rate(task_of(setup.config).dtype(device.platform), device)
     size, largest, cost = first_rows(setup, mesh), None, 0.0
     shrinks = False
     while True:
@@ -99,9 +101,11 @@ def first_rows(setup: Setup, mesh: Mesh) -> int:
     if limit is None:
         return 64
     config = dataclasses.replace(setup.config, batch_size=PROBE * mesh.size)
-    state = local_bytes(abstract_state(config, mesh))
+    task = task_of(config)
+    state = local_bytes(abstract_state(config, task, mesh))
     free = limit - 1.5 * state  # gradients, and kernels in the compute type
-    row = (activation_bytes(config, mesh) + local_bytes(batch_shapes(config, mesh))) / PROBE
+    batch = local_bytes(batch_shapes(config, task, mesh))
+    row = (activation_bytes(config, task, mesh) + batch) / PROBE
     return 2 ** max(0, math.floor(math.log2(max(1.0, free / row))))
 
 
@@ -114,22 +118,24 @@ def attempt(setup: Setup, mesh: Mesh, size: int, parts: int, reached: float) -> 
 
 
 @functools.lru_cache(maxsize=4)
-def compiled_step(config: TrainConfig, mesh: Mesh) -> Program:
+def compiled_step(config: Run, mesh: Mesh) -> Program:
     """The step, compiled; kept, for the section on kernels runs the largest one again."""
     start = time.monotonic()
-    step = make_train_step(config, mesh)
-    traced = step.trace(abstract_state(config, mesh), batch_shapes(config, mesh))
+    task = task_of(config)
+    step = make_train_step(config, task, mesh)
+    traced = step.trace(abstract_state(config, task, mesh), batch_shapes(config, task, mesh))
     compiled = traced.lower().compile()
     flops = matrix_flops(traced.jaxpr, mesh.size)
     return Program(compiled, flops, time.monotonic() - start)
 
 
-def _timed(config: TrainConfig, mesh: Mesh, repeats: int, reached: float) -> dict:
+def _timed(config: Run, mesh: Mesh, repeats: int, reached: float) -> dict:
     program = compiled_step(config, mesh)
     device = mesh.local_devices[0]
     before = _peak(device)
-    batch = random_batch(config, mesh)
-    state = init_state(config, mesh)
+    task = task_of(config)
+    batch = random_batch(config, task, mesh)
+    state = init_state(config, task, mesh)
 
     def step():
         nonlocal state
@@ -139,7 +145,7 @@ def _timed(config: TrainConfig, mesh: Mesh, repeats: int, reached: float) -> dic
     seconds = median_seconds(step, repeats, warm_up=2)
     peak = _peak(device)
     # In parts, the forward pass runs twice: what the model needs is counted without.
-    needed = program.flops if config.micro_batches == 1 else model_flops(config, mesh)
+    needed = program.flops if config.micro_batches == 1 else model_flops(config, task, mesh)
     rate, sheet = needed / seconds, datasheet(device.device_kind)
     return {
         "compile_seconds": program.seconds,

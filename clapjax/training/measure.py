@@ -4,6 +4,7 @@ import statistics
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -52,7 +53,10 @@ def measure(config: TrainConfig, task: Task, steps: int = 10) -> dict:
         analysis.argument_size_in_bytes + analysis.temp_size_in_bytes
     )
     del state
-    reached, needed = matrix_rate(task, device), model_flops(config, task, mesh)
+    reached, needed = (
+        matrix_rate(task.dtype(device.platform), device),
+        model_flops(config, task, mesh),
+    )
     return {
         "device": device.device_kind,
         "devices": mesh.size,
@@ -87,12 +91,12 @@ def random_batch(config: TrainConfig, task: Task, mesh: Mesh) -> dict[str, jax.A
     return {name: fill(name, like) for name, like in batch_shapes(config, task, mesh).items()}
 
 
-def matrix_rate(task: Task, device: jax.Device, repeats: int = 20) -> float:
-    """FLOPs per second that a device reaches on a large matrix product of the compute type."""
+def matrix_rate(dtype: jnp.dtype, device: jax.Device, repeats: int = 20) -> float:
+    """FLOPs per second that a device reaches on a large matrix product of a type."""
     size = 1024 if device.platform == "cpu" else 8192
     # Not ones: a GPU draws less power on them, and is faster than it ever is on real values.
     x = jax.random.normal(jax.random.key(0), (size, size))
-    x = jax.device_put(x.astype(task.dtype(device.platform)), device)
+    x = jax.device_put(x.astype(dtype), device)
     product = jax.jit(lambda x: x @ x)
     product(x).block_until_ready()
     seconds = []

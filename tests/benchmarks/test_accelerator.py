@@ -106,7 +106,7 @@ def test_the_search_ends_at_the_largest_batch_that_fits(monkeypatch, first, room
         return {"step_seconds": 1.0}
 
     monkeypatch.setattr(training, "_timed", timed)
-    monkeypatch.setattr(training, "matrix_rate", lambda config, device: 1.0)
+    monkeypatch.setattr(training, "matrix_rate", lambda dtype, device: 1.0)
     setup = tiny_setup(first_rows=first, most_rows=128, micro_batches=8)
     rows = list(training.rows(setup, Clock(time.monotonic() + 1e6), {}))
     assert seen == [(row["rows"], row["micro_batches"]) for row in rows] == tried
@@ -115,7 +115,7 @@ def test_the_search_ends_at_the_largest_batch_that_fits(monkeypatch, first, room
 
 def test_a_search_without_time_left_says_what_it_leaves_out(monkeypatch):
     monkeypatch.setattr(training, "_timed", lambda *_: time.sleep(0.05) or {})
-    monkeypatch.setattr(training, "matrix_rate", lambda config, device: 1.0)
+    monkeypatch.setattr(training, "matrix_rate", lambda dtype, device: 1.0)
     setup = tiny_setup(first_rows=1, micro_batches=2)
     rows = list(training.rows(setup, Clock(time.monotonic() + 0.02), {}))
     assert rows[1:] == [Skipped("2 rows a device"), Skipped("2 micro-batches of 1 rows")]
