@@ -4,7 +4,7 @@
 #   bash benchmarks/accelerator.sh [--out FILE] [--sections a,b] ...
 #
 # The arguments are those of `python -m benchmarks.accelerator`. A python3 whose JAX sees the GPU is
-# taken as it is. Otherwise a virtual environment is made with what the benchmark needs: Flax, Optax
+# taken as it is. Otherwise a virtual environment is made with what it imports: Flax, Optax, soundfile
 # and JAX for CUDA 13 or 12, as the driver allows.
 #
 #   PYTHON                     the Python to start from (python3; 3.11 or newer)
@@ -20,7 +20,7 @@ die() {
 }
 
 sees_gpu() {
-  "$1" -c 'import flax, jax, optax; assert jax.devices()[0].platform == "gpu"' >/dev/null 2>&1
+  "$1" -c 'import flax, jax, optax, soundfile, soxr; assert jax.devices()[0].platform == "gpu"' >/dev/null 2>&1
 }
 
 # Prints cuda13 or cuda12, by the oldest driver that each runs on; CUDA 13 has left Volta behind.
@@ -53,7 +53,8 @@ main() {
     "$python" -m venv "$environment" ||
       die "no virtual environment: install python3-venv, or name another Python with PYTHON="
     python=$environment/bin/python
-    "$python" -m pip install --quiet -c "$root/requirements.txt" "jax[$extra]" flax optax numpy
+    "$python" -m pip install --quiet -c "$root/requirements.txt" "jax[$extra]" flax optax numpy \
+      soundfile soxr
     sees_gpu "$python" || die "JAX in $environment does not see the GPU; try: $python -c 'import jax; jax.devices()'"
   fi
   export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR-$HOME/.cache/clapjax_accelerator}
