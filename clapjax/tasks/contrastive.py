@@ -13,7 +13,7 @@ import numpy as np
 
 from clapjax.data.config import DataConfig
 from clapjax.data.records import TOKENIZER_FOLDER
-from clapjax.data.selection import select_captions
+from clapjax.data.selection import nearest_text, select_captions
 from clapjax.data.tokenizer import load_tokenizer, tokenize
 from clapjax.losses.clap import LossConfig, temporal_loss
 from clapjax.losses.contrastive import make_contrastive
@@ -58,7 +58,7 @@ def contrastive(model: ClapConfig, loss: LossConfig, data: DataConfig, tokenizer
         init=functools.partial(init_variables, model),
         rows=functools.partial(_rows, model, needs_negatives(loss)),
         objective=functools.partial(_objective, model, loss),
-        features=functools.partial(choose_texts, data.text_augment_selection),
+        features=functools.partial(draw_texts, data.text_augment_selection),
         draws=2,
         collate=functools.partial(tokenised, tokenizer, model.text.max_length),
         batch_shapes=functools.partial(_batch_shapes, model),
@@ -115,8 +115,12 @@ def adapt_to_tokenizer(model: ClapConfig, tokenizer) -> ClapConfig:
     return with_vocabulary(model, len(tokenizer), tokenizer.pad_token_id)
 
 
-def choose_texts(selection: str, record, draws: Sequence[float]) -> dict:
+def draw_texts(selection: str, record, draws: Sequence[float]) -> dict:
     """What a row has besides its sound, from a record's features and two random numbers in [0, 1).
+
+    The first chooses the caption. The negative is the one that was made of it, where the record has
+    that one: the sentence with its events exchanged (T-CLAP, section 2.3), not one in other words,
+    in which order would drown. The second chooses among negatives that are equally near.
 
     Returns:
       "caption" and "negative" (b"" where there is none), bytes; "has_negative"; "events": equal
@@ -133,20 +137,20 @@ def choose_texts(selection: str, record, draws: Sequence[float]) -> dict:
     negatives = record["negative_captions"].bytes_list.value
     events = record["events"].bytes_list.value
     first, second = draws
-    caption = captions[int(first * len(captions))]
-    negative = negatives[int(second * len(negatives))] if negatives else b""
-    for text in (caption, negative):
-        text.decode()  # fails here, where it is known whose they are
+    # Decoding fails here, where it is known whose they are.
+    caption = captions[int(first * len(captions))].decode()
+    at = int(second * len(negatives))
+    others = [text.decode() for text in (*negatives[at:], *negatives[:at])]
     return {
-        "caption": caption,
-        "negative": negative,
+        "caption": caption.encode(),
+        "negative": nearest_text(caption, others).encode() if others else b"",
         "has_negative": bool(negatives),
         "events": np.int32(zlib.crc32(b"\n".join(events)) % LARGEST + 1 if events else 0),
     }
 
 
 def tokenised(tokenizer, max_length: int, rows: dict) -> dict[str, np.ndarray]:
-    """Texts of `choose_texts` to "input_ids", "mask", "negative_ids", "negative_mask".
+    """Texts of `draw_texts` to "input_ids", "mask", "negative_ids", "negative_mask".
 
     These are (B, max_length) int32; "has_negative" and "events" stay as they are.
     """

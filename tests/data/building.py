@@ -8,7 +8,7 @@ import numpy as np
 from clapjax.data import records
 from clapjax.data.pipeline import train_batches
 from clapjax.data.schema import Example
-from clapjax.tasks.contrastive import choose_texts, tokenised
+from clapjax.tasks.contrastive import draw_texts, tokenised
 
 RATE = 8000  # Hz
 
@@ -71,6 +71,6 @@ def assert_same(left: Example, right: Example) -> None:
 
 def text_batches(data_dir, config, audio, tokenizer, *, max_length: int, **settings):
     """`train_batches` with sound and texts, as the contrastive task has them."""
-    features = functools.partial(choose_texts, config.text_augment_selection)
+    features = functools.partial(draw_texts, config.text_augment_selection)
     collate = functools.partial(tokenised, tokenizer, max_length)
     return train_batches(data_dir, config, audio, features, collate, draws_of_a_row=2, **settings)
