@@ -50,7 +50,7 @@ def _add_files(parser: argparse.ArgumentParser, column: str, default: str) -> No
         metavar="IN",
         help="a table (.csv, .tsv, .jsonl), or records: DIR or DIR:SPLIT",
     )
-    parser.add_argument("--output", required=True, metavar="OUT.jsonl")
+    parser.add_argument("--output", required=True, metavar="OUT.jsonl", help="JSON lines")
     parser.add_argument("--column", default=column, help=f"of a table (default: {default})")
     parser.add_argument("--seed", type=int, default=0)
 
@@ -71,6 +71,8 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     """Runs one of the two."""
     if args.count < 1:
         raise ValueError(f"--count must be positive, not {args.count}")
+    if not args.output.lower().endswith(".jsonl"):  # those who read it would take it for CSV
+        raise ValueError(f"--output {args.output}: is JSON lines, so its name must end in .jsonl")
     return negate(args) if args.action == "negate" else expand(args)
 
 

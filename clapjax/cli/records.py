@@ -107,8 +107,9 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
 
 
 def edit(args: argparse.Namespace) -> int:
-    """Makes a data set of records out of others and says what is in it."""
+    """Makes a data set of records out of others and says what is in it; so it does given again."""
     from clapjax.cli.show import plain_warnings
+    from clapjax.data import paths, records
     from clapjax.data.edits.annotate import annotate
     from clapjax.data.edits.common import processes_for
     from clapjax.data.edits.filter import parse_where, select
@@ -117,22 +118,24 @@ def edit(args: argparse.Namespace) -> int:
     inputs = args.inputs if args.action == "merge" else [args.source]
     processes = processes_for(inputs) if args.processes is None else args.processes
     how = {"processes": processes, "progress": progress}
+    there = (paths.as_path(args.data_dir) / records.BUILD_FILE).exists()
+    made = f"{args.data_dir}: {'already made: ' if there else ''}"
     if args.action == "annotate":
         kind = {"replace": args.replace, "apart": args.apart}
         with plain_warnings("records"):
             report = annotate(args.data_dir, args.source, args.captions, **kind, **how)
-        _show(report, args)
+        print(f"{made}{_listed(report.counts)}; the tokenizer is that of {args.source}")
+        _show(report)
         return 0
     if args.action == "merge":
         counts = merge(args.data_dir, inputs, prefix=args.prefix, **how)
     else:
         counts = select(args.data_dir, args.source, parse_where(args.where), **how)
-    print(f"{args.data_dir}: {_listed(counts)}")
+    print(f"{made}{_listed(counts)}")
     return 0
 
 
-def _show(report, args: argparse.Namespace) -> None:
-    print(f"{args.data_dir}: {_listed(report.counts)}; the tokenizer is that of {args.source}")
+def _show(report) -> None:
     matched = report.rows - report.unmatched - report.ambiguous
     print(
         f"rows: {report.rows}, {matched} joined, {report.unmatched} that match no record, "

@@ -56,6 +56,14 @@ def test_negate_by_rules(source, tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "out.jsonl"]
 
 
+@pytest.mark.parametrize("action", ["negate", "expand"])
+@pytest.mark.parametrize("name", ["out.csv", "out.TSV", "out.json", "out"])
+def test_output_has_the_name_that_its_readers_need(source, tmp_path, capsys, action, name):
+    assert _main(action, "--input", source, "--output", tmp_path / name) == 2
+    assert f"{name}: is JSON lines, so its name must end in .jsonl" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
+
+
 def test_negate_jsonl_column_count_and_seed(tmp_path):
     caption = "A dog barks then a bell rings then a car honks"
     (tmp_path / "in.jsonl").write_text(json.dumps({"text": caption}) + "\n")

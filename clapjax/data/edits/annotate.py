@@ -127,7 +127,7 @@ def annotate(
     a caption of the same record is left out.
 
     Args:
-      data_dir: the new data set; must not exist.
+      data_dir: the new data set; where these tables were joined already, nothing is done.
       source: the data set whose records are told anew.
       tables: see `read_texts`.
       replace: captions and negatives that a row has go in place of the record's, not beside them.
@@ -136,7 +136,7 @@ def annotate(
 
     Raises:
       TableError: a table cannot be read.
-      RecordsError: no row matches, `data_dir` exists, or `source` is none or damaged.
+      RecordsError: no row matches, `data_dir` is something else, or `source` is none or damaged.
     """
     whole = open_input(source)
     rows = [row for table in tables for row in read_texts(table)]
@@ -147,6 +147,7 @@ def annotate(
         "annotated": {"data_dir": os.fspath(whole.folder), "build": whole.build},
         "tables": [{"file": os.fspath(table), "sha256": _digest(table)} for table in tables],
         "replace": replace,
+        "apart": apart,
         "sample_rate": whole.build["sample_rate"],
         "data": whole.build.get("data", {}),
     }

@@ -246,6 +246,8 @@ class Edit:
     def finish(self) -> dict:
         """Gives a data set that is whole its name; returns its build description."""
         build = json.loads(paths.read_text(self.folder / records.BUILD_FILE))
+        if self.folder == self.data_dir:
+            return build
         paths.remove_folder(self.folder / UNITS)
         for name in (PLACING, MADE_FROM):
             (self.folder / name).unlink(missing_ok=True)
@@ -258,7 +260,7 @@ class Edit:
 
 
 def start(data_dir: str | os.PathLike, build: dict, *, processes: int, progress: Progress) -> Edit:
-    """Begins an edit, or goes on with one that was interrupted.
+    """Begins an edit, or goes on with one that was interrupted; one that was done is `finished`.
 
     Args:
       data_dir: the new data set.
@@ -266,30 +268,44 @@ def start(data_dir: str | os.PathLike, build: dict, *, processes: int, progress:
       processes, progress: as in `build_records`.
 
     Raises:
-      RecordsError: `data_dir` is there already, or another edit or build to it is unfinished.
+      RecordsError: `data_dir` is there already and is not what this edit makes, or another edit or
+        build to it is unfinished.
       ValueError: no process.
     """
     if processes < 1:
         raise ValueError(f"processes must be at least 1, not {processes}")
     data_dir = paths.as_path(data_dir)
-    records.check_free(data_dir)
     build = json.loads(json.dumps(build))
+    if (there := _read_json(data_dir / records.BUILD_FILE)) is not None:
+        if changed := _changed(build, there):
+            raise RecordsError(
+                f"{data_dir}: is there already, made from something else ({changed}); remove it or "
+                "choose another folder"
+            )
+        return Edit(data_dir, data_dir, build, processes, progress)
+    records.check_free(data_dir)
     folder = records.incomplete(data_dir)
     edit = Edit(data_dir, folder, build, processes, progress)
     for stray in folder.glob(".*.tmp"):  # of a process that was killed
         stray.unlink()
     if folder.exists() and any(folder.iterdir()):
         there = _read_json(folder / MADE_FROM) or _read_json(folder / records.BUILD_FILE) or {}
-        if changed := [name for name in build if there.get(name) != build[name]]:
+        if changed := _changed(build, there):
             raise RecordsError(
-                f"{folder}: holds unfinished work from something else ({', '.join(changed)} "
-                "differ); remove it or choose another folder"
+                f"{folder}: holds unfinished work from something else ({changed}); remove it or "
+                "choose another folder"
             )
     else:
         folder.mkdir(parents=True, exist_ok=True)
         paths.write_text(folder / MADE_FROM, json.dumps(build, indent=2) + "\n")
     (folder / UNITS).mkdir(exist_ok=True)
     return edit
+
+
+def _changed(build: dict, there: dict) -> str:
+    """What an edit is made from and another one, or a build, is not; "" where it is the same."""
+    names = [name for name in build if name not in there or there[name] != build[name]]
+    return f"{', '.join(names)} differ" if names else ""
 
 
 def _read_json(file: Path) -> dict | None:

@@ -49,7 +49,7 @@ def merge(
     captions of the new split train, or of all where there is none.
 
     Args:
-      data_dir: the new data set; must not exist.
+      data_dir: the new data set; where it was made already, nothing is done.
       inputs: data sets of one sample rate.
       prefix: put the name of an input's folder before its ids: FOLDER/ID.
       processes, progress: as in `build_records`.
@@ -58,7 +58,8 @@ def merge(
       Split to number of records.
 
     Raises:
-      RecordsError: sample rates or ids clash, `data_dir` exists, or an input is none or damaged.
+      RecordsError: sample rates or ids clash, `data_dir` is something else, or an input is none or
+        damaged.
     """
     sets = [open_input(name) for name in inputs]
     _check(sets, prefix)
