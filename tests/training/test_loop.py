@@ -318,7 +318,7 @@ def test_nan_stops_and_names_step_and_losses(tiny, demo_records, tmp_path, monke
         lambda step, state: state.replace(params=ruin(state.params)) if step == 5 else state,
     )
     # With this seed the batch of step 5 has a negative: without one the temporal loss is 0.
-    config = dataclasses.replace(tiny, seed=13, steps=20, log_every=8, checkpoint_every=4)
+    config = dataclasses.replace(tiny, seed=27, steps=20, log_every=8, checkpoint_every=4)
     with pytest.raises(loop.NonFiniteError, match="^step 5: not finite: .*loss=nan") as caught:
         train(config, data_dir=demo_records, workdir=tmp_path)
     for name in ("contrastive_loss=nan", "temporal_loss=nan", "gradient_norm=nan"):
