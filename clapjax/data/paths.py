@@ -183,6 +183,14 @@ def walk(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
         yield Path(folder), folders, sorted(names)
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is a file; a name that no file can have is that of none."""
+    try:
+        return path.is_file()
+    except OSError:  # too long
+        return False
+
+
 def walk_files(root: Path) -> Iterator[tuple[str, Path]]:
     """Yields (place below `root`, with slashes; path) of all files below it; see `walk`."""
     for folder, _, names in walk(root):

@@ -275,7 +275,7 @@ TEXT = json.dumps({"text": ["A dog"], "tag": []}).encode()
         ({"1.json": None}, "no 1.json or 1.txt in 0.tar"),
         ({"1.flac": None}, "no audio file for it"),
         ({"1.json": b"{"}, "1.json in 0.tar cannot be read"),
-        ({"1.json": b"[]"}, "1.json in 0.tar is not an object"),
+        ({"1.json": b"[]"}, "is not a JSON object"),
         ({"1.json": b'{"caption_of": "A dog"}'}, "neither a caption nor a label"),
         ({"1.json": b'{"text": [], "tag": [" "]}'}, "neither a caption nor a label"),
         ({"1.flac": b"no sound"}, "cannot be decoded"),

@@ -5,6 +5,7 @@ A module here that has a function `clips(root: Path)`, an iterator of `Clip`, `R
 docs/sources.md lists ours.
 """
 
+import dataclasses
 import hashlib
 import importlib
 import os
@@ -66,6 +67,7 @@ def read_source(kind: str, path: str | os.PathLike) -> Listing:
         raise ValueError(f"{path}: no such folder (source.path of {kind!r})")
     listing, ids = Listing([], [], []), set()
     for item in lister(root):
+        item = _readable(item)
         if isinstance(item, Notice):
             listing.notices.append(item)
         elif isinstance(item, Rejected):
@@ -77,6 +79,24 @@ def read_source(kind: str, path: str | os.PathLike) -> Listing:
             ids.add(item.id)
             listing.clips.append(item)
     return listing
+
+
+def _readable(item: Clip | Rejected | Notice) -> Clip | Rejected | Notice:
+    """An item whose texts can be written as UTF-8: names of files need not be that on the disk.
+
+    A clip whose captions or labels are none is rejected, since nobody knows what they said.
+    """
+    fields = {one.name: getattr(item, one.name) for one in dataclasses.fields(item)}
+    names = {name: _escaped(text) for name, text in fields.items() if isinstance(text, str)}
+    texts = [text for value in fields.values() if isinstance(value, tuple) for text in value]
+    if wrong := [one for one in texts if isinstance(one, str) and one != _escaped(one)]:
+        return Rejected(names["source"], f"{_escaped(wrong[0])!r} is not text in Unicode")
+    changed = {name: text for name, text in names.items() if text != fields[name]}
+    return dataclasses.replace(item, **changed) if changed else item
+
+
+def _escaped(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def list_clips(kind: str, path: str | os.PathLike) -> tuple[list[Clip], list[Rejected]]:

@@ -12,7 +12,15 @@ from clapjax.data.schema import SEPARATOR
 from clapjax.data.selection import join_provenance
 from clapjax.data.sources.clip import Clip, Notice, Problem, Rejected, SourceError, TimedEvent
 from clapjax.data.sources.readers import FileReader
-from clapjax.data.tables import TableError, caption_items, cell_items, read_table, table_columns
+from clapjax.data.tables import (
+    TableError,
+    caption_items,
+    cell_items,
+    listed,
+    read_table,
+    table_columns,
+    text_key,
+)
 
 SPLITS = {
     "training": "train",
@@ -22,6 +30,7 @@ SPLITS = {
     "eval": "test",
     "evaluation": "test",
 }
+ROLES = ("train", "validation", "test")
 
 
 def first_existing(root: Path, *names: str) -> Path:
@@ -58,7 +67,7 @@ def read_rows(
     there = table_columns(file, encoding) if header else columns
     if missing := [name for name in columns if name not in there]:
         raise TableError(
-            f"{file}: without the columns {', '.join(missing)}; it has {', '.join(there)}"
+            f"{file}: without the columns {', '.join(missing)}; it has {listed(there)}"
         )
     names = () if header else columns
     for _, row in read_table(file, columns=names, comment=comment, encoding=encoding):
@@ -75,7 +84,7 @@ def unread_columns(file: Path, rows: Iterable[dict], read: Iterable[str]) -> Ite
     """
     there = dict.fromkeys(name for row in rows for name in row)
     if unread := [name for name in there if name not in read and not is_text_column(name)]:
-        yield Notice(str(file), f"nothing reads the columns {', '.join(unread)}")
+        yield Notice(str(file), f"nothing reads the columns {listed(unread)}")
 
 
 def count_files(root: Path, names: Iterable[str], what: str) -> Iterator[Notice]:
@@ -153,6 +162,8 @@ def make_clip(
         labels = tuple(dict.fromkeys(item for cell in labels for item in cell_items(cell)))
     except ValueError as error:
         problem = problem or str(error)
+    if not problem and (same := set(map(text_key, positive)) & set(map(text_key, negative))):
+        problem = f"a negative caption is a caption too: {min(same)!r}"
     if problem:
         return Rejected(source, problem)
     if audio is None or isinstance(audio, Problem):
@@ -193,6 +204,17 @@ def split_name(text: str) -> str:
     """A split as records call it: "val" is "validation", "dev" too, "eval" is "test"."""
     text = text.strip().lower()
     return SPLITS.get(text, text)
+
+
+def split_in(name: str) -> str:
+    """The split that the name of a file or folder tells: "test2" and "my_test" are of the test set.
+
+    "" where no word in it does, or several.
+    """
+    if split_name(name) in ROLES:
+        return split_name(name)
+    told = {split_name(word) for word in re.findall(r"[a-z]+", name.lower())} & set(ROLES)
+    return told.pop() if len(told) == 1 else ""
 
 
 CAPTIONS = ("caption", "captions", "text")
