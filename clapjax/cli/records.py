@@ -113,7 +113,10 @@ def edit(args: argparse.Namespace) -> int:
     from clapjax.data.edits.common import processes_for
     from clapjax.data.edits.filter import parse_where, select
     from clapjax.data.edits.merge import merge
+    from clapjax.data.paths import as_path
+    from clapjax.data.records import BUILD_FILE
 
+    done = (as_path(args.data_dir) / BUILD_FILE).exists()
     inputs = args.inputs if args.action == "merge" else [args.source]
     processes = processes_for(inputs) if args.processes is None else args.processes
     how = {"processes": processes, "progress": progress}
@@ -122,12 +125,14 @@ def edit(args: argparse.Namespace) -> int:
         with plain_warnings("records"):
             report = annotate(args.data_dir, args.source, args.captions, **kind, **how)
         _show(report, args)
-        return 0
-    if args.action == "merge":
-        counts = merge(args.data_dir, inputs, prefix=args.prefix, **how)
     else:
-        counts = select(args.data_dir, args.source, parse_where(args.where), **how)
-    print(f"{args.data_dir}: {_listed(counts)}")
+        if args.action == "merge":
+            counts = merge(args.data_dir, inputs, prefix=args.prefix, **how)
+        else:
+            counts = select(args.data_dir, args.source, parse_where(args.where), **how)
+        print(f"{args.data_dir}: {_listed(counts)}")
+    if done:
+        print(f"{args.data_dir}: was there already, made in the same way", file=sys.stderr)
     return 0
 
 

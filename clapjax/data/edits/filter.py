@@ -98,7 +98,7 @@ def select(
     """Copies the records that fulfil criteria, and the tokenizer: a model reads both sets alike.
 
     Args:
-      data_dir: the new data set; must not exist.
+      data_dir: the new data set; where it was made in the same way before, nothing is done.
       source: the data set to choose from.
       where: which records to keep.
       processes, progress: as in `build_records`.
@@ -124,7 +124,7 @@ def select(
         "sample_rate": whole.build["sample_rate"],
         "data": whole.build.get("data", {}),
     }
-    edit = start(data_dir, build, processes=processes, progress=progress)
+    edit = start(data_dir, [whole], build, processes=processes, progress=progress)
     if edit.finished():
         return edit.finish()["counts"]
     units, shards = units_of([whole])

@@ -227,8 +227,18 @@ def test_the_command(source, tmp_path, capsys):
         "records with negatives: 2 of 4 train, 2 of 2 test\n"
     )
     assert f"{table}:5: id 'nobody' matches no record\n" in said.err
-    assert main(command) == 2
-    assert f"{out}: is there already" in capsys.readouterr().err
+    assert main(command) == 0  # done: said again, and nothing is made
+    again = capsys.readouterr()
+    assert again.out == said.out
+    assert f"{out}: was there already, made in the same way\n" in again.err
+    for more in (["--replace"], ["--apart"]):
+        assert main([*command, *more]) == 2
+        assert f"{out}: is there already; choose another" in capsys.readouterr().err
+    assert main([*command[:2], str(source / "sub"), *command[3:]]) == 2
+    assert f"{source}/sub: lies in {source}, of which it is to be made" in capsys.readouterr().err
+    assert main([*command[:2], str(source), *command[3:]]) == 2
+    assert f"{source}: is there already" in capsys.readouterr().err
+    assert not (source / "sub").exists() and not (source / "sub.incomplete").exists()
     write_rows(table, ({"id": f"x{i}", "captions": "y"} for i in range(30)))
     assert main([*command[:2], str(tmp_path / "b"), *command[3:]]) == 2
     assert capsys.readouterr().err.count("\n") <= 3  # the progress, and one line

@@ -193,7 +193,10 @@ def test_the_commands(sets, tmp_path, capsys):
     arguments = [str(short), str(out), "--where", "negatives=yes", "split=train"]
     assert main(["records", "filter", *arguments]) == 0
     assert capsys.readouterr().out == f"{short}: 2 train\n"
-    assert main(["records", "filter", *arguments]) == 2
+    assert main(["records", "filter", *arguments]) == 0
+    said = capsys.readouterr()
+    assert said.out == f"{short}: 2 train\n" and f"{short}: was there already" in said.err
+    assert main(["records", "filter", *arguments[:-1]]) == 2
     assert f"{short}: is there already" in capsys.readouterr().err
     assert main(["records", "info", str(short)]) == 0
     assert json.loads(capsys.readouterr().out)["splits"]["train"]["examples"] == 2
