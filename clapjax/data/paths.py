@@ -100,6 +100,9 @@ def new_file(path: Path) -> Iterator[io.TextIOBase]:
             file.flush()
             os.fsync(file.fileno())
         put_file(temporary, path)
+    except OSError as error:
+        error.filename = error.filename or os.fspath(path)  # a full disk does not say which
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -23,6 +23,7 @@ ABSENT = ("", "nan", "none", "null", "n/a", "na", "<na>", "#n/a")  # cells witho
 NAMED = 20  # columns in a message
 
 _ITEM = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|None|nan"""
+_SURROGATE = re.compile("[\ud800-\udfff]")  # half of a character, which UTF-8 cannot hold
 _NO_CAPTION = re.compile(r"[-+]?\d[\d.,]*(?:e[-+]?\d+)?|[\s!-/:-@\[-`{-~…–—]+", re.IGNORECASE)
 _LIST = re.compile(rf"\[\s*(?:(?:{_ITEM})(?:\s*,\s*|\s+|(?=\])))*\]", re.DOTALL)
 
@@ -249,6 +250,8 @@ def _plain(value) -> list[str]:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError(f"{str(value)[:60]!r} is neither a text nor a list of texts")
     text = " ".join(str(value).split())
+    if _SURROGATE.search(text):
+        raise ValueError(f"{ascii(text[:60])} is not text in Unicode")
     return [] if text.lower() in ABSENT else [text]
 
 
@@ -266,4 +269,7 @@ def write_rows(path: str | os.PathLike, rows: Iterable[dict]) -> None:
     """Writes JSON lines; the file appears when the last line is written, or not at all."""
     with paths.new_file(paths.as_path(path)) as file:
         for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            line = json.dumps(row, ensure_ascii=False)
+            if _SURROGATE.search(line):  # the name of a file on the disk
+                line = json.dumps(row)
+            file.write(line + "\n")

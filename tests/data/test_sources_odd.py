@@ -50,7 +50,7 @@ def test_texts_that_are_not_unicode(tmp_path):
     for name in "ab":
         write_level(root / f"{name}.wav", 10)
     rows = (r'"a.wav", "caption": "\ud83d dog"', r'"b.wav", "caption": "\ud83d\udc36"')
-    (root / "t.jsonl").write_text("".join('{"file": %s}\n' % row for row in rows))
+    (root / "t.jsonl").write_text("".join(f'{{"file": {row}}}\n' for row in rows))
     clips, rejected, _ = _listed("folder", root)
     assert clips["data-b"].captions == ("🐶",)
     assert list(rejected) == ["data:a"] and "not text in Unicode" in rejected["data:a"]

@@ -82,16 +82,10 @@ def read_source(kind: str, path: str | os.PathLike) -> Listing:
 
 
 def _readable(item: Clip | Rejected | Notice) -> Clip | Rejected | Notice:
-    """An item whose texts can be written as UTF-8: names of files need not be that on the disk.
-
-    A clip whose captions or labels are none is rejected, since nobody knows what they said.
-    """
-    fields = {one.name: getattr(item, one.name) for one in dataclasses.fields(item)}
-    names = {name: _escaped(text) for name, text in fields.items() if isinstance(text, str)}
-    texts = [text for value in fields.values() if isinstance(value, tuple) for text in value]
-    if wrong := [one for one in texts if isinstance(one, str) and one != _escaped(one)]:
-        return Rejected(names["source"], f"{_escaped(wrong[0])!r} is not text in Unicode")
-    changed = {name: text for name, text in names.items() if text != fields[name]}
+    """An item whose names can be written as UTF-8: those of files need not be that on the disk."""
+    names = {one.name: getattr(item, one.name) for one in dataclasses.fields(item)}
+    names = {name: text for name, text in names.items() if isinstance(text, str)}
+    changed = {name: _escaped(text) for name, text in names.items() if text != _escaped(text)}
     return dataclasses.replace(item, **changed) if changed else item
 
 

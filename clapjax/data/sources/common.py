@@ -105,7 +105,7 @@ def read_json(file: Path):
         return json.loads(paths.read_text(file, "utf-8-sig"))
     except OSError as error:
         raise SourceError(f"{file}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SourceError(f"{file}: is not JSON ({error})") from error
 
 
