@@ -149,6 +149,18 @@ def test_splits_by_the_names_of_tables(tmp_path, name, split):
         assert [clip.split for clip in read_source("parquet", tmp_path / "p").clips] == [split]
 
 
+def test_splits_that_tfds_has_no_files_for(tmp_path):
+    """A name with a dot or a blank failed when all was built."""
+    root = tmp_path / "data"
+    names = {"test.clean": "test_clean", "Test 1": "test_1", "a/b": "a_b", "dev-clean": "dev-clean"}
+    names |= {"..": "", " Dev ": "validation", "größe": "größe"}
+    for number in range(len(names)):
+        write_level(root / f"{number}.wav", 10)
+    rows = "".join(f"{number},A,{name}\n" for number, name in enumerate(names))
+    (root / "t.csv").write_text(f"file,caption,split\n{rows}")
+    assert [clip.split for clip in read_source("folder", root).clips] == list(names.values())
+
+
 def test_negatives_that_are_captions_in_other_letters(tmp_path):
     root = tmp_path / "data"
     for name in "ab":

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -82,7 +83,7 @@ def unread_columns(file: Path, rows: Iterable[dict], read: Iterable[str]) -> Ite
       rows: of the table.
       read: columns that are read, besides those of `texts_of`.
     """
-    there = dict.fromkeys(name for row in rows for name in row)
+    there = dict.fromkeys(str(name) for row in rows for name in row)  # YAML has numbers too
     if unread := [name for name in there if name not in read and not is_text_column(name)]:
         yield Notice(str(file), f"nothing reads the columns {listed(unread)}")
 
@@ -200,9 +201,24 @@ def _wrong_count(words: Sequence[str], texts: int) -> str:
     return f"provenance has {len(words)} words for {texts} captions and negative captions"
 
 
+def parse_seconds(text: str) -> float:
+    """A time in a cell.
+
+    Raises:
+      ValueError: it is none; neither is "nan" or "inf".
+    """
+    seconds = float(text)
+    if not math.isfinite(seconds):
+        raise ValueError(f"{text!r} is not a time")
+    return seconds
+
+
 def split_name(text: str) -> str:
-    """A split as records call it: "val" is "validation", "dev" too, "eval" is "test"."""
-    text = text.strip().lower()
+    """A split as records call it: "val" is "validation", "dev" too, "eval" is "test".
+
+    Of letters, digits, "_" and "-", as TFDS has them: "test.clean" is "test_clean".
+    """
+    text = re.sub(r"[^\w-]+", "_", text.strip().lower()).strip("_-")
     return SPLITS.get(text, text)
 
 
