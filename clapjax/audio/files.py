@@ -130,12 +130,21 @@ def _opened(source: Source, name: str) -> Iterator[tuple[soundfile.SoundFile | M
         source = io.BytesIO(source)
     name = name or "<bytes>"
     try:
+        if isinstance(source, str) and source != (plain := _as_text(source)):
+            with open(source, "rb") as stream, _opened(stream, plain) as opened:
+                yield opened  # the decoders take no name that is not Unicode
+            return
         with _decoder(source, name) as file:
             yield file, name
     except AudioError:
         raise
     except (soundfile.LibsndfileError, RuntimeError, ValueError, OSError) as error:
         raise AudioError(f"{name}: cannot be decoded ({error})") from error
+
+
+def _as_text(name: str) -> str:
+    """The name of a file, which need not be Unicode on the disk, as text."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from clapjax.captions.rules import rules
 from clapjax.captions.rules.rules import Negatives
 from clapjax.captions.tables import Texts
+from clapjax.data.tables import text_key
 
 BACKENDS = ("rules", "openai", "transformers")
 
@@ -111,11 +112,11 @@ def join_rows(rows: Sequence[Texts], outcomes: Iterable[Negated]) -> Iterator[di
     outcomes = iter(outcomes)
     for row in rows:
         kinds: dict[str, str] = {}
-        reasons = []
+        reasons, captions = [], set(map(text_key, row.captions))
         for _, done in zip(row.captions, outcomes, strict=False):
             reasons.append(done.reason or "its negatives are captions of the same clip")
             for text in done.negative_captions:
-                if text not in row.captions:
+                if text_key(text) not in captions:
                     kinds.setdefault(text, done.provenance)
         full = replace(row, negatives=tuple(kinds), kinds=(*row.kinds, *kinds.values()))
         yield full.to_row(None if kinds else "; ".join(dict.fromkeys(reasons)))

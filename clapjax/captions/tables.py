@@ -23,7 +23,14 @@ from clapjax.data.sources.common import (
     texts_of,
 )
 from clapjax.data.sources.folder import FILE_COLUMNS
-from clapjax.data.tables import ABSENT, TableError, cell_items, read_table, table_columns
+from clapjax.data.tables import (
+    TableError,
+    cell_items,
+    cell_name,
+    listed,
+    read_table,
+    table_columns,
+)
 
 NOT_CAPTIONS = (*LABELS, *AUGMENTED, "provenance")
 
@@ -65,7 +72,7 @@ def read_texts(file: str | os.PathLike, column: str = "") -> Iterator[Texts]:
         place = f"{file}:{line}"
         if column:
             if column.lower() not in row:
-                raise TableError(f"{place}: no column {column!r}; there are {', '.join(row)}")
+                raise TableError(f"{place}: no column {column!r}; there are {listed(row)}")
             others = (*NEGATIVES, "provenance")
             texts = {name: row.get(name) for name in others} | {"captions": row[column.lower()]}
         else:
@@ -73,7 +80,7 @@ def read_texts(file: str | os.PathLike, column: str = "") -> Iterator[Texts]:
             if not any(is_text_column(name) and name not in NOT_CAPTIONS for name in row):
                 raise TableError(
                     f"{place}: no column {', '.join(CAPTIONS)} or {NEGATIVES[-1]}; there are "
-                    f"{', '.join(row)}"
+                    f"{listed(row)}"
                 )
         found = texts_of(texts)
         if problem := found.get("problem") or _unknown(found["provenance"]):
@@ -86,7 +93,7 @@ def read_texts(file: str | os.PathLike, column: str = "") -> Iterator[Texts]:
             tuple(captions),
             tuple(negatives),
             (*captions.values(), *negatives.values()),
-            _name(row.get("id")),
+            cell_name(row.get("id")),
             _file(row),
         )
 
@@ -141,7 +148,7 @@ def read_labels(source: str | os.PathLike, column: str, separator: str) -> list[
     found = []
     for line, row in read_table(path):
         if column.lower() not in row:
-            known = ", ".join(row)
+            known = listed(row)
             raise TableError(f"{path}:{line}: no column {column!r}; there are {known}")
         found.append(_labelled(f"{path}:{line}", row, column.lower(), separator))
     return found
@@ -155,7 +162,7 @@ def _labelled(place: str, row: dict, column: str, separator: str) -> Texts:
         raise TableError(f"{place}: {error}") from error
     if not labels:
         raise TableError(f"{place}: {column!r} holds {row[column]!r}, no labels")
-    return Texts(place, id=_name(row.get("id")), file=_file(row), labels=labels)
+    return Texts(place, id=cell_name(row.get("id")), file=_file(row), labels=labels)
 
 
 def _read_records(source: str | os.PathLike) -> list[Texts] | None:
@@ -182,13 +189,7 @@ def _read_records(source: str | os.PathLike) -> list[Texts] | None:
 
 
 def _file(row: dict) -> str:
-    return next((name for one in FILE_COLUMNS if (name := _name(row.get(one)))), "")
-
-
-def _name(value) -> str:
-    """An id or the name of a file as it stands; "" where there is none."""
-    text = str(value).strip() if isinstance(value, str | int | float) else ""
-    return "" if text.lower() in ABSENT else text
+    return next((name for one in FILE_COLUMNS if (name := cell_name(row.get(one)))), "")
 
 
 def _kinds(texts: Sequence[str], words: Sequence[str]) -> dict[str, str]:

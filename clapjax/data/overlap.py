@@ -11,8 +11,8 @@ from clapjax.data.fingerprint import Fingerprint, Index, build_index, find_match
 from clapjax.data.records import RecordsError, open_builder, read_examples
 from clapjax.data.sources.clip import Clip, SourceError
 from clapjax.data.sources.common import read_json, read_rows
-from clapjax.data.sources.finding import VIDEO_FILE
-from clapjax.data.tables import table_columns
+from clapjax.data.sources.finding import VIDEO_FILE, stem_of
+from clapjax.data.tables import SUFFIXES, table_columns
 
 # Columns of published tables, and the collection whose ids they hold.
 ID_COLUMNS = {
@@ -64,16 +64,17 @@ def read_ids(file: str | os.PathLike) -> frozenset[str]:
 
     Understands: text with one id a line ("youtube:..." or "freesound:..."; # begins a comment);
     WavCaps' blacklists (.json); the tables of AudioCaps, AudioSet, Auto-ACD, UrbanSound8K, ESC-50,
-    Clotho (metadata), FSD50K and LAION-Audio-630K (.csv, all rows), and VGGSound's, of which the
-    rows of the test set count. The file may be in a bucket.
+    Clotho (metadata), FSD50K and LAION-Audio-630K (.csv, or .tsv and .jsonl with such columns; all
+    rows), and VGGSound's, of which the rows of the test set count. The file may be in a bucket.
 
     Raises:
       ValueError: the file is missing, empty, or of no such kind.
     """
     file = paths.as_path(file)
-    if file.suffix == ".json":
+    suffix = file.suffix.lower()
+    if suffix == ".json":
         ids = _from_blacklist(file)
-    elif file.suffix == ".csv":
+    elif suffix in SUFFIXES:
         ids = _from_table(file)
     else:
         ids = _from_lines(file)
@@ -84,8 +85,11 @@ def read_ids(file: str | os.PathLike) -> frozenset[str]:
 
 def _from_blacklist(file: Path) -> set[str]:
     content = read_json(file)
-    if not isinstance(content, dict) or not content.keys() <= COLLECTIONS.keys():
-        raise SourceError(f"{file}: expected lists under the names {', '.join(COLLECTIONS)}")
+    lists = content.values() if isinstance(content, dict) else [None]
+    entries = [entry for ids in lists for entry in (ids if isinstance(ids, list) else [None])]
+    plain = all(isinstance(entry, str | int) for entry in entries)
+    if not plain or not content.keys() <= COLLECTIONS.keys():
+        raise SourceError(f"{file}: expected lists of ids under the names {', '.join(COLLECTIONS)}")
     return {_group(COLLECTIONS[name], str(entry)) for name, ids in content.items() for entry in ids}
 
 
@@ -102,7 +106,7 @@ def _from_table(file: Path) -> set[str]:
         if column in first:
             rows = read_rows(file, ("fname" if column == "mids" else column,), encoding=encoding)
             names = (row["fname" if column == "mids" else column] for row in rows)
-            return {_group(collection, name) for name in names if name}
+            return {_group(collection, str(name)) for name in names if name}
     if first[0].startswith("# segments csv"):  # AudioSet's
         rows = read_rows(file, ("id", "start", "end", "labels"), header=False, comment="#")
         return {_group("youtube", row["id"]) for row in rows}
@@ -117,7 +121,7 @@ def _from_table(file: Path) -> set[str]:
 
 def _from_lines(file: Path) -> set[str]:
     try:
-        lines = paths.read_text(file).splitlines()
+        lines = paths.read_text(file, "utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"{file}: cannot be read ({error})") from error
     ids = {line.partition("#")[0].strip() for line in lines} - {""}
@@ -128,7 +132,8 @@ def _from_lines(file: Path) -> set[str]:
 
 def _group(collection: str, name: str) -> str:
     """An id as published, e.g. "Y3Gc8iEAZgwk.wav" or "3Gc8iEAZgwk_000030", as a group."""
-    name = re.sub(r"\.(wav|flac|mp3|ogg)$", "", name.strip())
+    name = stem_of(name.strip())
+    name = re.sub(r"^(\d+)\.0$", r"\1", name) if collection == "freesound" else name  # by pandas
     video = VIDEO_FILE.fullmatch(name) if collection == "youtube" else None
     return f"{collection}:{video[1] if video else name}"
 

@@ -100,6 +100,9 @@ def new_file(path: Path) -> Iterator[io.TextIOBase]:
             file.flush()
             os.fsync(file.fileno())
         put_file(temporary, path)
+    except OSError as error:
+        error.filename = error.filename or os.fspath(path)  # a full disk does not say which
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -181,6 +184,14 @@ def walk(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
         seen.add(place)
         folders.sort()
         yield Path(folder), folders, sorted(names)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file; a name that no file can have is that of none."""
+    try:
+        return path.is_file()
+    except OSError:  # too long
+        return False
 
 
 def walk_files(root: Path) -> Iterator[tuple[str, Path]]:

@@ -4,6 +4,7 @@ A data set is built in `<data_dir>.incomplete` and renamed when the last byte is
 folder named `data_dir` is always whole. Folders may be in a bucket: see clapjax/data/paths.py.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -54,15 +55,26 @@ class ShardWriter:
             path = self._folder / self.files[-1][0]
             # One by one for random access; PCM hardly shrinks, and reads in half the time as it is.
             self._writer = ArrayRecordWriter(os.fspath(path), "group_size:1,uncompressed")
-        self._writer.write(data)
+        with _writing(self._folder):
+            self._writer.write(data)
         name, count, size = self.files[-1]
         self.files[-1] = (name, count + 1, size + len(data))
 
     def close(self) -> None:
         """Finishes the last file."""
         if self._writer is not None:
-            self._writer.close()
+            with _writing(self._folder):
+                self._writer.close()
             self._writer = None
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # what array_record makes of a full disk
+        reason = str(error).splitlines()[0]
+        raise OSError(f"{folder}: cannot be written ({reason})") from error
 
 
 def serializer(split: str, audio: bool = True) -> Callable[[Example], bytes]:

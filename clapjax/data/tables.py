@@ -8,6 +8,7 @@ import ast
 import contextlib
 import csv
 import json
+import math
 import os
 import re
 from collections import Counter
@@ -19,9 +20,11 @@ from clapjax.data import paths
 SUFFIXES = (".csv", ".tsv", ".jsonl")  # of tables
 SEPARATORS = ",;\t"  # of CSV; the header tells which
 ABSENT = ("", "nan", "none", "null", "n/a", "na", "<na>", "#n/a")  # cells without a value
+NAMED = 20  # columns in a message
 
 _ITEM = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|None|nan"""
-_NUMBER = re.compile(r"[-+]?\d[\d.,]*(?:e[-+]?\d+)?", re.IGNORECASE)
+_SURROGATE = re.compile("[\ud800-\udfff]")  # half of a character, which UTF-8 cannot hold
+_NO_CAPTION = re.compile(r"[-+]?\d[\d.,]*(?:e[-+]?\d+)?|[\s!-/:-@\[-`{-~…–—]+", re.IGNORECASE)
 _LIST = re.compile(rf"\[\s*(?:(?:{_ITEM})(?:\s*,\s*|\s+|(?=\])))*\]", re.DOTALL)
 
 
@@ -101,13 +104,34 @@ def _json_rows(file: Path, stream: Iterable[str]) -> Iterator[tuple[int, dict]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            reason = f"{error.msg} at column {error.colno}"
-            raise TableError(f"{file}:{number}: is not JSON ({reason})") from error
-        if not isinstance(row, dict):
-            raise TableError(f"{file}:{number}: is not a JSON object")
-        yield number, dict(zip(_names(file, number, row), row.values(), strict=True))
+            row = json_row(line)
+        except ValueError as error:
+            raise TableError(f"{file}:{number}: {error}") from error
+        yield number, row
+
+
+def json_row(text: str | bytes) -> dict:
+    """A JSON object as a row, its names as `read_table` gives them.
+
+    Raises:
+      ValueError: it is none, or names something twice, of which one would be lost.
+    """
+    try:
+        row = json.loads(text, object_pairs_hook=_object)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"is not JSON ({error.msg} at column {error.colno})") from error
+    except (ValueError, RecursionError) as error:  # not UTF-8, a number of 5,000 digits, nested
+        raise ValueError(f"is not JSON that can be read ({error})") from error
+    if not isinstance(row, dict):
+        raise ValueError("is not a JSON object")
+    return dict(zip(unique_names(row), row.values(), strict=True))
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict:
+    if len(found := dict(pairs)) < len(pairs):
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"two things in it are named {twice!r}")
+    return found
 
 
 def _csv_rows(
@@ -144,7 +168,10 @@ def _header(file: Path, lines: Iterator[str]) -> tuple[int, str, list[str]]:
         (names,) = csv.reader([line], delimiter=separator, skipinitialspace=True, strict=True)
     except csv.Error as error:
         raise TableError(f"{file}:{number}: {error} in the names of the columns") from error
-    return number, separator, _names(file, number, names)
+    try:
+        return number, separator, unique_names(names)
+    except ValueError as error:
+        raise TableError(f"{file}:{number}: {error}") from error
 
 
 def _row(place: str, names: list[str], cells: list[str]) -> dict[str, str]:
@@ -154,23 +181,41 @@ def _row(place: str, names: list[str], cells: list[str]) -> dict[str, str]:
     nameless = [cell for name, cell in zip(names[1:], cells[1:], strict=False) if not name]
     if len(cells) > len(names) or any(cell.strip() for cell in nameless):
         raise TableError(
-            f"{place}: {len(cells)} cells for the columns {', '.join(filter(None, names))}; "
+            f"{place}: {len(cells)} cells for the columns {listed(filter(None, names))}; "
             "quote the text that has a comma in it"
         )
     if len(cells) < len(names):
         raise TableError(
-            f"{place}: {len(cells)} cells, not {len(names)} ({', '.join(names)}); a cell that is "
+            f"{place}: {len(cells)} cells, not {len(names)} ({listed(names)}); a cell that is "
             "empty needs its separator too"
         )
     return {name: cell for name, cell in zip(names, cells, strict=True) if name}
 
 
-def _names(file: Path, number: int, given: Iterable[str]) -> list[str]:
+def unique_names(given: Iterable[str]) -> list[str]:
+    """Names of columns without the blanks around them, in lower case.
+
+    Raises:
+      ValueError: two are the same.
+    """
     names = [name.strip().lower() for name in given]
     twice = [name for name, count in Counter(names).items() if name and count > 1]
     if twice:
-        raise TableError(f"{file}:{number}: two columns are named {twice[0]!r}")
+        raise ValueError(f"two columns are named {twice[0]!r}")
     return names
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names for a message of one line: a table may have thousands."""
+    names = [name if len(name) <= 60 else f"{name[:60]}..." for name in names]
+    more = [f"and {len(names) - NAMED} more"] if len(names) > NAMED else []
+    return ", ".join(names[:NAMED] + more)
+
+
+def cell_name(value) -> str:
+    """The name of a file, split, group or the like as it stands; "" where a cell holds none."""
+    text = str(value).strip() if isinstance(value, str | int | float) else ""
+    return "" if text.lower() in ABSENT else text
 
 
 def cell_items(value) -> list[str]:
@@ -188,7 +233,7 @@ def cell_items(value) -> list[str]:
     if isinstance(value, list | tuple):
         return [text for item in value if item is not None for text in _plain(item)]
     if isinstance(value, str) and (text := value.strip()).startswith("["):
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             return cell_items(json.loads(text))
         if _LIST.fullmatch(text):
             parts = (part for part in re.findall(_ITEM, text) if part not in ("None", "nan"))
@@ -200,19 +245,31 @@ def cell_items(value) -> list[str]:
 
 def _plain(value) -> list[str]:
     """A single value as a text of single blanks, or nothing."""
-    if not isinstance(value, str | int | float):
+    if isinstance(value, float) and not math.isfinite(value):
+        return []
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError(f"{str(value)[:60]!r} is neither a text nor a list of texts")
     text = " ".join(str(value).split())
+    if _SURROGATE.search(text):
+        raise ValueError(f"{ascii(text[:60])} is not text in Unicode")
     return [] if text.lower() in ABSENT else [text]
 
 
 def caption_items(value) -> list[str]:
-    """`cell_items` without what is a number and so no caption."""
-    return [text for text in cell_items(value) if not _NUMBER.fullmatch(text)]
+    """`cell_items` without what is no caption: a number, or nothing but punctuation."""
+    return [text for text in cell_items(value) if not _NO_CAPTION.fullmatch(text)]
+
+
+def text_key(text: str) -> str:
+    """The same of texts that say the same: letters of any case, between any blanks."""
+    return " ".join(text.casefold().split())
 
 
 def write_rows(path: str | os.PathLike, rows: Iterable[dict]) -> None:
     """Writes JSON lines; the file appears when the last line is written, or not at all."""
     with paths.new_file(paths.as_path(path)) as file:
         for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            line = json.dumps(row, ensure_ascii=False)
+            if _SURROGATE.search(line):  # the name of a file on the disk
+                line = json.dumps(row)
+            file.write(line + "\n")

@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+from clapjax.captions.backends import Negated, join_rows
 from clapjax.captions.tables import Texts, read_captions, read_labels, read_texts
 from clapjax.data import records
+from clapjax.data.tables import TableError, read_table, write_rows
 from tests.data.building import make_example, write_records
 
 
@@ -110,3 +112,21 @@ def test_read_labels(tmp_path):
     (tmp_path / "b.json").write_text("3")
     with pytest.raises(ValueError, match="no list or object of class names"):
         labels("b.json")
+
+
+def test_texts_that_are_not_unicode(tmp_path):
+    """Half a character is refused where it stands; the name of a file may hold one."""
+    (tmp_path / "t.jsonl").write_text(
+        '{"id": "a", "caption": "A"}\n{"id": "b", "caption": "\\ud83d"}'
+    )
+    with pytest.raises(TableError, match=r"t.jsonl:2: .*ud83d' is not text in Unicode"):
+        list(read_texts(tmp_path / "t.jsonl"))
+    row = {"file": "l\udce9.wav", "captions": ["\U0001f436"]}
+    write_rows(tmp_path / "t.jsonl", [row])
+    assert [found for _, found in read_table(tmp_path / "t.jsonl")] == [row]
+
+
+def test_a_negative_in_other_letters_is_the_caption(tmp_path):
+    rows = [Texts("t:1", ("A dog", "A DOG barks"), (), ("human", "human"))]
+    outcomes = [Negated("A dog", ("a  dog BARKS", "Rain"), "rules"), Negated("", (), "rules", "no")]
+    assert [row["negative_captions"] for row in join_rows(rows, outcomes)] == [["Rain"]]

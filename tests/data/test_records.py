@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import shutil
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ import tensorflow_datasets as tfds
 
 from clapjax.data import records
 from clapjax.data.schema import example_from_record
+from clapjax.data.tables import write_rows
 from tests.data.building import assert_same, make_example, write_records
 
 TRAIN = [make_example(index) for index in range(7)]
@@ -245,3 +247,19 @@ def test_texts_that_do_not_belong_to_the_audio(apart, data_dir, tmp_path):
     write_records(data_dir, SPLITS, seed=1)
     with pytest.raises(records.RecordsError, match="its audio, .*records, is not what it was"):
         records.check(apart)
+
+
+def test_a_full_disk_is_told_in_a_line(tmp_path):
+    """By a limit for files; array_record has an error of its own, without a line."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    writer = records.ShardWriter(tmp_path, "a", 2**30)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, hard))
+        with pytest.raises(OSError, match=rf"{tmp_path}: cannot be written .*[Ff]ile too large"):
+            for _ in range(100):
+                writer.write(bytes(2**16))
+            writer.close()
+        with pytest.raises(OSError, match=f"{tmp_path}/t.jsonl"):
+            write_rows(tmp_path / "t.jsonl", [{"a": "x" * 2**17}])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

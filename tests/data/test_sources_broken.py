@@ -194,12 +194,22 @@ def test_a_bad_number(broken):
     assert len(rejected) == 1
 
 
+@pytest.mark.parametrize("text", ["nan", "inf", "1e999"])
+def test_a_number_that_is_no_time(tmp_path, text):
+    layout = LAYOUTS["audiocaps"](tmp_path)
+    layout.table.write_text(layout.table.read_text().replace(",130,", f",{text},", 1))
+    _, rejected = list_clips("audiocaps", tmp_path)
+    assert [one.reason for one in rejected] == [f"start_time is '{text}'"]
+
+
 def test_strong_labels_that_are_none(tmp_path):
     layout = LAYOUTS["audioset"](tmp_path)
     good = layout.extra["strong"].read_text()
     for old, new, words in (
         ("PJHxphWEs_30000", "PJHxphWEs_early", "is not ID_MILLISECONDS"),
         ("2.627", "soon", "'soon' is not a time in seconds"),
+        ("2.627", "nan", "'nan' is not a time in seconds"),
+        ("2.627", "1e999", "'1e999' is not a time in seconds"),
         ("end_time_seconds", "end", "without the columns end_time_seconds"),
     ):
         layout.extra["strong"].write_text(good.replace(old, new, 1))
@@ -275,7 +285,7 @@ TEXT = json.dumps({"text": ["A dog"], "tag": []}).encode()
         ({"1.json": None}, "no 1.json or 1.txt in 0.tar"),
         ({"1.flac": None}, "no audio file for it"),
         ({"1.json": b"{"}, "1.json in 0.tar cannot be read"),
-        ({"1.json": b"[]"}, "1.json in 0.tar is not an object"),
+        ({"1.json": b"[]"}, "is not a JSON object"),
         ({"1.json": b'{"caption_of": "A dog"}'}, "neither a caption nor a label"),
         ({"1.json": b'{"text": [], "tag": [" "]}'}, "neither a caption nor a label"),
         ({"1.flac": b"no sound"}, "cannot be decoded"),

@@ -74,6 +74,25 @@ def test_ids_of_lists(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.txt", "\ufeffyoutube:3Gc8iEAZgwk\r\n"),
+        ("A.CSV", "youtube_id,caption\nY3Gc8iEAZgwk.m4a,A\n3Gc8iEAZgwk_30000_40000.WAV,A\n"),
+        ("a.tsv", "YouTube_ID\tcaption\n3Gc8iEAZgwk.webm\tA\n"),
+        ("a.jsonl", '{"youtube_id": "3Gc8iEAZgwk"}\n'),
+        ("A.JSON", '{"AudioSet": ["Y3Gc8iEAZgwk.opus"]}'),
+    ],
+)
+def test_lists_as_people_write_them(tmp_path, name, content):
+    """A recording is known by its id, whatever its file is called: else it is trained on."""
+    (tmp_path / name).write_text(content)
+    assert read_ids(tmp_path / name) == {"youtube:3Gc8iEAZgwk"}
+    (tmp_path / "f.csv").write_text("fsid\n1234.0\n")
+    (tmp_path / "f.jsonl").write_text('{"fsid": 1234}\n')
+    assert read_ids(tmp_path / "f.csv") == read_ids(tmp_path / "f.jsonl") == {"freesound:1234"}
+
+
+@pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("a.txt", "12345\n", "'12345' is not COLLECTION:ID, e.g. freesound:12345"),
@@ -81,7 +100,11 @@ def test_ids_of_lists(tmp_path):
         ("a.txt", None, "cannot be read"),
         ("a.csv", "name,label\nx,y\n", "no column of ids; known are youtube_id, fsid"),
         ("a.csv", "youtube_id,b\n", "the table has no rows"),
-        ("a.json", '{"Freesound": ["1"]}', "expected lists under the names AudioSet, FreeSound"),
+        ("a.json", '{"Freesound": ["1"]}', "expected lists of ids under the names AudioSet"),
+        ("a.json", '{"AudioSet": "3Gc8iEAZgwk"}', "expected lists of ids"),  # no list of letters
+        ("a.json", '{"AudioSet": null}', "expected lists of ids"),
+        ("a.json", '{"AudioSet": [{"id": 1}]}', "expected lists of ids"),
+        ("a.json", "[" * 100_000, "is not JSON"),
         ("a.json", '{"FreeSound": []}', "names no recordings"),
         ("a.json", "{", "is not JSON"),
     ],

@@ -27,6 +27,7 @@ from clapjax.data.edits.match import Matches, Named, match
 from clapjax.data.schema import Example
 from clapjax.data.selection import join_provenance
 from clapjax.data.shards import RecordsError
+from clapjax.data.tables import text_key
 
 LISTED = 20  # rows of a report
 
@@ -88,7 +89,8 @@ class Annotate(EditRecords):
         old = [dict(zip(*pair, strict=True)) for pair in texts]
         given = [dict(part) for part in item] or [{}, {}]
         captions, negatives = map(self._joined, old, given)
-        equal = captions.keys() & negatives.keys()
+        there = set(map(text_key, captions)) if item else set()
+        equal = [text for text in negatives if text_key(text) in there]
         negatives = {text: kind for text, kind in negatives.items() if text not in equal}
         new = [captions, negatives]
         for name, before, after in zip(("captions", "negatives"), old, new, strict=True):
@@ -127,7 +129,7 @@ def annotate(
     a caption of the same record is left out.
 
     Args:
-      data_dir: the new data set; where these tables were joined already, nothing is done.
+      data_dir: the new data set; where it was made in the same way before, nothing is done.
       source: the data set whose records are told anew.
       tables: see `read_texts`.
       replace: captions and negatives that a row has go in place of the record's, not beside them.
@@ -136,7 +138,7 @@ def annotate(
 
     Raises:
       TableError: a table cannot be read.
-      RecordsError: no row matches, `data_dir` is something else, or `source` is none or damaged.
+      RecordsError: no row matches, `data_dir` exists, or `source` is none or damaged.
     """
     whole = open_input(source)
     rows = [row for table in tables for row in read_texts(table)]
@@ -147,7 +149,6 @@ def annotate(
         "annotated": {"data_dir": os.fspath(whole.folder), "build": whole.build},
         "tables": [{"file": os.fspath(table), "sha256": _digest(table)} for table in tables],
         "replace": replace,
-        "apart": apart,
         "sample_rate": whole.build["sample_rate"],
         "data": whole.build.get("data", {}),
     }
@@ -155,7 +156,7 @@ def annotate(
         audio = whole.audio or whole.folder
         build["audio_from"] = _relative(audio, paths.as_path(data_dir))
         build["audio_id"] = records.build_id(audio)
-    edit = start(data_dir, build, processes=processes, progress=progress)
+    edit = start(data_dir, [whole], build, processes=processes, progress=progress)
     if edit.finished():
         return _report_of(edit.finish())
     units, shards, matches = _matched(edit, whole, rows, apart)

@@ -18,6 +18,7 @@ from clapjax.data.shards import RecordsError, merged, read_shard
 
 Progress = Callable[[Iterable, int, str], Iterable]
 MADE_FROM, UNITS = "made_from.json", "units"  # of an edit that is not finished
+RESULTS = ("counts", "report", "build_id")  # in a build description, not what it is made from
 
 
 @dataclass(frozen=True)
@@ -240,14 +241,15 @@ class Edit:
         return self.finish()
 
     def finished(self) -> bool:
-        """Whether all is there but the name."""
-        return (self.folder / records.BUILD_FILE).exists()
+        """Whether all is there, but for the name perhaps."""
+        return any((one / records.BUILD_FILE).exists() for one in (self.data_dir, self.folder))
 
     def finish(self) -> dict:
-        """Gives a data set that is whole its name; returns its build description."""
+        """Gives a data set that is whole its name, if it has not; returns its build description."""
+        if (self.data_dir / records.BUILD_FILE).exists():
+            self.discard()
+            return records.read_build(self.data_dir)
         build = json.loads(paths.read_text(self.folder / records.BUILD_FILE))
-        if self.folder == self.data_dir:
-            return build
         paths.remove_folder(self.folder / UNITS)
         for name in (PLACING, MADE_FROM):
             (self.folder / name).unlink(missing_ok=True)
@@ -259,41 +261,50 @@ class Edit:
         paths.remove_folder(self.folder)
 
 
-def start(data_dir: str | os.PathLike, build: dict, *, processes: int, progress: Progress) -> Edit:
-    """Begins an edit, or goes on with one that was interrupted; one that was done is `finished`.
+def start(
+    data_dir: str | os.PathLike,
+    inputs: Sequence[Input],
+    build: dict,
+    *,
+    processes: int,
+    progress: Progress,
+) -> Edit:
+    """Begins an edit, or goes on with one that was interrupted; one that is done is `finished`.
 
     Args:
       data_dir: the new data set.
+      inputs: what is read.
       build: what it is made from, for JSON.
       processes, progress: as in `build_records`.
 
     Raises:
-      RecordsError: `data_dir` is there already and is not what this edit makes, or another edit or
-        build to it is unfinished.
+      RecordsError: `data_dir` is something else, or lies in an input, or another edit or build to
+        it is unfinished.
       ValueError: no process.
     """
     if processes < 1:
         raise ValueError(f"processes must be at least 1, not {processes}")
     data_dir = paths.as_path(data_dir)
     build = json.loads(json.dumps(build))
-    if (there := _read_json(data_dir / records.BUILD_FILE)) is not None:
-        if changed := _changed(build, there):
-            raise RecordsError(
-                f"{data_dir}: is there already, made from something else ({changed}); remove it or "
-                "choose another folder"
-            )
-        return Edit(data_dir, data_dir, build, processes, progress)
-    records.check_free(data_dir)
     folder = records.incomplete(data_dir)
     edit = Edit(data_dir, folder, build, processes, progress)
+    there = _read_json(data_dir / records.BUILD_FILE)
+    if there and not _differing(there, build):
+        return edit
+    records.check_free(data_dir)
+    local = [
+        one.folder for one in inputs if paths.is_local(one.folder) and paths.is_local(data_dir)
+    ]
+    if above := [one for one in local if one.resolve() in data_dir.resolve().parents]:
+        raise RecordsError(f"{data_dir}: lies in {above[0]}, of which it is to be made")
     for stray in folder.glob(".*.tmp"):  # of a process that was killed
         stray.unlink()
     if folder.exists() and any(folder.iterdir()):
         there = _read_json(folder / MADE_FROM) or _read_json(folder / records.BUILD_FILE) or {}
-        if changed := _changed(build, there):
+        if changed := _differing(there, build):
             raise RecordsError(
-                f"{folder}: holds unfinished work from something else ({changed}); remove it or "
-                "choose another folder"
+                f"{folder}: holds unfinished work from something else ({', '.join(changed)} "
+                "differ); remove it or choose another folder"
             )
     else:
         folder.mkdir(parents=True, exist_ok=True)
@@ -302,10 +313,10 @@ def start(data_dir: str | os.PathLike, build: dict, *, processes: int, progress:
     return edit
 
 
-def _changed(build: dict, there: dict) -> str:
-    """What an edit is made from and another one, or a build, is not; "" where it is the same."""
-    names = [name for name in build if name not in there or there[name] != build[name]]
-    return f"{', '.join(names)} differ" if names else ""
+def _differing(there: dict, build: dict) -> list[str]:
+    """In what a build description is not that of `build`."""
+    names = [*build, *(name for name in there if name not in (*build, *RESULTS))]
+    return [name for name in names if there.get(name) != build.get(name)]
 
 
 def _read_json(file: Path) -> dict | None:

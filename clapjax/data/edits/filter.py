@@ -98,7 +98,7 @@ def select(
     """Copies the records that fulfil criteria, and the tokenizer: a model reads both sets alike.
 
     Args:
-      data_dir: the new data set; where it was made already, nothing is done.
+      data_dir: the new data set; where it was made in the same way before, nothing is done.
       source: the data set to choose from.
       where: which records to keep.
       processes, progress: as in `build_records`.
@@ -107,8 +107,7 @@ def select(
       Split to number of records; a split without any is left out.
 
     Raises:
-      RecordsError: nothing is left, no such split, `data_dir` is something else, or `source` is
-        damaged.
+      RecordsError: nothing is left, no such split, `data_dir` exists, or `source` is damaged.
     """
     whole = open_input(source)
     if unknown := [split for split in where.split if split not in whole.shards]:
@@ -125,7 +124,7 @@ def select(
         "sample_rate": whole.build["sample_rate"],
         "data": whole.build.get("data", {}),
     }
-    edit = start(data_dir, build, processes=processes, progress=progress)
+    edit = start(data_dir, [whole], build, processes=processes, progress=progress)
     if edit.finished():
         return edit.finish()["counts"]
     units, shards = units_of([whole])

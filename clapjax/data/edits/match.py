@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 
 from clapjax.captions.tables import Texts
 from clapjax.data.sources.common import split_name
+from clapjax.data.sources.finding import same_name
 
 _SUFFIX = re.compile(r"(.+)\.[A-Za-z][A-Za-z0-9]{1,4}")  # a.wav, a.mp3; not v1.0
 _WINDOW = re.compile(r"@\d+\.\d+$")  # of a record that is a window of a file
@@ -128,7 +129,7 @@ def _fitting(wanted: _File, files: Iterable[_File]) -> list[_File]:
 
 def _file(path: str, splits: set[str], split: str = "") -> _File:
     """A path without the folder of its split, which may be any of `splits`."""
-    *folders, name = PurePosixPath(path.replace("\\", "/")).parts or ("",)
+    *folders, name = PurePosixPath(same_name(path).replace("\\", "/")).parts or ("",)
     folders = [folder for folder in folders if folder != "/"]
     if folders and split_name(folders[0]) in splits:
         split = split_name(folders.pop(0))

@@ -49,7 +49,7 @@ def merge(
     captions of the new split train, or of all where there is none.
 
     Args:
-      data_dir: the new data set; where it was made already, nothing is done.
+      data_dir: the new data set; where it was made in the same way before, nothing is done.
       inputs: data sets of one sample rate.
       prefix: put the name of an input's folder before its ids: FOLDER/ID.
       processes, progress: as in `build_records`.
@@ -58,8 +58,7 @@ def merge(
       Split to number of records.
 
     Raises:
-      RecordsError: sample rates or ids clash, `data_dir` is something else, or an input is none or
-        damaged.
+      RecordsError: sample rates or ids clash, `data_dir` exists, or an input is none or damaged.
     """
     sets = [open_input(name) for name in inputs]
     _check(sets, prefix)
@@ -71,7 +70,7 @@ def merge(
         "sample_rate": sets[0].build["sample_rate"],
         "data": {"vocab_size": vocab_size},
     }
-    edit = start(data_dir, build, processes=processes, progress=progress)
+    edit = start(data_dir, sets, build, processes=processes, progress=progress)
     if edit.finished():
         return edit.finish()["counts"]
     units, shards = units_of(sets)

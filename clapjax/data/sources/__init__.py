@@ -5,6 +5,7 @@ A module here that has a function `clips(root: Path)`, an iterator of `Clip`, `R
 docs/sources.md lists ours.
 """
 
+import dataclasses
 import hashlib
 import importlib
 import os
@@ -66,6 +67,7 @@ def read_source(kind: str, path: str | os.PathLike) -> Listing:
         raise ValueError(f"{path}: no such folder (source.path of {kind!r})")
     listing, ids = Listing([], [], []), set()
     for item in lister(root):
+        item = _readable(item)
         if isinstance(item, Notice):
             listing.notices.append(item)
         elif isinstance(item, Rejected):
@@ -77,6 +79,18 @@ def read_source(kind: str, path: str | os.PathLike) -> Listing:
             ids.add(item.id)
             listing.clips.append(item)
     return listing
+
+
+def _readable(item: Clip | Rejected | Notice) -> Clip | Rejected | Notice:
+    """An item whose names can be written as UTF-8: those of files need not be that on the disk."""
+    names = {one.name: getattr(item, one.name) for one in dataclasses.fields(item)}
+    names = {name: text for name, text in names.items() if isinstance(text, str)}
+    changed = {name: _escaped(text) for name, text in names.items() if text != _escaped(text)}
+    return dataclasses.replace(item, **changed) if changed else item
+
+
+def _escaped(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def list_clips(kind: str, path: str | os.PathLike) -> tuple[list[Clip], list[Rejected]]:

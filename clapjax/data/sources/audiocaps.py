@@ -14,6 +14,7 @@ from clapjax.data.sources.clip import Clip, Notice, Rejected, SourceError
 from clapjax.data.sources.common import (
     join_texts,
     make_clip,
+    parse_seconds,
     read_rows,
     split_name,
     texts_of,
@@ -44,7 +45,7 @@ def clips(root: Path) -> Iterator[Clip | Rejected | Notice]:
             segments.setdefault((row["youtube_id"], row["start_time"]), []).append(row)
         for (video, start), of_segment in segments.items():
             try:
-                seconds = float(start)
+                seconds = parse_seconds(start)
             except ValueError:
                 yield Rejected(f"audiocaps:{split}/{video}", f"start_time is {start!r}")
                 continue

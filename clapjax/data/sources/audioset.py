@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from clapjax.data.sources.clip import Clip, Rejected, SourceError, TimedEvent
-from clapjax.data.sources.common import make_clip, read_rows
+from clapjax.data.sources.common import make_clip, parse_seconds, read_rows
 from clapjax.data.sources.finding import find_video, index_by_video
 
 WEAK = {
@@ -109,6 +109,6 @@ def _strong_labels(table: Path) -> Iterator[tuple[Segment, TimedEvent]]:
 
 def _seconds(table: Path, text: str) -> float:
     try:
-        return float(text)
+        return parse_seconds(text)
     except ValueError:
         raise SourceError(f"{table}: {text!r} is not a time in seconds") from None

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,7 +13,15 @@ from clapjax.data.schema import SEPARATOR
 from clapjax.data.selection import join_provenance
 from clapjax.data.sources.clip import Clip, Notice, Problem, Rejected, SourceError, TimedEvent
 from clapjax.data.sources.readers import FileReader
-from clapjax.data.tables import TableError, caption_items, cell_items, read_table, table_columns
+from clapjax.data.tables import (
+    TableError,
+    caption_items,
+    cell_items,
+    listed,
+    read_table,
+    table_columns,
+    text_key,
+)
 
 SPLITS = {
     "training": "train",
@@ -22,6 +31,7 @@ SPLITS = {
     "eval": "test",
     "evaluation": "test",
 }
+ROLES = ("train", "validation", "test")
 
 
 def first_existing(root: Path, *names: str) -> Path:
@@ -58,7 +68,7 @@ def read_rows(
     there = table_columns(file, encoding) if header else columns
     if missing := [name for name in columns if name not in there]:
         raise TableError(
-            f"{file}: without the columns {', '.join(missing)}; it has {', '.join(there)}"
+            f"{file}: without the columns {', '.join(missing)}; it has {listed(there)}"
         )
     names = () if header else columns
     for _, row in read_table(file, columns=names, comment=comment, encoding=encoding):
@@ -73,9 +83,9 @@ def unread_columns(file: Path, rows: Iterable[dict], read: Iterable[str]) -> Ite
       rows: of the table.
       read: columns that are read, besides those of `texts_of`.
     """
-    there = dict.fromkeys(name for row in rows for name in row)
+    there = dict.fromkeys(str(name) for row in rows for name in row)  # YAML has numbers too
     if unread := [name for name in there if name not in read and not is_text_column(name)]:
-        yield Notice(str(file), f"nothing reads the columns {', '.join(unread)}")
+        yield Notice(str(file), f"nothing reads the columns {listed(unread)}")
 
 
 def count_files(root: Path, names: Iterable[str], what: str) -> Iterator[Notice]:
@@ -96,7 +106,7 @@ def read_json(file: Path):
         return json.loads(paths.read_text(file, "utf-8-sig"))
     except OSError as error:
         raise SourceError(f"{file}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SourceError(f"{file}: is not JSON ({error})") from error
 
 
@@ -153,6 +163,8 @@ def make_clip(
         labels = tuple(dict.fromkeys(item for cell in labels for item in cell_items(cell)))
     except ValueError as error:
         problem = problem or str(error)
+    if not problem and (same := set(map(text_key, positive)) & set(map(text_key, negative))):
+        problem = f"a negative caption is a caption too: {min(same)!r}"
     if problem:
         return Rejected(source, problem)
     if audio is None or isinstance(audio, Problem):
@@ -189,10 +201,36 @@ def _wrong_count(words: Sequence[str], texts: int) -> str:
     return f"provenance has {len(words)} words for {texts} captions and negative captions"
 
 
+def parse_seconds(text: str) -> float:
+    """A time in a cell.
+
+    Raises:
+      ValueError: it is none; neither is "nan" or "inf".
+    """
+    seconds = float(text)
+    if not math.isfinite(seconds):
+        raise ValueError(f"{text!r} is not a time")
+    return seconds
+
+
 def split_name(text: str) -> str:
-    """A split as records call it: "val" is "validation", "dev" too, "eval" is "test"."""
-    text = text.strip().lower()
+    """A split as records call it: "val" is "validation", "dev" too, "eval" is "test".
+
+    Of letters, digits, "_" and "-", as TFDS has them: "test.clean" is "test_clean".
+    """
+    text = re.sub(r"[^\w-]+", "_", text.strip().lower()).strip("_-")
     return SPLITS.get(text, text)
+
+
+def split_in(name: str) -> str:
+    """The split that the name of a file or folder tells: "test2" and "my_test" are of the test set.
+
+    "" where no word in it does, or several.
+    """
+    if split_name(name) in ROLES:
+        return split_name(name)
+    told = {split_name(word) for word in re.findall(r"[a-z]+", name.lower())} & set(ROLES)
+    return told.pop() if len(told) == 1 else ""
 
 
 CAPTIONS = ("caption", "captions", "text")

@@ -1,6 +1,7 @@
 """Finds the audio that a table names, and never takes one of several that it may mean."""
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -14,6 +15,20 @@ VIDEO_FILE = re.compile(r"(?:|Y)([A-Za-z0-9_-]{11})(?:_([\d.]+))?(?:_[\d.]+)?")
 def is_audio(name: str) -> bool:
     """Whether a file's suffix is that of a format that can be decoded."""
     return name.lower().endswith(AUDIO_SUFFIXES)
+
+
+def is_data(file: Path, *suffixes: str) -> bool:
+    """Whether a file is one to read by its name, which ends like this; hidden ones are others'.
+
+    What is no file (a pipe, a link to nowhere) is none, lest a source wait for it for ever.
+    """
+    named = file.name.lower().endswith(suffixes) and not file.name.startswith(".")
+    return named and (not paths.is_local(file) or paths.is_file(file))
+
+
+def same_name(name: str) -> str:
+    """A name in the one form of its accents that other systems write in another (NFC)."""
+    return unicodedata.normalize("NFC", name)
 
 
 def stem_of(name: str) -> str:
@@ -44,7 +59,7 @@ def index_by_stem(root: Path, within: str = "") -> dict[str, list[Path]]:
     """
     index: dict[str, list[Path]] = {}
     for file in audio_files(root, within):
-        index.setdefault(stem_of(file.name), []).append(file)
+        index.setdefault(stem_of(same_name(file.name)), []).append(file)
     if not index:
         below = f"a folder {within} below it" if within else "it or a folder below it"
         raise SourceError(f"{root}: no audio files in {below}")
@@ -57,20 +72,24 @@ def find_audio(
     """The file that a table means by a name, from what `index_by_stem` or its like tells.
 
     Args:
-      index: stem to files.
+      index: stem, as `same_name` has it, to files.
       name: with its folders or without, with its suffix or without. Folders must be those that
         the file is in; a file in another folder is another one.
       any_suffix: whether `x.flac` may be meant by "x.wav" where there is no such file.
     """
-    path = PurePosixPath(name.strip().replace("\\", "/"))
+    path = PurePosixPath(same_name(name.strip().replace("\\", "/")))
     folders = path.parent.parts
     found = index.get(stem_of(path.name), [])
     if is_audio(path.name):
-        exact = [file for file in found if file.name == path.name]
+        exact = [file for file in found if same_name(file.name) == path.name]
         found = exact or (found if any_suffix else [])
     if folders:
-        found = [file for file in found if file.parent.parts[-len(folders) :] == folders]
+        found = [file for file in found if _folders(file)[-len(folders) :] == folders]
     return _sole(found)
+
+
+def _folders(file: Path) -> tuple[str, ...]:
+    return PurePosixPath(same_name(file.parent.as_posix())).parts
 
 
 def _sole(found: list[Path]) -> Path | Problem | None:

@@ -22,12 +22,13 @@ from clapjax.data.sources.common import (
     free_name,
     join_texts,
     make_clip,
+    split_in,
     split_name,
     texts_of,
     unread_columns,
 )
-from clapjax.data.sources.finding import find_audio, is_audio, stem_of
-from clapjax.data.tables import SUFFIXES, read_table, table_columns
+from clapjax.data.sources.finding import find_audio, is_audio, is_data, same_name, stem_of
+from clapjax.data.tables import SUFFIXES, cell_name, listed, read_table, table_columns
 
 FILE_COLUMNS = (
     *("file", "file_name", "filename", "filepath", "file_path", "path"),
@@ -47,21 +48,21 @@ class Named:
 def clips(root: Path) -> Iterator[Clip | Rejected | Notice]:
     """Clips in the order of the tables, which are sorted by name; then the audio without a row."""
     files = dict(paths.walk_files(root))
-    tables = sorted(file for place, file in files.items() if _is_table(place))
+    tables = sorted(file for place, file in files.items() if _is_table(place, file))
     if not tables:
         raise SourceError(
             f"{root}: no .csv, .tsv or .jsonl table in it or one folder below; a table has a "
             f"column {FILE_COLUMNS[0]} and, for instance, a column caption"
         )
     columns = {table: table_columns(table) for table in tables}
-    foreign = [table for table in tables if not set(FILE_COLUMNS) & set(columns[table])]
+    foreign = [table for table in tables if _is_foreign(table, columns[table])]
     if len(foreign) == len(tables):
         raise SourceError(
             f"{foreign[0]}: no column names the audio files ({', '.join(FILE_COLUMNS[:-1])} or "
-            f"{FILE_COLUMNS[-1]}); there are {', '.join(columns[foreign[0]])}"
+            f"{FILE_COLUMNS[-1]}); there are {listed(columns[foreign[0]])}"
         )
     for table in foreign:
-        there = ", ".join(columns[table])
+        there = listed(columns[table])
         yield Notice(str(table), f"not read: no column names audio files; there are {there}")
     named: dict[Path | tuple, Named] = {}
     for table in tables:
@@ -74,8 +75,16 @@ def clips(root: Path) -> Iterator[Clip | Rejected | Notice]:
     yield from count_files(root, (place for place in rest if not is_audio(place)), "not read")
 
 
-def _is_table(place: str) -> bool:
-    return place.lower().endswith(SUFFIXES) and place.count("/") <= 1
+def _is_table(place: str, file: Path) -> bool:
+    return place.count("/") <= 1 and is_data(file, *SUFFIXES)
+
+
+def _is_foreign(table: Path, columns: list[str]) -> bool:
+    """Whether no row of a table names a file; rows of JSON lines need not have the same columns."""
+    if not set(FILE_COLUMNS).isdisjoint(columns):
+        return False
+    lines = read_table(table) if table.suffix.lower() == ".jsonl" else ()
+    return all(set(FILE_COLUMNS).isdisjoint(row) for _, row in lines)
 
 
 def _read(
@@ -93,12 +102,12 @@ def _read(
             continue
         audio = find(name)
         key = audio if isinstance(audio, PurePath) else (table, name)
-        split = split_name(str(row.get("split") or "")) or of_table
+        split = split_name(cell_name(row.get("split"))) or of_table
         named.setdefault(key, Named(name, audio)).rows.append((split, row))
 
 
 def _file_of(row: dict) -> str:
-    return next((name for one in FILE_COLUMNS if (name := str(row.get(one) or "").strip())), "")
+    return next((name for one in FILE_COLUMNS if (name := cell_name(row.get(one)))), "")
 
 
 def _finder(root: Path, table: Path, files: dict[str, Path], given: list[str]):
@@ -109,27 +118,31 @@ def _finder(root: Path, table: Path, files: dict[str, Path], given: list[str]):
     """
     real_names = functools.cache(lambda: {os.path.realpath(file): file for file in files.values()})
 
+    alike = functools.cache(lambda: {same_name(place): file for place, file in files.items()})
+
     def find_at(base: str, name: str) -> Path | None:
         place = os.path.normpath(os.path.join(base, name))
-        if place in files or not paths.is_local(root):
-            return files.get(place)
+        if found := files.get(place) or alike().get(same_name(place)):
+            return found
         file = root / place  # outside, or by a link to what has another name here
-        return real_names().get(os.path.realpath(file), file) if file.is_file() else None
+        if not paths.is_local(root) or not paths.is_file(file):
+            return None
+        return real_names().get(os.path.realpath(file), file)
 
     for base in (table.parent.relative_to(root).as_posix(), ""):
         if any(find_at(base, name) for name in given if name):
             return functools.partial(find_at, base)
     index: dict[str, list[Path]] = {}
     for file in files.values():
-        index.setdefault(stem_of(file.name), []).append(file)
+        index.setdefault(stem_of(same_name(file.name)), []).append(file)
     return functools.partial(find_audio, index, any_suffix=False)
 
 
 def _split_of(root: Path, table: Path) -> str:
     """The split that a table's name or folder tells; "" where neither does."""
     for name in (table.stem, table.parent.name if table.parent != root else ""):
-        if split_name(name) in ("train", "validation", "test"):
-            return split_name(name)
+        if split := split_in(name):
+            return split
     return ""
 
 
@@ -138,7 +151,7 @@ def _make(root: Path, named: Iterable[Named], places: dict[Path, str]) -> Iterat
     groups: set[str] = set()
     for one in named:
         place = places.get(one.audio) or one.name.lstrip("./")
-        group = next((str(row["group"]) for _, row in one.rows if row.get("group")), "")
+        group = next((name for _, row in one.rows if (name := cell_name(row.get("group")))), "")
         group = group or f"{root.name}:{free_name(groups, stem_of(place), place)}"
         splits = list(dict.fromkeys(split for split, _ in one.rows if split)) or [""]
         for split in splits:

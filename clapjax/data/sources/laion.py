@@ -7,7 +7,6 @@ has `text` (a caption or a list), `tag` (a list), and where a T5 made captions o
 text is a caption. Uncompressed tars only: a clip is read where it lies.
 """
 
-import json
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,11 +23,13 @@ from clapjax.data.sources.common import (
     texts_of,
     unread_columns,
 )
-from clapjax.data.sources.finding import is_audio, stem_of
+from clapjax.data.sources.finding import is_audio, is_data, stem_of
 from clapjax.data.sources.readers import MemberReader
+from clapjax.data.tables import json_row
 
 TEXT_SUFFIXES = (".json", ".txt")
 UNREAD_KEYS = ("original_data",)  # of LAION's JSON
+MAX_TEXT = 2**26  # bytes of a text; a header that says more is damaged
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,13 @@ class Sample:
     audio: dict[str, tuple[int, int]] = field(default_factory=dict)  # name: (offset, size)
     texts: dict[str, bytes] = field(default_factory=dict)
     again: list[str] = field(default_factory=list)  # names that the tar has more than once
+    odd: list[str] = field(default_factory=list)  # audio or text that does not lie there as a file
 
 
 def clips(root: Path) -> Iterator[Clip | Rejected | Notice]:
     """Clips in the order of the tars, which are sorted by name with numbers as numbers."""
     files = [folder / name for folder, _, names in paths.walk(root) for name in names]
-    tars = sorted((file for file in files if file.suffix == ".tar"), key=_numeric)
+    tars = sorted((file for file in files if is_data(file, ".tar")), key=_numeric)
     if not tars:
         raise SourceError(f"{root}: no .tar files in it or below")
     taken: dict[str, set[str]] = {}
@@ -80,12 +82,14 @@ def _members(tar: Path) -> tuple[dict[str, Sample], list[str], str]:
                 name = PurePosixPath(member.name).as_posix()
                 suffix = PurePosixPath(name).suffix.lower()
                 text = suffix in TEXT_SUFFIXES
-                if not member.isfile() or not (text or is_audio(name)):
+                if member.isdir() or not (text or is_audio(name)):
                     others += [] if member.isdir() else [name]
                     continue
                 key = name[: -len(suffix)] if text else stem_of(name)
                 sample = samples.setdefault(key, Sample())
-                if name in sample.audio or name in sample.texts:
+                if not member.isfile() or member.issparse() or text and member.size > MAX_TEXT:
+                    sample.odd.append(name)
+                elif name in sample.audio or name in sample.texts:
                     sample.again.append(name)
                 elif text:
                     sample.texts[name] = archive.extractfile(member).read()
@@ -111,6 +115,8 @@ def _make(
     texts = join_texts(_text(tar, name, data, keys) for name, data in sample.texts.items())
     if sample.again:
         texts = {"problem": f"{tar.name} has several {sample.again[0]}; whose is whose?"}
+    elif texts_odd := [name for name in sample.odd if not is_audio(name)]:
+        texts = {"problem": f"{texts_odd[0]} in {tar.name} is a link, sparse or too large"}
     elif not sample.texts:
         texts = {"problem": f"no {key}.json or {key}.txt in {tar.name}"}
     for number, (name, (offset, size)) in enumerate(sample.audio.items()):
@@ -120,7 +126,11 @@ def _make(
         yield make_clip(data_set, free, reader, split=split, **texts)
     for name in filter(is_audio, sample.again):
         yield Rejected(f"{data_set}:{place}/{name}", texts["problem"])
-    if not sample.audio:
+    odd = [name for name in sample.odd if is_audio(name)]
+    for name in odd:
+        reason = "is a link or a sparse file in the tar; pack it again with the file itself"
+        yield Rejected(f"{data_set}:{place}/{name}", reason)
+    if not sample.audio and not odd:
         yield make_clip(data_set, free_name(taken, key, f"{place}/{key}"), None, split=split)
 
 
@@ -128,11 +138,8 @@ def _text(tar: Path, name: str, data: bytes, keys: dict[str, None]) -> dict:
     try:
         if name.lower().endswith(".txt"):
             return texts_of({"text": data.decode("utf-8-sig")})
-        entry = json.loads(data)
+        entry = json_row(data)
     except ValueError as error:
         return {"problem": f"{name} in {tar.name} cannot be read ({error})"}
-    if not isinstance(entry, dict):
-        return {"problem": f"{name} in {tar.name} is not an object"}
-    entry = {key.strip().lower(): value for key, value in entry.items()}
     keys.update(dict.fromkeys(entry))
     return texts_of(entry)

@@ -19,19 +19,21 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from clapjax.audio.files import AudioError, audio_seconds, read_audio
-from clapjax.data.paths import as_path, is_local, walk
+from clapjax.data.paths import as_path, is_file, is_local, walk
 from clapjax.data.sources.clip import Clip, Notice, Rejected, SourceError
 from clapjax.data.sources.common import (
     count_files,
     free_name,
+    is_text_column,
     make_clip,
-    split_name,
+    split_in,
     texts_of,
     unread_columns,
 )
-from clapjax.data.sources.finding import is_audio, stem_of
+from clapjax.data.sources.finding import is_audio, is_data, stem_of
 from clapjax.data.sources.folder import FILE_COLUMNS
 from clapjax.data.sources.readers import FileReader
+from clapjax.data.tables import listed, unique_names
 
 SMALL = 2**20  # bytes of a column that are read at once
 
@@ -39,7 +41,7 @@ SMALL = 2**20  # bytes of a column that are read at once
 def clips(root: Path) -> Iterator[Clip | Rejected | Notice]:
     """Clips in the order of the files, which are sorted by path."""
     every = [folder / name for folder, _, names in walk(root) for name in names]
-    files = sorted(file for file in every if file.suffix == ".parquet")
+    files = sorted(file for file in every if is_data(file, ".parquet"))
     if not files:
         raise SourceError(f"{root}: no .parquet files in it or below")
     taken: dict[str, set[str]] = {}
@@ -53,12 +55,13 @@ def _clips_of(
     root: Path, file: Path, taken: dict[str, set[str]]
 ) -> Iterator[Clip | Rejected | Notice]:
     table = _open(file)
+    _check_names(file, table.schema_arrow.names)
     column, fields = _audio_column(file, table.schema_arrow)
     class_names = _class_names(table.schema_arrow.metadata or {})
     split = _split_of(root, file)
     names = taken.setdefault(split, set())
     yield from unread_columns(
-        file, [{name.lower(): None for name in table.schema_arrow.names}], (column.lower(),)
+        file, [{name.lower(): None for name in table.schema_arrow.names}], FILE_COLUMNS
     )
     for group in range(table.num_row_groups):
         for row, values in enumerate(_texts(file, table, group, column, fields)):
@@ -88,45 +91,59 @@ def _open(file: str | os.PathLike):
         raise SourceError(f"{file}: is not a parquet file ({error})") from error
 
 
+def _check_names(file: Path, names: list[str]) -> None:
+    try:
+        unique_names(names)
+    except ValueError as error:
+        raise SourceError(f"{file}: {error}") from error
+
+
 def _audio_column(file: Path, schema) -> tuple[str, set[str]]:
     """(Its name, the fields of its struct; none where it is a column of paths)."""
     import pyarrow.types as types
 
-    for name in schema.names:
-        if name.strip().lower() not in FILE_COLUMNS:
+    paths = ""
+    for one in schema:
+        if one.name.strip().lower() not in FILE_COLUMNS:
             continue
-        kind = schema.field(name).type
-        if types.is_struct(kind) and (fields := {"bytes", "path"} & {one.name for one in kind}):
-            return name, fields
+        kind = one.type.value_type if types.is_dictionary(one.type) else one.type
+        if types.is_struct(kind) and (fields := {"bytes", "path"} & {part.name for part in kind}):
+            return one.name, fields  # many have a column of paths besides, of another machine
         if types.is_string(kind) or types.is_large_string(kind):
-            return name, set()
+            paths = paths or one.name
+    if paths:
+        return paths, set()
     raise SourceError(
         f"{file}: no column audio of struct {{bytes, path}} or of paths; there are "
-        f"{', '.join(schema.names)}"
+        f"{listed(schema.names)}"
     )
 
 
 def _texts(file: Path, table, group: int, column: str, fields: set[str]) -> list[dict]:
-    """The rows of a group without their audio bytes."""
+    """The rows of a group, as far as they are read, without their audio bytes."""
     import pyarrow
 
-    columns = [name for name in table.schema_arrow.names if name != column]
+    columns = [n for n in table.schema_arrow.names if is_text_column(n.strip().lower())]
     columns += [f"{column}.path"] if "path" in fields else [] if fields else [column]
     try:
-        rows = table.read_row_group(group, columns=columns)
-    except (pyarrow.ArrowException, OSError) as error:
+        rows = table.read_row_group(group, columns=columns).to_pylist()
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise SourceError(f"{file}: row group {group} is damaged ({error})") from error
-    return [{column: None} | row for row in rows.to_pylist()]
+    return [{column: None} | row for row in rows]
 
 
 def _class_names(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:
     """Column to class names, for the columns that the `datasets` library calls ClassLabel."""
-    info = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {})
+    try:
+        features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
+        described = list(features.items())
+    except (ValueError, TypeError, LookupError, AttributeError):  # written by something else
+        return {}
     found = {}
-    for name, feature in info.get("features", {}).items():
+    for name, feature in described:
         inner = feature.get("feature", feature) if isinstance(feature, dict) else {}
         if isinstance(inner, dict) and inner.get("_type") == "ClassLabel":
-            found[name] = inner["names"]
+            found[name] = list(inner.get("names") or ())
     return found
 
 
@@ -137,9 +154,10 @@ def _named(value, names: list[str]):
 
 
 def _split_of(root: Path, file: Path) -> str:
-    for name in (re.split(r"[-_.]", file.stem)[0], *reversed(file.relative_to(root).parts[:-1])):
-        if split_name(name) in ("train", "validation", "test"):
-            return split_name(name)
+    folders = reversed(file.relative_to(root).parts[:-1])
+    for name in (re.split(r"[-_.]", file.stem)[0], file.stem, *folders):
+        if split := split_in(name):
+            return split
     return ""
 
 
@@ -176,7 +194,7 @@ class CellReader:
         if not self.path:
             raise AudioError(f"{self._name()} has neither audio bytes nor a path")
         for base in (self.file.parent, self.root):
-            if (base / self.path).is_file():
+            if is_file(base / self.path):
                 return FileReader(base / self.path)
         raise AudioError(f"{self._name()} has no audio bytes, and there is no such file")
 
@@ -187,7 +205,7 @@ class CellReader:
             return None
         try:
             return _rows(os.fspath(self.file), self.column, self.group).cell(self.row) or None
-        except (SourceError, pyarrow.ArrowException, OSError) as error:
+        except (ValueError, pyarrow.ArrowException, OSError) as error:
             raise AudioError(f"{self._name()} cannot be read ({error})") from error
 
 
@@ -207,7 +225,9 @@ class _Rows:
             self._batches = self._table.iter_batches(**self._asked)
             self._row, self._cell = -1, None
         while self._row < row:
-            cells = next(self._batches).column(self._column)
+            if (batch := next(self._batches, None)) is None:
+                raise SourceError(f"the row group ends before row {row}")
+            cells = batch.column(self._column)
             self._row += 1
             self._cell = cells[0]["bytes"].as_py() if self._row == row else None
         return self._cell

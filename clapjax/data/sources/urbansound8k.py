@@ -8,6 +8,7 @@ Get it: urbansounddataset.weebly.com or zenodo.org/records/1203745 (one archive)
 from collections.abc import Iterator
 from pathlib import Path
 
+from clapjax.data.paths import is_file
 from clapjax.data.sources.clip import Clip, Rejected, SourceError
 from clapjax.data.sources.common import make_clip, read_rows
 from clapjax.data.sources.finding import stem_of
@@ -28,7 +29,7 @@ def clips(root: Path) -> Iterator[Clip | Rejected]:
         yield make_clip(
             "urbansound8k",
             stem_of(name),
-            file if file.is_file() else None,
+            file if is_file(file) else None,
             group=f"freesound:{row['fsid'] or name}",
             fold=int(fold),
             labels=[row["class"].replace("_", " ")],

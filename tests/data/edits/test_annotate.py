@@ -227,15 +227,17 @@ def test_the_command(source, tmp_path, capsys):
         "records with negatives: 2 of 4 train, 2 of 2 test\n"
     )
     assert f"{table}:5: id 'nobody' matches no record\n" in said.err
-    again = said.out.replace(f"{out}: ", f"{out}: already made: ")
-    content = {file: file.stat().st_mtime_ns for file in out.rglob("*")}
-    assert main(command) == 0
-    assert capsys.readouterr().out == again
-    assert {file: file.stat().st_mtime_ns for file in out.rglob("*")} == content
-    for flag, differ in (("--replace", "replace"), ("--apart", "apart, audio_from, audio_id")):
-        assert main([*command, flag]) == 2
-        said = f"{out}: is there already, made from something else ({differ} differ); remove it or"
-        assert said in capsys.readouterr().err
+    assert main(command) == 0  # done: said again, and nothing is made
+    again = capsys.readouterr()
+    assert again.out == said.out.replace(f"{out}: ", f"{out}: already made: ")
+    for more in (["--replace"], ["--apart"]):
+        assert main([*command, *more]) == 2
+        assert f"{out}: is there already; choose another" in capsys.readouterr().err
+    assert main([*command[:2], str(source / "sub"), *command[3:]]) == 2
+    assert f"{source}/sub: lies in {source}, of which it is to be made" in capsys.readouterr().err
+    assert main([*command[:2], str(source), *command[3:]]) == 2
+    assert f"{source}: is there already" in capsys.readouterr().err
+    assert not (source / "sub").exists() and not (source / "sub.incomplete").exists()
     write_rows(table, ({"id": f"x{i}", "captions": "y"} for i in range(30)))
     assert main([*command[:2], str(tmp_path / "b"), *command[3:]]) == 2
     assert capsys.readouterr().err.count("\n") <= 3  # the progress, and one line

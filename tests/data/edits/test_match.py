@@ -60,6 +60,7 @@ def test_a_caption_belongs_to_every_record_that_has_it():
         ("b", "b.wav", True),
         ("set:train/b", "bb", False),
         ("set:train/Größe 1", "audio\\Größe 1.wav", True),
+        ("set:train/cafe\u0301", "caf\u00e9.wav", True),
     ],
 )
 def test_files(source, file, same):
