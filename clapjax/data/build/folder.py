@@ -89,10 +89,14 @@ def alone(data_dir: Path) -> Iterator[None]:
         data_dir.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(paths.locked(data_dir.parent / f"{data_dir.name}.lock"))
+            stack.enter_context(paths.locked(_lock(data_dir)))
         except BlockingIOError as error:
             raise RecordsError(f"{data_dir}: another process is building it") from error
         yield
+
+
+def _lock(data_dir: Path) -> Path:
+    return data_dir.parent / f"{data_dir.name}.lock"
 
 
 def discard(data_dir: Path) -> None:
@@ -292,6 +296,7 @@ def give_name(data_dir: Path) -> BuildResult:
         for file in folder.iterdir():
             if file.name in (MADE_FROM, PLACING, CACHE) or file.name.endswith(".tmp"):
                 file.unlink()
+        _lock(data_dir).unlink(missing_ok=True)  # here, for nobody would if this were killed next
         paths.move_folder(folder, data_dir, last=records.BUILD_FILE)
     else:
         paths.remove_folder(folder)
