@@ -6,6 +6,7 @@ whole or not at all.
 """
 
 import contextlib
+import errno
 import io
 import os
 import shutil
@@ -19,6 +20,7 @@ import numpy as np
 from clapjax.audio.files import AudioError, Source, read_audio
 
 SCHEMES = ("gs", "s3")
+NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EBADF)
 
 
 def as_path(name: str | os.PathLike) -> Path:
@@ -58,6 +60,47 @@ def local_file(path: str | os.PathLike) -> Iterator[str]:
 
 
 @contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Errors of the system that name no file, as that of a full disk, name `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = os.fspath(path)
+        raise
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keeps a file at `path` locked, which goes afterwards; a process that ends lets it go too.
+
+    Where a file system knows no locks, and in a bucket, nothing is locked.
+
+    Raises:
+      BlockingIOError: another process has it.
+    """
+    if not is_local(path):
+        yield
+        return
+    import fcntl  # of POSIX
+
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+        if not path.exists() or not os.path.samestat(path.stat(), os.fstat(file.fileno())):
+            raise BlockingIOError(errno.EWOULDBLOCK, "just let go", os.fspath(path))
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
 def local_folder(beside: PurePath, name: str) -> Iterator[Path]:
     """An empty folder of this machine, gone afterwards; on the disk of `beside` if that is here."""
     if is_local(beside):
@@ -67,7 +110,8 @@ def local_folder(beside: PurePath, name: str) -> Iterator[Path]:
     else:
         folder = Path(tempfile.mkdtemp())
     try:
-        yield folder
+        with naming(folder):
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -95,7 +139,7 @@ def new_file(path: Path) -> Iterator[io.TextIOBase]:
     folder = path.parent if is_local(path) else Path(tempfile.gettempdir())
     temporary = folder / f".{path.name}.{uuid.uuid4().hex}.tmp"
     try:
-        with temporary.open("w", encoding="utf-8") as file:
+        with naming(path), temporary.open("w", encoding="utf-8") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

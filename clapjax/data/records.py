@@ -38,6 +38,8 @@ class ShardWriter:
       folder: where they go, on this machine.
       name: what their names begin with.
       shard_bytes: bytes of records in a file; one that is larger has a file to itself.
+
+    It raises an OSError where the disk is full.
     """
 
     def __init__(self, folder: Path, name: str, shard_bytes: int):
@@ -54,8 +56,9 @@ class ShardWriter:
             self.files.append((f"{self._name}-{len(self.files):03d}.{FORMAT}", 0, 0))
             path = self._folder / self.files[-1][0]
             # One by one for random access; PCM hardly shrinks, and reads in half the time as it is.
-            self._writer = ArrayRecordWriter(os.fspath(path), "group_size:1,uncompressed")
-        with _writing(self._folder):
+            with _writing(path):
+                self._writer = ArrayRecordWriter(os.fspath(path), "group_size:1,uncompressed")
+        with _writing(self._folder / self.files[-1][0]):
             self._writer.write(data)
         name, count, size = self.files[-1]
         self.files[-1] = (name, count + 1, size + len(data))
@@ -63,18 +66,17 @@ class ShardWriter:
     def close(self) -> None:
         """Finishes the last file."""
         if self._writer is not None:
-            with _writing(self._folder):
-                self._writer.close()
-            self._writer = None
+            writer, self._writer = self._writer, None
+            with _writing(self._folder / self.files[-1][0]):
+                writer.close()
 
 
 @contextlib.contextmanager
-def _writing(folder: Path) -> Iterator[None]:
+def _writing(file: Path) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # what array_record makes of a full disk
-        reason = str(error).splitlines()[0]
-        raise OSError(f"{folder}: cannot be written ({reason})") from error
+        raise OSError(f"{file}: cannot be written ({str(error).partition(';')[0]})") from error
 
 
 def serializer(split: str, audio: bool = True) -> Callable[[Example], bytes]:
@@ -160,7 +162,9 @@ def write_metadata(
 
 def incomplete(data_dir: Path) -> Path:
     """The folder in which a data set is built."""
-    return data_dir.with_name(data_dir.name + ".incomplete")
+    if data_dir.name in ("", "..") and paths.is_local(data_dir):
+        data_dir = data_dir.resolve()
+    return data_dir.parent / f"{data_dir.name}.incomplete"
 
 
 def start_build(data_dir: Path) -> Path:

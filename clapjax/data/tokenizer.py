@@ -8,6 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+LEAST_VOCABULARY = 256 + len(SPECIAL)  # all bytes
+
 
 def train_tokenizer(captions: Iterable[str], folder: str | os.PathLike, vocab_size: int) -> None:
     """Trains a lower-casing byte-level BPE in RoBERTa's layout; saves a Hugging Face folder.
@@ -23,12 +26,12 @@ def train_tokenizer(captions: Iterable[str], folder: str | os.PathLike, vocab_si
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from tokenizers.trainers import BpeTrainer
 
-    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    special = list(SPECIAL)
     captions = list(captions)
     if not captions:
         raise ValueError("train_tokenizer: there are no captions")
-    if vocab_size < 256 + len(special):
-        raise ValueError(f"train_tokenizer: vocab_size must be at least {256 + len(special)}")
+    if vocab_size < LEAST_VOCABULARY:
+        raise ValueError(f"train_tokenizer: vocab_size must be at least {LEAST_VOCABULARY}")
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
@@ -44,7 +47,8 @@ def train_tokenizer(captions: Iterable[str], folder: str | os.PathLike, vocab_si
     # What `PreTrainedTokenizerFast.save_pretrained` leaves, without the seconds of importing it.
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(os.fspath(folder / "tokenizer.json"))
+    # Not by its own `save`, which raises a bare Exception where the disk is full.
+    (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
     names = dict(zip(("bos", "pad", "eos", "unk", "mask"), special, strict=True))
     names |= {"cls": "<s>", "sep": "</s>"}
     described = {"tokenizer_class": "PreTrainedTokenizerFast"}

@@ -16,6 +16,7 @@ from clapjax.data.build.folder import (
     REJECTED_FILE,
     UNITS,
     BuildResult,
+    alone,
     check_begun,
     close_failed,
     discard,
@@ -41,6 +42,7 @@ from clapjax.data.overlap import (
     hold_out,
 )
 from clapjax.data.sources.clip import Clip, Rejected
+from clapjax.data.tokenizer import LEAST_VOCABULARY
 from clapjax.plain import to_dict
 from clapjax.synthesis.mixup import MixupConfig
 
@@ -89,15 +91,21 @@ def build_records(
     Raises:
       RejectedError: a recording was rejected and `source.on_rejected` is "error".
       RecordsError: `data_dir` holds something else, or what was made or begun from other settings
-        or clips.
+        or clips, or another process builds it.
       ValueError: the source is not laid out as expected, the role of a split is not known, or a
         split is left without recordings.
       ChildProcessError: a process was killed again and again.
       ImportError: `runner` without Beam.
     """
     data_dir = paths.as_path(data_dir)
+    if paths.is_local(data_dir):
+        data_dir = data_dir.resolve()  # beside the folder itself, not beside a link to it
     if processes < 0:
         raise ValueError(f"processes must be at least 0, not {processes}")
+    if data.vocab_size < LEAST_VOCABULARY:  # here, before hours of work
+        raise ValueError(
+            f"data.vocab_size must be at least {LEAST_VOCABULARY}, not {data.vocab_size}"
+        )
     build = {
         "seed": seed,
         "sample_rate": sample_rate,
@@ -107,7 +115,8 @@ def build_records(
     }
     made_from = used_settings(build) | {"shard_bytes": shard_bytes, "version": records.VERSION}
     if restart:
-        discard(data_dir)
+        with alone(data_dir):
+            discard(data_dir)
     if not (finished := is_finished(data_dir, build)):
         check_begun(data_dir, made_from)
     clips, rejected, cache = list_source(source, seed, records.incomplete(data_dir))
@@ -119,23 +128,23 @@ def build_records(
         result = reuse(data_dir, listed)
         refuse(result.rejected, source, data_dir / REJECTED_FILE)
         return result
-    if is_whole(data_dir, build, listed):
-        return give_name(data_dir)
-
     if runner:
         run = functools.partial(beam.run_units, runner=runner, options=beam_options)
     else:
         run = functools.partial(run_units, processes=processes, progress=progress)
-    folder = open_folder(data_dir, made_from, cache)
-    job = Job(source, synthesis, sample_rate, seed, shard_bytes, folder, run, rejected)
-    try:
-        check_splits(parts, source)
-        units = make_mixtures(job, parts) if source.mixes_up() else make_direct(job, parts)
-        refuse(rejected, source, folder / REJECTED_FILE)
-    except Exception:
-        close_failed(folder, rejected)
-        raise
-    return finish(data_dir, units, build | {"excluded": parts.excluded}, rejected, listed)
+    with alone(data_dir):
+        if is_whole(data_dir, build, listed):
+            return give_name(data_dir)
+        folder = open_folder(data_dir, made_from, cache)
+        job = Job(source, synthesis, sample_rate, seed, shard_bytes, folder, run, rejected)
+        try:
+            check_splits(parts, source)
+            units = make_mixtures(job, parts) if source.mixes_up() else make_direct(job, parts)
+            refuse(rejected, source, folder / REJECTED_FILE)
+        except Exception:
+            close_failed(folder, rejected)
+            raise
+        return finish(data_dir, units, build | {"excluded": parts.excluded}, rejected, listed)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Where the recordings of a build come from, and how they are divided."""
 
+import math
 from dataclasses import dataclass
 
 from clapjax.data.overlap import HELD_OUT_ROLE, TRAIN_ROLE, role_of_name
@@ -11,6 +12,7 @@ from clapjax.synthesis.mixup import MixupConfig
 TRAIN, TEST, TEST_CLIPS = "train", "test", "test_clips"
 MIXED_UP = ("sounds", "esc50", "esc10")  # where source.mode is "auto"
 ROLES = (TRAIN_ROLE, HELD_OUT_ROLE)
+LEAST_WINDOW = 0.01  # s; windows are told apart by the milliseconds at which they begin
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,12 @@ class SourceConfig:
             name, _, role = item.rpartition("=")
             if not name or role not in ROLES:
                 raise ValueError(f"source.roles: {item!r} is not NAME=train or NAME=held_out")
-        if not (self.window_seconds >= 0 and self.window_hop_seconds >= 0):
-            raise ValueError("source: window_seconds and window_hop_seconds must be >= 0")
+        for name in ("window_seconds", "window_hop_seconds"):
+            value = getattr(self, name)
+            if value and not LEAST_WINDOW <= value < math.inf:
+                raise ValueError(
+                    f"source.{name} must be 0, or at least {LEAST_WINDOW} s, not {value}"
+                )
         if set(self.train_folds) & set(self.test_folds):
             raise ValueError("source: a fold is in both train_folds and test_folds")
         if self.window_hop_seconds and not self.window_seconds:

@@ -5,8 +5,10 @@ failure, rejected.jsonl. The finished data set is put together there and renamed
 where nothing is renamed in one go, in D itself, clapjax_build.json last.
 """
 
+import contextlib
 import io
 import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -76,6 +78,27 @@ def differences(old: dict, new: dict, path: str = "") -> list[str]:
     return found
 
 
+@contextlib.contextmanager
+def alone(data_dir: Path) -> Iterator[None]:
+    """Makes sure that no other process of this machine builds the same.
+
+    Raises:
+      RecordsError: one does.
+    """
+    if paths.is_local(data_dir):
+        data_dir.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(paths.locked(_lock(data_dir)))
+        except BlockingIOError as error:
+            raise RecordsError(f"{data_dir}: another process is building it") from error
+        yield
+
+
+def _lock(data_dir: Path) -> Path:
+    return data_dir.parent / f"{data_dir.name}.lock"
+
+
 def discard(data_dir: Path) -> None:
     """Removes records and what is left of an unfinished build; nothing that is neither."""
     if (data_dir / records.BUILD_FILE).is_file():
@@ -89,7 +112,11 @@ def is_finished(data_dir: Path, build: dict) -> bool:
     Raises:
       RecordsError: it holds something else, or records that were made with other settings.
     """
-    if not data_dir.exists() or not any(data_dir.iterdir()):
+    if not data_dir.exists() or (data_dir.is_dir() and not any(data_dir.iterdir())):
+        if paths.is_local(data_dir) and (data_dir.is_mount() or data_dir == Path.cwd()):
+            raise RecordsError(  # which can neither be removed nor replaced
+                f"{data_dir}: is where a disk begins, or where you are; name a folder in it"
+            )
         return False
     if not (data_dir / records.BUILD_FILE).is_file():
         if not paths.is_local(data_dir) and (records.incomplete(data_dir) / PLACING).exists():
@@ -140,12 +167,13 @@ def check_begun(data_dir: Path, made_from: dict) -> None:
         )
 
 
-def _read_json(file: Path) -> dict:
-    """What a file holds; nothing where it is absent, or was cut short by a power failure."""
+def _read_json(file: Path, kind: type = dict) -> dict | list:
+    """What a file holds; nothing where it is absent, damaged, or something else."""
     try:
-        return json.loads(paths.read_text(file))
+        found = json.loads(paths.read_text(file))
     except (OSError, ValueError):
-        return {}
+        found = None
+    return found if isinstance(found, kind) else kind()
 
 
 def has_units(folder: Path) -> bool:
@@ -163,6 +191,7 @@ def open_folder(data_dir: Path, made_from: dict, cache: bytes) -> Path:
       cache: of the listing; empty for none.
     """
     folder = records.incomplete(data_dir)
+    unplace(data_dir)
     if not has_units(folder):
         paths.remove_folder(folder)
     (folder / UNITS).mkdir(parents=True, exist_ok=True)
@@ -176,6 +205,35 @@ def _write_bytes(folder: Path, file: Path, data: bytes) -> None:
     with paths.local_folder(folder / UNITS, file.name) as made:
         (made / file.name).write_bytes(data)
         paths.put_file(made / file.name, file)
+
+
+def unplace(data_dir: Path) -> None:
+    """Gives shards that had got their names those of their units back.
+
+    So a build that was interrupted then goes on as any other: a unit whose shard was damaged or
+    lost is made again, and others than were planned may get the names.
+    """
+    folder = records.incomplete(data_dir)
+    if not (folder / PLACING).exists():
+        return
+    target = _target(data_dir)
+    (folder / records.BUILD_FILE).unlink(missing_ok=True)  # of what is not whole from here on
+
+    def move(pair: tuple[str, str]) -> None:
+        part, final = folder / UNITS / pair[0], target / pair[1]
+        if not part.exists() and final.exists():
+            final.replace(part)
+
+    with ThreadPoolExecutor(MOVES) as pool:
+        list(pool.map(move, _read_json(folder / PLACING, list)))
+    if target != folder:
+        paths.remove_folder(target)  # it was empty before
+    (folder / PLACING).unlink()
+
+
+def _target(data_dir: Path) -> Path:
+    """The folder in which a finished data set is put together."""
+    return records.incomplete(data_dir) if paths.is_local(data_dir) else data_dir
 
 
 def close_failed(folder: Path, rejected: list[Rejected]) -> None:
@@ -192,7 +250,7 @@ def is_whole(data_dir: Path, build: dict, listed: np.ndarray) -> bool:
     return (
         bool(there)
         and used_settings(there) == used_settings(build)
-        and there["listed"] == digest(listed)
+        and there.get("listed") == digest(listed)
     )
 
 
@@ -213,7 +271,7 @@ def finish(
       listed: of `hash_listing`.
     """
     folder = records.incomplete(data_dir)
-    target = folder if paths.is_local(data_dir) else data_dir
+    target = _target(data_dir)
     target.mkdir(parents=True, exist_ok=True)
     splits = _place(folder, target, units)
     records.write_metadata(target, splits)
@@ -238,6 +296,7 @@ def give_name(data_dir: Path) -> BuildResult:
         for file in folder.iterdir():
             if file.name in (MADE_FROM, PLACING, CACHE) or file.name.endswith(".tmp"):
                 file.unlink()
+        _lock(data_dir).unlink(missing_ok=True)  # here, for nobody would if this were killed next
         paths.move_folder(folder, data_dir, last=records.BUILD_FILE)
     else:
         paths.remove_folder(folder)
@@ -258,21 +317,10 @@ def _place(
         if shards:
             lengths = [count for _, count, _ in shards]
             splits.append((split, lengths, sum(size for _, _, size in shards)))
-    plan = json.dumps(moves)
-    if not (folder / PLACING).exists():
-        paths.write_text(folder / PLACING, plan)
-    elif paths.read_text(folder / PLACING) != plan:
-        raise RecordsError(
-            f"{folder}: its shards were getting their names when the source changed; discard "
-            "what is finished (--restart)"
-        )
+    paths.write_text(folder / PLACING, json.dumps(moves))
 
     def move(pair: tuple[str, str]) -> None:
-        part, final = folder / UNITS / pair[0], target / pair[1]
-        if part.exists():
-            part.replace(final)
-        elif not final.exists():
-            raise RecordsError(f"{part}: lost; discard what is finished (--restart)")
+        (folder / UNITS / pair[0]).replace(target / pair[1])
 
     with ThreadPoolExecutor(MOVES) as pool:
         list(pool.map(move, moves))

@@ -37,7 +37,10 @@ def list_source(
     data, known = b"", ""
     if (folder / CACHE).exists():
         data = (folder / CACHE).read_bytes()
-        known, found = pickle.loads(data)
+        try:
+            known, found = pickle.loads(data)
+        except Exception:  # damaged, or of another version of clapjax: whatever pickle makes of it
+            known = ""
     if known != key:
         found = read_source(source.kind, source.path)
         data = pickle.dumps((key, found))

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import time
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +16,8 @@ from clapjax.data.build.units import Crashed, Unit, Work
 
 READY = "ready"  # what a child says first
 MOST_CRASHES = 2  # of one item, the last of them with no other process beside; then it is left out
+STUCK = 1800  # s for an item, after which its process is ended; hours of audio take minutes
+PAUSE = 10  # s between two looks at who is stuck
 
 
 def cores() -> int:
@@ -34,8 +37,9 @@ def run_units(
 ) -> None:
     """Does units in processes of their own.
 
-    Where an item kills its process (a decoder crashes), its unit is done again, alone; where that
-    ends at the same item, it is left out if the work can list it (`Work.leaves_out`).
+    Where an item kills its process (a decoder crashes), or holds it up for ever, its unit is done
+    again, alone; where that ends at the same item, it is left out if the work can list it
+    (`Work.leaves_out`).
 
     Args:
       units: at least one.
@@ -73,15 +77,18 @@ def _in_processes(units: list[Unit], work: Work, processes: int) -> Iterator[Non
                 child = _Child(work)
                 children[child.connection] = child
                 child.start(again.popleft())
-            for connection in wait(list(children)):
+            for child in children.values():
+                child.end_if_stuck()
+            for connection in wait(list(children), timeout=PAUSE):
                 child = children[connection]
                 name = child.unit.name
                 try:
                     answer = connection.recv()
-                except (EOFError, ConnectionError):
+                except (EOFError, OSError):  # within a message, too
                     del children[connection]
                     again.append(_without_crashed(child, work, crashes))
                     continue
+                child.heard = time.monotonic()
                 if isinstance(answer, Exception):
                     raise answer
                 if answer is None:
@@ -112,11 +119,11 @@ class _Child:
         self.process = context.Process(target=_serve, args=(theirs, work), daemon=True)
         self.process.start()
         theirs.close()  # so that its end is seen where the child ends
-        self.ready = False
+        self.ready = self.stuck = False
 
     def start(self, unit: Unit) -> None:
         """Gives it a unit."""
-        self.unit, self.done = unit, 0
+        self.unit, self.done, self.heard = unit, 0, time.monotonic()
         with contextlib.suppress(ConnectionError):  # it died: `recv` will tell
             self.connection.send(unit)
 
@@ -125,9 +132,17 @@ class _Child:
         self.connection.close()
         self.process.join()
 
+    def end_if_stuck(self) -> None:
+        """Kills it where nothing has come of it for long."""
+        if self.ready and time.monotonic() - self.heard > STUCK:
+            self.stuck = True
+            self.process.kill()
+
     def death(self) -> str:
         """What ended it, e.g. "SIGSEGV"."""
         self.process.join()
+        if self.stuck:
+            return f"nothing came of it for {STUCK} s"
         code = self.process.exitcode
         return signal.Signals(-code).name if code < 0 else f"exit status {code}"
 

@@ -84,7 +84,7 @@ class Work:
             known = json.loads(paths.read_text(self._sidecar(unit)))
         except (OSError, ValueError):  # absent, or cut short by a power failure
             return None
-        if known["digest"] != self.digest(unit):
+        if not isinstance(known, dict) or known.get("digest") != self.digest(unit):
             return None
         folder = as_path(self.folder)
         if not (folder.parent / PLACING).exists():

@@ -68,7 +68,8 @@ def build(folder: Path, data_dir: Path, **changes):
     settings = {"seed": 0, "shard_bytes": 8 * RATE * 10, "synthesis": SYNTHESIS}
     settings |= {name: changes.pop(name) for name in list(changes) if name not in FIELDS}
     source = SourceConfig(**({"kind": "folder", "path": str(folder), "mode": "direct"} | changes))
-    data, synthesis = DataConfig(vocab_size=300), settings.pop("synthesis")
+    data = DataConfig(vocab_size=settings.pop("vocab_size", 300))
+    synthesis = settings.pop("synthesis")
     return build_records(source, synthesis, data, sample_rate=RATE, data_dir=data_dir, **settings)
 
 

@@ -1,14 +1,16 @@
 """A decoder that kills its process costs the file that it was given, and no other."""
 
+import dataclasses
 import functools
 import os
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
 
 from clapjax.data import records
-from clapjax.data.build import builder
+from clapjax.data.build import builder, processes
 from clapjax.data.build.decoded import DecodeClips
 from clapjax.data.build.processes import run_units
 from clapjax.data.build.units import divide, rejected_of
@@ -69,3 +71,21 @@ def test_it_costs_a_build_that_file(tmp_path, monkeypatch):
     assert [item.source for item in result.rejected] == ["set:3"]
     named = {example.source for example in records.read_examples(tmp_path / "d", "train")}
     assert named == {f"set:{n}" for n in range(10) if n != 3}
+
+
+def test_a_decoder_that_never_comes_back_costs_its_file(tmp_path, monkeypatch):
+    """Fails where it blocks the build for ever."""
+    monkeypatch.setattr(processes, "STUCK", 1)
+    monkeypatch.setattr(processes, "PAUSE", 0.1)
+    clips = _clips(())
+    clips[4] = dataclasses.replace(clips[4], read=_hang)
+    monkeypatch.setattr(builder, "list_source", lambda *_: (clips, [], b""))
+    result = build(tmp_path, tmp_path / "d", processes=2)
+    reason = "decoding it killed the process (nothing came of it for 1 s)"
+    assert result.rejected == [Rejected("set:4", reason)]
+    assert result.counts == {"train": 9}
+
+
+def _hang(rate: int) -> np.ndarray:
+    while True:
+        time.sleep(60)

@@ -4,6 +4,8 @@ import csv
 import dataclasses
 import functools
 import json
+import os
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,8 @@ import soundfile
 from clapjax.cli.main import main
 from clapjax.data import records
 from clapjax.data.build import builder, examples, listing, processes
-from clapjax.data.build.folder import CACHE
+from clapjax.data.build import folder as building
+from clapjax.data.build.folder import CACHE, alone
 from tests.data.build.layouts import RATE, SYNTHESIS, build
 from tests.data.build.test_processes import tree
 
@@ -190,3 +193,118 @@ def test_mixtures_longer_than_the_model_hears_are_an_error(tmp_path, capsys):
     assert main([*command, "--config.synthesis.clip_seconds=60"]) == 2
     assert "synthesis.clip_seconds is 60, but the model hears 10 s" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+# --- what lies in the folder of an unfinished build ------------------------------------------
+
+
+def _stop_at(monkeypatch, root: Path, data_dir: Path, owner, name: str) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            build(root, data_dir)
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone", "source"])
+def test_placing_that_was_interrupted_costs_what_was_damaged_alone(
+    tmp_path, decoded, monkeypatch, damage
+):
+    """Fails where a shard that has its name is taken as it is, or where all must be discarded."""
+    root = _set(tmp_path / "set", 12)
+    _stop_at(monkeypatch, root, tmp_path / "d", builder.records, "write_build")
+    shards = sorted((tmp_path / "d.incomplete").glob("*train*-of-*"))
+    decoded.clear()
+    if damage == "cut":
+        os.truncate(shards[1], shards[1].stat().st_size - 3)
+    elif damage == "gone":
+        shards[1].unlink()
+    else:
+        _append(root, "train-12", "train")
+    again = ["set-train/train-12"] if damage == "source" else 4 * ["set-train"]
+    build(root, tmp_path / "d")
+    assert len(decoded) == len(again) and all(map(str.startswith, sorted(decoded), again))
+    build(root, tmp_path / "clean")
+    assert tree(tmp_path / "d") == tree(tmp_path / "clean")
+
+
+def test_a_whole_set_whose_source_changed_and_changed_back_is_not_taken_apart(
+    tmp_path, monkeypatch
+):
+    root = _set(tmp_path / "set", 12)
+    build(root, tmp_path / "clean")
+    _stop_at(monkeypatch, root, tmp_path / "d", building, "give_name")
+    table = (root / "all.csv").read_text()
+    _append(root, "train-12", "train")
+    _stop_at(monkeypatch, root, tmp_path / "d", builder, "make_direct")
+    (root / "all.csv").write_text(table)
+    (root / "train-12.wav").unlink()
+    build(root, tmp_path / "d")
+    assert tree(tmp_path / "d") == tree(tmp_path / "clean")
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff\x00garbage", b"null"])
+def test_damaged_notes_of_a_build_cost_their_unit_and_no_more(tmp_path, monkeypatch, content):
+    """Fails where what is no sidecar, or no listing, ends the build with a traceback."""
+    root = _set(tmp_path / "set", 9)
+    _stop_at(monkeypatch, root, tmp_path / "d", builder.records, "write_metadata")
+    for name in (CACHE, "placing", "units/train-00001.json"):
+        (tmp_path / "d.incomplete" / name).write_bytes(content)
+    build(root, tmp_path / "d")
+    build(root, tmp_path / "clean")
+    assert tree(tmp_path / "d") == tree(tmp_path / "clean")
+
+
+def test_two_builds_of_one_set_do_not_meet(tmp_path):
+    """Fails where the second clears away what the first is writing."""
+    root = _set(tmp_path / "set", 3)
+    with alone(tmp_path / "d"):
+        for restart in (False, True):
+            with pytest.raises(records.RecordsError, match="another process is building it"):
+                build(root, tmp_path / "d", restart=restart)
+    build(root, tmp_path / "d")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["d", "set"]
+
+
+def test_a_full_disk_is_one_line_with_its_path_and_the_build_goes_on(tmp_path, monkeypatch):
+    """Fails where the library's RuntimeError, or an error without a path, comes through."""
+    root = _set(tmp_path / "set", 5)
+    build(root, tmp_path / "clean")
+    before, said = resource.getrlimit(resource.RLIMIT_FSIZE), []
+    for size in (10, 500, 100_000, 6500):  # bytes that a file may have: less than a shard needs
+        if size == 6500:  # less than a tokenizer
+            _stop_at(monkeypatch, root, tmp_path / "d", builder.records, "write_metadata")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            with pytest.raises(OSError, match="File too large") as caught:
+                build(root, tmp_path / "d")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        said.append(str(caught.value))
+        assert str(tmp_path / "d.incomplete") in said[-1] and "\n" not in said[-1]
+    assert "array_record: cannot be written" in said[2] and "tokenizer" in said[3]
+    build(root, tmp_path / "d")
+    assert tree(tmp_path / "d") == tree(tmp_path / "clean")
+
+
+def test_where_records_can_not_go_is_said_before_the_work(tmp_path, decoded, monkeypatch):
+    """Fails where a link, a file or the current folder in its place is found out at the end."""
+    root = _set(tmp_path / "set", 3)
+    (tmp_path / "disk" / "real").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("disk/real")
+    (tmp_path / "dangling").symlink_to("disk/new")
+    for name, place in (("link", "real"), ("dangling", "new")):
+        build(root, tmp_path / name)
+        assert records.check(tmp_path / "disk" / place) == []
+        assert build(root, tmp_path / name).reused
+    decoded.clear()
+    (tmp_path / "file").write_text("")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for name, said in ((tmp_path / "file", "no records of clapjax"), (".", "where you are")):
+        with pytest.raises(records.RecordsError, match=said):
+            build(root, name)
+    with pytest.raises(records.RecordsError, match="no records here"):
+        records.read_build(".")
+    with pytest.raises(ValueError, match="data.vocab_size must be at least 261, not 260"):
+        build(root, tmp_path / "d", vocab_size=260)
+    assert decoded == []
