@@ -264,7 +264,7 @@ def start(data_dir: str | os.PathLike, build: dict, *, processes: int, progress:
 
     Args:
       data_dir: the new data set.
-      build: what it is made from, for JSON.
+      build: what it is made from, for JSON; its first name is that of the kind of edit.
       processes, progress: as in `build_records`.
 
     Raises:
@@ -276,7 +276,8 @@ def start(data_dir: str | os.PathLike, build: dict, *, processes: int, progress:
         raise ValueError(f"processes must be at least 1, not {processes}")
     data_dir = paths.as_path(data_dir)
     build = json.loads(json.dumps(build))
-    if (there := _read_json(data_dir / records.BUILD_FILE)) is not None:
+    there = _read_json(data_dir / records.BUILD_FILE) or {}
+    if next(iter(build)) in there:  # made by the same kind of edit
         if changed := _changed(build, there):
             raise RecordsError(
                 f"{data_dir}: is there already, made from something else ({changed}); remove it or "

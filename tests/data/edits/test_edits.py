@@ -201,7 +201,7 @@ def test_the_commands(sets, tmp_path, capsys):
         said = f"{short}: is there already, made from something else ({differ} differ"
         assert said in capsys.readouterr().err
     assert main(["records", "merge", str(sets[0]), str(out), str(sets[1])]) == 2
-    said = f"{sets[0]}: is there already, made from something else (merged, prefix differ"
+    said = f"{sets[0]}: is there already; choose another folder"  # and not "remove it"
     assert said in capsys.readouterr().err
     assert main(["records", "info", str(short)]) == 0
     assert json.loads(capsys.readouterr().out)["splits"]["train"]["examples"] == 2
