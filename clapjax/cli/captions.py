@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import os
+import sys
 from collections import Counter
 
 from clapjax.cli.show import progress
@@ -73,7 +74,24 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
         raise ValueError(f"--count must be positive, not {args.count}")
     if not args.output.lower().endswith(".jsonl"):  # those who read it would take it for CSV
         raise ValueError(f"--output {args.output}: is JSON lines, so its name must end in .jsonl")
+    _tell_unread(args)
     return negate(args) if args.action == "negate" else expand(args)
+
+
+def _tell_unread(args: argparse.Namespace) -> None:
+    """Says which columns of a table do not come through, such as an unknown name for files."""
+    from clapjax.captions.tables import unread_columns
+    from clapjax.data.tables import SUFFIXES
+
+    if not args.input.lower().endswith(SUFFIXES):
+        return
+    unread = [name for name in unread_columns(args.input) if name != args.column.lower()]
+    if unread:
+        print(
+            f"clapjax captions: {args.input}: nothing reads the columns {', '.join(unread)}; they "
+            "are not copied to --output",
+            file=sys.stderr,
+        )
 
 
 @contextlib.contextmanager

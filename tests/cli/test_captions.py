@@ -56,6 +56,17 @@ def test_negate_by_rules(source, tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "out.jsonl"]
 
 
+def test_columns_that_are_not_copied_are_named(tmp_path, capsys):
+    table, out = tmp_path / "in.csv", tmp_path / "out.jsonl"
+    table.write_text("fname,Words,labels\na.wav,Rain,dog\n")
+    assert _main("negate", "--input", table, "--output", out, "--column", "Words") == 0
+    assert _main("expand", "--input", table, "--output", out) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if "nothing reads" in line]
+    end = "; they are not copied to --output"
+    start = f"clapjax captions: {table}: nothing reads the columns fname"
+    assert said == [start + end, f"{start}, words{end}"]
+
+
 @pytest.mark.parametrize("action", ["negate", "expand"])
 @pytest.mark.parametrize("name", ["out.csv", "out.TSV", "out.json", "out"])
 def test_output_has_the_name_that_its_readers_need(source, tmp_path, capsys, action, name):

@@ -274,7 +274,7 @@ def start(
     Args:
       data_dir: the new data set.
       inputs: what is read.
-      build: what it is made from, for JSON.
+      build: what it is made from, for JSON; its first name is that of the kind of edit.
       processes, progress: as in `build_records`.
 
     Raises:
@@ -288,9 +288,14 @@ def start(
     build = json.loads(json.dumps(build))
     folder = records.incomplete(data_dir)
     edit = Edit(data_dir, folder, build, processes, progress)
-    there = _read_json(data_dir / records.BUILD_FILE)
-    if there and not _differing(there, build):
+    there = _read_json(data_dir / records.BUILD_FILE) or {}
+    if there and not (changed := _differing(there, build)):
         return edit
+    if next(iter(build)) in there:  # made by the same kind of edit
+        raise RecordsError(
+            f"{data_dir}: is there already, made from something else ({', '.join(changed)} "
+            "differ); remove it or choose another folder"
+        )
     records.check_free(data_dir)
     local = [
         one.folder for one in inputs if paths.is_local(one.folder) and paths.is_local(data_dir)

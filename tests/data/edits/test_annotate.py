@@ -230,9 +230,10 @@ def test_the_command(source, tmp_path, capsys):
     assert main(command) == 0  # done: said again, and nothing is made
     again = capsys.readouterr()
     assert again.out == said.out.replace(f"{out}: ", f"{out}: already made: ")
-    for more in (["--replace"], ["--apart"]):
-        assert main([*command, *more]) == 2
-        assert f"{out}: is there already; choose another" in capsys.readouterr().err
+    for more, differ in (("replace", "replace"), ("apart", "audio_from, audio_id")):
+        assert main([*command, f"--{more}"]) == 2
+        said = f"{out}: is there already, made from something else ({differ} differ); remove it"
+        assert said in capsys.readouterr().err
     assert main([*command[:2], str(source / "sub"), *command[3:]]) == 2
     assert f"{source}/sub: lies in {source}, of which it is to be made" in capsys.readouterr().err
     assert main([*command[:2], str(source), *command[3:]]) == 2

@@ -191,11 +191,16 @@ def test_the_commands(sets, tmp_path, capsys):
     assert main(["records", "merge", str(out), *map(str, sets)]) == 0
     assert capsys.readouterr().out == f"{out}: 7 train, 1 test, 1 validation\n"
     arguments = [str(short), str(out), "--where", "negatives=yes", "split=train"]
-    assert main(["records", "filter", *arguments]) == 0
-    assert capsys.readouterr().out == f"{short}: 2 train\n"
-    assert main(["records", "filter", *arguments]) == 0
-    assert capsys.readouterr().out == f"{short}: already made: 2 train\n"
-    assert main(["records", "filter", *arguments[:-1]]) == 2
-    assert f"{short}: is there already" in capsys.readouterr().err
+    for made in ("", "already made: "):
+        assert main(["records", "filter", *arguments]) == 0
+        assert capsys.readouterr().out == f"{short}: {made}2 train\n"
+    for other in ([*arguments, "min_seconds=0.01"], [str(short), str(sets[0]), *arguments[2:]]):
+        assert main(["records", "filter", *other]) == 2
+        differ = "where" if "min_seconds=0.01" in other else "filtered"
+        said = f"{short}: is there already, made from something else ({differ} differ"
+        assert said in capsys.readouterr().err
+    assert main(["records", "merge", str(sets[0]), str(out), str(sets[1])]) == 2
+    said = f"{sets[0]}: is there already; choose another folder"  # and not "remove it"
+    assert said in capsys.readouterr().err
     assert main(["records", "info", str(short)]) == 0
     assert json.loads(capsys.readouterr().out)["splits"]["train"]["examples"] == 2

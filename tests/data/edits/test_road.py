@@ -12,9 +12,9 @@ from clapjax.captions.rules.rules import negate
 from clapjax.cli.main import main
 from clapjax.data import records
 from clapjax.data.config import DataConfig
-from clapjax.data.pipeline import train_batches
 from clapjax.data.tokenizer import load_tokenizer, tokenize
 from clapjax.synthesis.sounds import SOUND_CLASSES, render
+from tests.data.building import text_batches
 
 RATE, LENGTH = 16_000, 24
 CAPTIONS = {  # of files, which are in several folders
@@ -94,7 +94,7 @@ def test_from_captions_to_batches_with_negatives(folder, data_dir, tmp_path, way
     tokenizer = load_tokenizer(out / records.TOKENIZER_FOLDER)
     audio = AudioConfig(sample_rate=RATE, clip_samples=RATE // 2, fmax=RATE / 2)
     settings = {"max_length": LENGTH, "batch_size": 3, "seed": 0}
-    (batch,) = islice(train_batches(out, DataConfig(), audio, tokenizer, **settings), 1)
+    (batch,) = islice(text_batches(out, DataConfig(), audio, tokenizer, **settings), 1)
     assert batch["has_negative"].sum() == 2
     ids = {
         tuple(tokenize(tokenizer, [caption], LENGTH)[0][0]): tokenize(
