@@ -13,7 +13,7 @@ import numpy as np
 
 from clapjax.data.config import DataConfig
 from clapjax.data.records import TOKENIZER_FOLDER
-from clapjax.data.selection import nearest_text, select_captions
+from clapjax.data.selection import select_captions
 from clapjax.data.tokenizer import load_tokenizer, tokenize
 from clapjax.losses.clap import LossConfig, temporal_loss
 from clapjax.losses.contrastive import make_contrastive
@@ -118,9 +118,8 @@ def adapt_to_tokenizer(model: ClapConfig, tokenizer) -> ClapConfig:
 def draw_texts(selection: str, record, draws: Sequence[float]) -> dict:
     """What a row has besides its sound, from a record's features and two random numbers in [0, 1).
 
-    The first chooses the caption. The negative is the one that was made of it, where the record has
-    that one: the sentence with its events exchanged (T-CLAP, section 2.3), not one in other words,
-    in which order would drown. The second chooses among negatives that are equally near.
+    The first chooses the caption, the second the negative, which may be that of another caption of
+    the record (docs/order.md: measured beside negatives of the very caption).
 
     Returns:
       "caption" and "negative" (b"" where there is none), bytes; "has_negative"; "events": equal
@@ -137,13 +136,13 @@ def draw_texts(selection: str, record, draws: Sequence[float]) -> dict:
     negatives = record["negative_captions"].bytes_list.value
     events = record["events"].bytes_list.value
     first, second = draws
-    # Decoding fails here, where it is known whose they are.
-    caption = captions[int(first * len(captions))].decode()
-    at = int(second * len(negatives))
-    others = [text.decode() for text in (*negatives[at:], *negatives[:at])]
+    caption = captions[int(first * len(captions))]
+    negative = negatives[int(second * len(negatives))] if negatives else b""
+    for text in (caption, negative):
+        text.decode()  # fails here, where it is known whose they are
     return {
-        "caption": caption.encode(),
-        "negative": nearest_text(caption, others).encode() if others else b"",
+        "caption": caption,
+        "negative": negative,
         "has_negative": bool(negatives),
         "events": np.int32(zlib.crc32(b"\n".join(events)) % LARGEST + 1 if events else 0),
     }

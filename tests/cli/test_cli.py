@@ -82,7 +82,7 @@ def test_records_build_again_reuses(demo_records, capsys):
     assert capsys.readouterr().out == expected
     build = ("records", "build", "--config", DEMO, "--data_dir", demo_records)
     assert _main(*build, "--config.seed=9") == 2
-    assert "made with other settings (seed differ)" in capsys.readouterr().err
+    assert "made with other settings: seed was 0, is 9" in capsys.readouterr().err
 
 
 def test_train_then_eval(demo_records, demo_workdir, command):

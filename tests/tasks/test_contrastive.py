@@ -1,14 +1,12 @@
 """The contrastive task: what its frozen parts do, and what evaluation computes."""
 
 import dataclasses
-from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 
 from clapjax.experiment import make_task
-from clapjax.tasks.contrastive import draw_texts
 from clapjax.tasks.task import Setting
 from clapjax.training.config import MeshConfig
 from clapjax.training.mesh import state_specs
@@ -111,23 +109,3 @@ def test_embeddings_do_not_depend_on_the_mesh(noisy, variables):
         found.append(np.concatenate(audio))
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_array_equal(found[0], found[2])
-
-
-def test_a_negative_is_that_of_its_caption():
-    """A clip of Clotho has five captions: the loss compares one with its own wrong order."""
-    right = [b"A dog barks, then rain falls", b"Rain falls after a dog barks", b"A dog and rain"]
-    wrong = [b"A dog barks after rain falls", b"Rain falls, then a dog barks"]
-    record = {
-        name: _texts(values) for name, values in (("captions", right), ("provenance", [b"human"]))
-    }
-    record |= {"negative_captions": _texts(wrong), "events": _texts([])}
-    for first, expected in ((0.1, wrong[1]), (0.5, wrong[0])):
-        for second in (0.0, 0.3, 0.7, 0.99):
-            row = draw_texts("all", record, (first, second))
-            assert (row["caption"], row["negative"]) == (right[int(3 * first)], expected)
-    near = {draw_texts("all", record, (0.9, second))["negative"] for second in (0.2, 0.7)}
-    assert near == set(wrong)  # neither is nearer
-
-
-def _texts(values: list[bytes]):
-    return SimpleNamespace(bytes_list=SimpleNamespace(value=values))
