@@ -267,7 +267,8 @@ def test_every_config_trains_when_it_is_shrunk(name, demo_records, tmp_path, com
     assert done.returncode == 0, done.stderr
     assert "T-Classify" in done.stdout
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert rows[-1]["step"] == 4 and rows[0]["contrastive_loss"] > 0
+    losses = [row["contrastive_loss"] for row in rows if "contrastive_loss" in row]
+    assert rows[-1]["step"] == 4 and losses and min(losses) > 0
 
 
 def test_large_batches_grow_in_parts():
