@@ -7,6 +7,7 @@ from pathlib import Path
 
 from clapjax.data.build.config import SourceConfig
 from clapjax.data.order import parse_share
+from clapjax.data.paths import write_text
 from clapjax.evaluation.tasks import EvaluationConfig
 from clapjax.losses.clap import LossConfig
 from clapjax.models.config import ClapConfig, small_clap
@@ -102,9 +103,7 @@ def save_experiment(experiment: Experiment, workdir: str | os.PathLike, write: b
         write &= bool(changes)
     if write:
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(".partial")
-        partial.write_text(json.dumps(new, indent=2) + "\n")
-        os.replace(partial, file)
+        write_text(file, json.dumps(new, indent=2) + "\n")
 
 
 def load_experiment(workdir: str | os.PathLike) -> Experiment:

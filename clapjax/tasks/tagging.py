@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from clapjax.data.paths import write_text
 from clapjax.data.records import RecordsError, read_examples
 from clapjax.models.clap import any_length, cast_kernels, compute_dtype
 from clapjax.models.config import ClapConfig
@@ -84,9 +85,7 @@ def keep_labels(
     labels = config.labels or sorted({x for e in read_examples(data_dir, split) for x in e.labels})
     if not labels:
         raise RecordsError(f"{data_dir}: no record of the split {split!r} has a label")
-    partial = (workdir / LABELS_FILE).with_suffix(".partial")
-    partial.write_text(json.dumps(list(labels)) + "\n")
-    os.replace(partial, workdir / LABELS_FILE)
+    write_text(workdir / LABELS_FILE, json.dumps(list(labels)) + "\n")
 
 
 def workdir_labels(workdir: str | os.PathLike) -> tuple[str, ...]:

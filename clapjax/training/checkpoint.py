@@ -12,6 +12,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
+from clapjax.data.paths import write_text
 from clapjax.training import distributed
 from clapjax.training.state import TrainState
 
@@ -74,9 +75,7 @@ def add_scores(manager: ocp.CheckpointManager, step: int, scores: dict[str, floa
     if distributed.is_main():
         file = Path(manager.directory) / str(step) / SCORES / SCORES
         file.parent.mkdir(exist_ok=True)
-        partial = file.with_suffix(".partial")
-        partial.write_text(json.dumps(scores))
-        os.replace(partial, file)
+        write_text(Path(file), json.dumps(scores))
     distributed.wait_for_all("scores are in the checkpoint")
     manager.reload()
 

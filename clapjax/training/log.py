@@ -6,6 +6,8 @@ import sys
 import time
 from pathlib import Path
 
+from clapjax.data.paths import write_text
+
 LOG_FILE = "log.jsonl"
 
 
@@ -57,9 +59,7 @@ class TrainLog:
             if row["step"] < start_step
             or (row["step"] == start_step and (judged or not is_scores(row)))
         ]
-        partial = self._file.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
-        os.replace(partial, self._file)
+        write_text(self._file, "".join(json.dumps(row) + "\n" for row in kept))
         self._writer = tf.summary.create_file_writer(str(Path(workdir) / "tensorboard"))
         self._bar = tqdm.tqdm(
             total=steps, initial=start_step, unit="step", disable=not sys.stderr.isatty()

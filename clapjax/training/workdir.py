@@ -8,6 +8,7 @@ from pathlib import Path
 
 from clapjax.data import records
 from clapjax.data.order import parse_share
+from clapjax.data.paths import write_text
 from clapjax.tasks.task import Task
 from clapjax.training import checkpoint, distributed
 from clapjax.training.config import TrainConfig
@@ -62,10 +63,3 @@ def prepare(workdir: Path, data_dir: str | os.PathLike, build: dict, task: Task)
     kept = workdir / NONCE_FILE
     if not distributed.all_agree(kept.is_file() and kept.read_text() == f"{nonce}\n"):
         raise ValueError(f"{workdir}: is not the same folder for all processes")
-
-
-def write_text(file: Path, text: str) -> None:
-    """Writes a file that is there in full or not at all."""
-    partial = file.with_name(f"{file.name}.partial")
-    partial.write_text(text)
-    os.replace(partial, file)
