@@ -139,14 +139,12 @@ def new_file(path: Path) -> Iterator[io.TextIOBase]:
     folder = path.parent if is_local(path) else Path(tempfile.gettempdir())
     temporary = folder / f".{path.name}.{uuid.uuid4().hex}.tmp"
     try:
-        with naming(path), temporary.open("w", encoding="utf-8") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        put_file(temporary, path)
-    except OSError as error:
-        error.filename = error.filename or os.fspath(path)  # a full disk does not say which
-        raise
+        with naming(path):
+            with temporary.open("w", encoding="utf-8") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            put_file(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
