@@ -30,7 +30,7 @@ from clapjax.data.config import DataConfig
 from clapjax.data.pipeline import train_batches
 from clapjax.data.schema import Example
 from clapjax.data.tokenizer import load_tokenizer, train_tokenizer
-from clapjax.tasks.contrastive import choose_texts, tokenised
+from clapjax.tasks.contrastive import draw_texts, tokenised
 
 LATE = 1_000_000  # step
 RATE = 48_000  # Hz
@@ -82,7 +82,7 @@ def main() -> int:
                 Path(folder, str(shards)),
                 DataConfig(),
                 audio,
-                functools.partial(choose_texts, "all"),
+                functools.partial(draw_texts, "all"),
                 functools.partial(tokenised, tokenizer, 77),
                 draws_of_a_row=2,
                 batch_size=args.batch,
