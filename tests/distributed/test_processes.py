@@ -1,17 +1,12 @@
-"""Real processes on this machine: they compute, stop, die and come back as one."""
+"""Real processes on this machine compute as one."""
 
-import os
-import signal
 import subprocess
 import sys
-import time
 
 import jax
 import numpy as np
 import pytest
 
-from benchmarks.kill_resume import SMALL, Job, evaluations, newest, same, steps_of, truncate
-from clapjax.training.log import read_log
 from clapjax.training.mesh import make_mesh
 from tests.conftest import REPO
 from tests.distributed.worker import MESHES, config, embedded, trained
@@ -87,58 +82,3 @@ def test_embeddings_are_the_same_on_any_mesh_and_process(two_processes, _quickly
         for file in files:
             np.testing.assert_array_equal(file[name], one)
     assert [file["agreed"].tolist() for file in files] == [[True, False, True, False, True]] * 2
-
-
-def test_killed_runs_end_as_if_undisturbed(demo_records, tmp_path, quick_env, monkeypatch):
-    """SIGKILL to both, SIGTERM to one, a truncated checkpoint: the same bits in the end."""
-    for name in ("PYTHONPATH", "XLA_FLAGS"):
-        monkeypatch.setenv(name, quick_env[name])
-    monkeypatch.chdir(REPO)
-    # Many steps: JAX asks once a second whether SIGTERM has come.
-    steps, interval = 80, 10
-    overrides = (*SMALL, f"--config.steps={steps}", f"--config.checkpoint_every={interval}")
-
-    def start(workdir):
-        return Job(demo_records, workdir, overrides)
-
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    job = start(whole)
-    assert job.wait() == [0, 0], job.logs[0].read_text()
-    assert newest(whole) == steps
-
-    job = start(killed)
-    _until(lambda: newest(killed) >= interval, job)
-    job.send(signal.SIGKILL)
-    assert job.wait() == [-signal.SIGKILL] * 2
-    first = newest(killed)
-
-    job = start(killed)
-    _until(lambda: newest(killed) > first, job)
-    job.send(signal.SIGTERM, 1)
-    assert job.wait() == [os.EX_TEMPFAIL] * 2, job.logs[0].read_text()
-    stopped = newest(killed)
-    assert first < stopped < steps
-    for log in job.logs:
-        assert f"step {stopped}: saved; start again to go on" in log.read_text()
-
-    truncate(killed / "checkpoints" / str(stopped))
-    earlier = max(step for step in steps_of(killed) if step < stopped)
-    assert stopped - earlier <= interval
-    job = start(killed)
-    assert job.wait() == [0, 0], job.logs[0].read_text()
-    assert f"{stopped}: cannot be read; going back further" in job.logs[0].read_text()
-    assert (killed / "damaged_checkpoints" / str(stopped)).is_dir()
-    assert same(whole, killed)
-    assert [row["step"] for row in evaluations(whole)] == [0, 40, 80]
-    assert evaluations(whole) == evaluations(killed)
-    # Only one process wrote the log, and each step that is in it once.
-    logged = [row["step"] for row in read_log(killed) if "loss" in row]
-    assert logged == sorted(set(logged)) and logged[-1] == steps
-
-
-def _until(happened, job) -> None:
-    while not happened():
-        if not job.running():
-            logs = "\n".join(log.read_text() for log in job.logs)
-            pytest.fail(f"ended with {job.wait()} before that\n{logs}")
-        time.sleep(0.02)
