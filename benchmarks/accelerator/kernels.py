@@ -12,7 +12,7 @@ from jax.profiler import ProfileData, ProfileOptions
 
 from benchmarks.accelerator.common import Clock, Setup, Skipped, task_of
 from benchmarks.accelerator.training import compiled_step, first_rows
-from clapjax.training.measure import random_batch
+from clapjax.planning.measure import random_batch
 from clapjax.training.mesh import make_mesh
 from clapjax.training.state import init_state
 

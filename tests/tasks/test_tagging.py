@@ -9,14 +9,14 @@ import pytest
 
 from clapjax.data.records import RecordsError
 from clapjax.experiment import make_task
+from clapjax.planning.flops import matrix_flops
+from clapjax.planning.plan import activation_bytes, batch_shapes
 from clapjax.tasks.tagging import PLANNED, TaggingConfig, workdir_labels
 from clapjax.tasks.task import Setting
 from clapjax.training import checkpoint
 from clapjax.training.config import MeshConfig
-from clapjax.training.flops import matrix_flops
 from clapjax.training.log import read_log
 from clapjax.training.mesh import make_mesh
-from clapjax.training.plan import activation_bytes, batch_shapes
 from tests.data.building import make_example, write_records
 from tests.training.tiny import (
     abstract_state,

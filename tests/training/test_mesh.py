@@ -16,8 +16,8 @@ from jax.sharding import PartitionSpec as P
 
 from clapjax.models.clap import init_variables
 from clapjax.models.presets import laion_clap
+from clapjax.planning.hlo import collectives
 from clapjax.training.config import MeshConfig, TrainConfig
-from clapjax.training.hlo import collectives
 from clapjax.training.mesh import (
     batch_sharding,
     make_mesh,

@@ -9,8 +9,8 @@ import pytest
 
 from clapjax.audio.mel import log_mel
 from clapjax.models.config import FusionConfig
+from clapjax.planning.hlo import collectives
 from clapjax.training.config import MeshConfig
-from clapjax.training.hlo import collectives
 from clapjax.training.mesh import batch_sharding, make_mesh, split_axis, state_specs
 from tests.training.tiny import (
     abstract_state,

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from clapjax.planning.flops import matrix_flops
+from clapjax.planning.plan import batch_shapes, exchanges, model_flops
 from clapjax.tasks.task import Task
 from clapjax.training.config import TrainConfig
-from clapjax.training.flops import matrix_flops
 from clapjax.training.mesh import make_mesh, micro_batches
-from clapjax.training.plan import batch_shapes, exchanges, model_flops
 from clapjax.training.state import abstract_state, init_state
 from clapjax.training.step import make_train_step
 

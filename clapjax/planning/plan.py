@@ -16,10 +16,10 @@ import jax.numpy as jnp
 from jax.experimental import topologies
 from jax.sharding import Mesh
 
+from clapjax.planning.flops import matrix_flops
+from clapjax.planning.hlo import collectives, memory_traffic
 from clapjax.tasks.task import Task
 from clapjax.training.config import TrainConfig
-from clapjax.training.flops import matrix_flops
-from clapjax.training.hlo import collectives, memory_traffic
 from clapjax.training.mesh import (
     BATCH_AXES,
     batch_sharding,
