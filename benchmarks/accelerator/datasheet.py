@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from clapjax.training.plan import CHIPS
+from clapjax.planning.plan import CHIPS
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     import jax
 
     jax.config.update("jax_platforms", "cpu")  # libtpu compiles; it need not find a TPU
-    from clapjax.training.plan import largest_batch, plan
+    from clapjax.planning.plan import largest_batch, plan
 
     if args.sweep:
         report = largest_batch(config, task, args.topology, _print_row)
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
 
 
 def _measure(args, config, task) -> int:
-    from clapjax.training.measure import measure
+    from clapjax.planning.measure import measure
 
     if args.sweep:
         raise ValueError("--sweep compiles for a --topology; name one")

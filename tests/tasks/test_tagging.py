@@ -9,14 +9,14 @@ import pytest
 
 from clapjax.data.records import RecordsError
 from clapjax.experiment import make_task
+from clapjax.planning.flops import matrix_flops
+from clapjax.planning.plan import activation_bytes, batch_shapes
 from clapjax.tasks.tagging import PLANNED, TaggingConfig, workdir_labels
 from clapjax.tasks.task import Setting
 from clapjax.training import checkpoint
 from clapjax.training.config import MeshConfig
-from clapjax.training.flops import matrix_flops
 from clapjax.training.log import read_log
 from clapjax.training.mesh import make_mesh
-from clapjax.training.plan import activation_bytes, batch_shapes
 from tests.data.building import make_example, write_records
 from tests.training.tiny import (
     abstract_state,
@@ -102,7 +102,7 @@ def test_meshes_and_micro_batches_equal_one_device(config):
     expected = jax.device_get(run_steps(config, some_mesh(1), batches)[0].params)
     moved = norm(jax.tree.map(np.subtract, expected, start))
     split = MeshConfig(2, 4, split_above=100)
-    for changes in ({"micro_batches": 2}, {"mesh": split, "micro_batches": 2, "remat": "full"}):
+    for changes in ({"rows_per_device": 1}, {"mesh": split, "rows_per_device": 1, "remat": "full"}):
         other = dataclasses.replace(config, batch_size=16, **changes)
         mesh = make_mesh(other.mesh)
         state = jax.device_get(run_steps(other, mesh, batches)[0])
