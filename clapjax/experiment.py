@@ -54,7 +54,7 @@ def make_task(experiment: Experiment) -> Task:
 FREE = (
     "mesh",
     "remat",
-    "micro_batches",
+    "rows_per_device",
     "steps",
     "log_every",
     "checkpoint_every",

@@ -5,9 +5,9 @@
 
 Hardware: TPU v5e-256 (tpu_scripts/), or less with a smaller `--config.batch_size`; the mesh is
 eight wide in fsdp, so at least eight devices, or `--config.mesh.fsdp=1`. The loss is the tiled
-ring, which never has the matrix of logits; the encoders go through the batch in parts of about
-8,192 rows. Not from a paper. `:sigmoid` takes SigLIP's loss. Expect the step time that
-`clapjax plan` gives as the least, and more.
+ring, which never has the matrix of logits; a device encodes at most 32 rows at once. Not from a
+paper. `:sigmoid` takes SigLIP's loss. Expect the step time that `clapjax plan` gives as the least,
+and more.
 """
 
 import math
@@ -23,7 +23,7 @@ def get_config(arg: str = ""):
     config.steps = 20_000
     config.log_every = 20
     config.checkpoint_every = 500
-    config.micro_batches = (config.get_ref("batch_size") + 8191) // 8192
+    config.rows_per_device = 32  # an eighth of the rows of one of 256 devices
     config.data.tokenizer = "roberta-base"
     config.data.workers = 16
     config.model = plain(laion_clap("htsat-tiny", "roberta-base"))

@@ -25,7 +25,7 @@ from benchmarks.accelerator.datasheet import datasheet
 from clapjax.planning.flops import matrix_flops
 from clapjax.planning.measure import matrix_rate, random_batch
 from clapjax.planning.plan import activation_bytes, batch_shapes, local_bytes, model_flops
-from clapjax.training.mesh import make_mesh
+from clapjax.training.mesh import make_mesh, micro_batches
 from clapjax.training.state import abstract_state, init_state
 from clapjax.training.step import make_train_step
 
@@ -112,7 +112,7 @@ def first_rows(setup: Setup, mesh: Mesh) -> int:
 def attempt(setup: Setup, mesh: Mesh, size: int, parts: int, reached: float) -> dict:
     """Compiles and times one step; `reached` is the measured rate of matrix products."""
     batch_size = size * parts * mesh.size
-    config = dataclasses.replace(setup.config, batch_size=batch_size, micro_batches=parts)
+    config = dataclasses.replace(setup.config, batch_size=batch_size, rows_per_device=size)
     row = dict.fromkeys(KEYS) | {"rows": size, "micro_batches": parts, "batch_size": batch_size}
     return row | fits(_timed, config, mesh, setup.repeats, reached)
 
@@ -145,7 +145,8 @@ def _timed(config: Run, mesh: Mesh, repeats: int, reached: float) -> dict:
     seconds = median_seconds(step, repeats, warm_up=2)
     peak = _peak(device)
     # In parts, the forward pass runs twice: what the model needs is counted without.
-    needed = program.flops if config.micro_batches == 1 else model_flops(config, task, mesh)
+    whole = micro_batches(config, mesh.size) == 1
+    needed = program.flops if whole else model_flops(config, task, mesh)
     rate, sheet = needed / seconds, datasheet(device.device_kind)
     return {
         "compile_seconds": program.seconds,

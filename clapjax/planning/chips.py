@@ -15,7 +15,9 @@ class Chip:
 
     flops: float  # per second
     memory: float  # bytes per second
-    links: float | None = None  # bytes per second that it sends to its neighbours, where planned for
+    links: float | None = (
+        None  # bytes per second that it sends to its neighbours, where planned for
+    )
     dtype: str = "bfloat16"  # of the products
 
 
@@ -173,7 +175,9 @@ def hardware(name: str) -> Hardware:
     devices = math.prod(map(int, shape.split("x"))) * (2 if generation.split else 1)
     count = int(slices or 1)
     topology = f"{short}:{shape}"
-    return Hardware(name, generation.kind, devices * count, int(generation.gib * GIB), topology, count)
+    return Hardware(
+        name, generation.kind, devices * count, int(generation.gib * GIB), topology, count
+    )
 
 
 def _shape(name: str, short: str, generation: Generation, size: int) -> str:

@@ -23,8 +23,8 @@ from clapjax.training.config import TrainConfig
 from clapjax.training.mesh import (
     BATCH_AXES,
     batch_sharding,
-    check_batch,
     make_mesh,
+    micro_batches,
     state_specs,
 )
 from clapjax.training.rows import make_rows
@@ -112,7 +112,7 @@ def plan(config: TrainConfig, task: Task, topology: str) -> dict:
       ModuleNotFoundError: libtpu is not installed.
     """
     mesh = topology_mesh(config, topology)
-    check_batch(config, mesh.size)
+    parts = micro_batches(config, mesh.size)
     start = time.monotonic()
     state, batch = abstract_state(config, task, mesh), batch_shapes(config, task, mesh)
     traced = make_train_step(config, task, mesh).trace(state, batch)
@@ -122,8 +122,8 @@ def plan(config: TrainConfig, task: Task, topology: str) -> dict:
         "device": kind,
         "devices": mesh.size,
         "batch_size": config.batch_size,
-        "micro_batches": config.micro_batches,
-        "rows_per_micro_batch": config.batch_size // mesh.size // config.micro_batches,
+        "micro_batches": parts,
+        "rows_per_micro_batch": config.batch_size // mesh.size // parts,
         "remat": config.remat,
         "mesh": dict(mesh.shape),
         "memory": {
@@ -174,9 +174,9 @@ def local_bytes(tree) -> int:
 
 def activation_bytes(config: TrainConfig, task: Task, mesh: Mesh) -> int:
     """What one device keeps of a (micro-)batch for the backward pass, before XLA saves on it."""
-    rows = config.batch_size // mesh.size // config.micro_batches
+    rows = config.batch_size // mesh.size // micro_batches(config, mesh.size)
     one = Mesh(mesh.devices.reshape(-1)[:1].reshape(1, 1), BATCH_AXES)
-    part = dataclasses.replace(config, batch_size=rows, micro_batches=1)
+    part = dataclasses.replace(config, batch_size=rows, rows_per_device=0)
     state, batch = abstract_state(part, task, one), batch_shapes(part, task, one)
     rows_of = make_rows(task, setting(part, one), state_specs(state.params, one, part.mesh))
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0)))
@@ -196,7 +196,7 @@ def _size(x) -> int:
 
 def model_flops(config: TrainConfig, task: Task, mesh: Mesh) -> int:
     """What one device has to compute in a step: once each, however the memory is saved."""
-    whole = dataclasses.replace(config, micro_batches=1, remat="none")
+    whole = dataclasses.replace(config, rows_per_device=0, remat="none")
     traced = make_train_step(whole, task, mesh).trace(
         abstract_state(whole, task, mesh), batch_shapes(whole, task, mesh)
     )
@@ -270,7 +270,7 @@ def advice(config: TrainConfig, report: dict) -> list[str]:
         parts = 2 ** max(1, math.ceil(math.log2(max(over, 1))))
         while rows % parts and parts < rows:
             parts *= 2
-        found.append(f"--config.micro_batches={config.micro_batches * min(parts, rows)}")
+        found.append(f"--config.rows_per_device={rows // min(parts, rows)}")
     if config.remat != "full":
         found.append("--config.remat=full")
     if state > limit / 4 and config.mesh.fsdp < report["devices"]:

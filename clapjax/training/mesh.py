@@ -41,14 +41,21 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
 
 
 def check_batch(config: TrainConfig, devices: int) -> None:
-    """Raises ValueError where a batch does not divide among devices and micro-batches."""
+    """Raises ValueError where a batch does not divide among devices."""
     if config.batch_size % devices:
         raise ValueError(f"batch_size {config.batch_size} does not divide among {devices} devices")
-    if config.batch_size // devices % config.micro_batches:
-        raise ValueError(
-            f"micro_batches {config.micro_batches} does not divide the "
-            f"{config.batch_size // devices} rows of each device"
-        )
+
+
+def micro_batches(config: TrainConfig, devices: int) -> int:
+    """In how many equal parts a device encodes its rows: the fewest that rows_per_device allows.
+
+    Raises:
+      ValueError: the batch does not divide among the devices.
+    """
+    check_batch(config, devices)
+    rows = config.batch_size // devices
+    most = config.rows_per_device or rows
+    return next(parts for parts in range(1, rows + 1) if rows % parts == 0 and rows <= parts * most)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

@@ -19,7 +19,7 @@ from benchmarks.accelerator.datasheet import datasheet
 from benchmarks.accelerator.device import preallocation
 from benchmarks.accelerator.kernels import ALL, kernel_times, op_names
 from clapjax.cli.config import load_config
-from clapjax.training.mesh import make_mesh
+from clapjax.training.mesh import make_mesh, micro_batches
 from tests.conftest import REPO
 from tests.training.tiny import tiny_config
 
@@ -99,9 +99,10 @@ def test_the_search_ends_at_the_largest_batch_that_fits(monkeypatch, first, room
     seen = []
 
     def timed(config, mesh, repeats, reached):
-        rows = config.batch_size // config.micro_batches
-        seen.append((rows, config.micro_batches))
-        if rows + config.micro_batches // 8 * (room == 3) * 2 > room:
+        parts = micro_batches(config, mesh.size)
+        rows = config.batch_size // mesh.size // parts
+        seen.append((rows, parts))
+        if rows + parts // 8 * (room == 3) * 2 > room:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying ...")
         return {"step_seconds": 1.0}
 

@@ -12,6 +12,7 @@ from clapjax.cli.config import load_config
 from clapjax.cli.main import VERBS, main
 from clapjax.experiment import Experiment
 from clapjax.training.log import read_log
+from clapjax.training.mesh import micro_batches
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.py"))
 DEMO = "configs/demo.py:runlocal"
@@ -273,15 +274,15 @@ def test_every_config_trains_when_it_is_shrunk(name, demo_records, tmp_path, com
 
 
 def test_large_batches_grow_in_parts():
-    """The number of micro-batches follows from the batch, unless it is given."""
+    """The number of micro-batches follows from the batch and the rows of a device."""
 
     def parts(*overrides):
-        return load_config("configs/large_batch.py", list(overrides)).micro_batches
+        return micro_batches(load_config("configs/large_batch.py", list(overrides)), 256)
 
     assert parts() == 8
     assert parts("--config.batch_size=1048576") == 128
     assert parts("--config.batch_size=256") == 1
-    assert parts("--config.batch_size=1048576", "--config.micro_batches=64") == 64
+    assert parts("--config.batch_size=1048576", "--config.rows_per_device=64") == 64
     sigmoid = load_config("configs/large_batch.py:sigmoid", [])
     assert sigmoid.loss.kind == "sigmoid" and sigmoid.model.logit_bias
 

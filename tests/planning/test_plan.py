@@ -45,7 +45,11 @@ def test_measures_what_is_here(plan, quickly):
     assert report["flops"] == report["model_flops"] > 1e6
     assert report["collectives"]["all-reduce"]["count"] >= 1
     _, other, _ = plan(
-        "--steps", "1", "--config.remat=full", "--config.batch_size=16", "--config.micro_batches=2"
+        "--steps",
+        "1",
+        "--config.remat=full",
+        "--config.batch_size=16",
+        "--config.rows_per_device=1",
     )
     assert other["model_flops"] == pytest.approx(2 * report["model_flops"], rel=0.05)
     # Of three passes' worth: the parts run forward twice, and their layers once more.
@@ -79,7 +83,7 @@ def test_says_by_how_much_it_does_not_fit(plan, compiler):
     assert status == 1 and not report["fits"]
     assert report["hbm_bytes_per_device"] > report["hbm_limit_bytes"]
     assert "does not fit" in text
-    (parts,) = [item for item in report["advice"] if "micro_batches" in item]
+    (parts,) = [item for item in report["advice"] if "rows_per_device" in item]
     status, report, _ = plan("--topology", TOPOLOGY, "--config.batch_size=131072", parts)
     assert status == 0 and report["fits"]
 

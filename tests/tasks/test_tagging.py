@@ -102,7 +102,7 @@ def test_meshes_and_micro_batches_equal_one_device(config):
     expected = jax.device_get(run_steps(config, some_mesh(1), batches)[0].params)
     moved = norm(jax.tree.map(np.subtract, expected, start))
     split = MeshConfig(2, 4, split_above=100)
-    for changes in ({"micro_batches": 2}, {"mesh": split, "micro_batches": 2, "remat": "full"}):
+    for changes in ({"rows_per_device": 1}, {"mesh": split, "rows_per_device": 1, "remat": "full"}):
         other = dataclasses.replace(config, batch_size=16, **changes)
         mesh = make_mesh(other.mesh)
         state = jax.device_get(run_steps(other, mesh, batches)[0])

@@ -45,7 +45,7 @@ def test_what_a_run_may_go_on_with_differently(tmp_path):
     (tmp_path / "checkpoints" / "4").mkdir(parents=True)
     file = tmp_path / "config.json"
     values = json.loads(file.read_text())
-    for name in ("micro_batches", "remat", "keep_best"):
+    for name in ("rows_per_device", "remat", "keep_best"):
         del values[name]
     file.write_text(json.dumps(values))
     save_experiment(experiment, tmp_path)
@@ -69,7 +69,7 @@ def test_what_is_still_to_come_may_change(tmp_path):
         log_every=1,
         checkpoint_every=3,
         eval_every=5,
-        micro_batches=2,
+        rows_per_device=2,
         data=moved,
         evaluation=EvaluationConfig(tasks=("retrieval",)),
         source=SourceConfig(path="there"),

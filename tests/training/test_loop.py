@@ -347,13 +347,6 @@ def test_a_batch_that_does_not_divide(tiny, demo_records, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_micro_batches_that_do_not_divide(tiny, demo_records, tmp_path):
-    config = dataclasses.replace(tiny, batch_size=16, micro_batches=4)
-    with pytest.raises(ValueError, match="^micro_batches 4 does not divide the 2 rows"):
-        train(config, data_dir=demo_records, workdir=tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
 def test_missing_records(tiny, tmp_path):
     with pytest.raises(RecordsError, match="no records here"):
         train(tiny, data_dir=tmp_path / "nowhere", workdir=tmp_path / "run")

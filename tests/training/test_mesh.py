@@ -5,13 +5,15 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from jax.sharding import AbstractMesh
 from jax.sharding import PartitionSpec as P
 
 from clapjax.models.clap import init_variables
 from clapjax.models.presets import laion_clap
-from clapjax.training.config import MeshConfig
-from clapjax.training.mesh import make_mesh, split_axis, state_specs
+from clapjax.training.config import MeshConfig, TrainConfig
+from clapjax.training.mesh import make_mesh, micro_batches, split_axis, state_specs
 from tests.training.tiny import abstract_state, init_state
 
 
@@ -67,6 +69,15 @@ def _same_sharding(left, right) -> None:
 def test_a_mesh_that_does_not_fit_the_devices(shape):
     with pytest.raises(ValueError, match="does not make 8 devices"):
         make_mesh(MeshConfig(*shape))
+
+
+@settings(deadline=None)
+@given(st.integers(1, 300), st.integers(0, 400), st.integers(1, 4096))
+def test_micro_batches_are_the_fewest_that_rows_per_device_allows(rows, most, devices):
+    parts = micro_batches(TrainConfig(batch_size=rows * devices, rows_per_device=most), devices)
+    divisors = {count for count in range(1, rows + 1) if rows % count == 0}
+    assert rows // parts == max(size for size in divisors if size <= (most or rows))
+    assert parts in divisors
 
 
 def test_mesh_takes_all_devices():
