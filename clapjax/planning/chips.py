@@ -65,7 +65,7 @@ GPUS = (
 )
 
 
-def chip(kind: str) -> Chip | None:
+def datasheet(kind: str) -> Chip | None:
     """The data sheet of a `jax.Device.device_kind`; None where it is not known.
 
     A slice of a GPU (MIG) has none: its share of the peaks is not in its name.

@@ -1,0 +1,108 @@
+"""A step's memory counted in its trace, for devices whose compiler is not here."""
+
+import dataclasses
+import time
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh
+
+from clapjax.planning.chips import Hardware, datasheet
+from clapjax.planning.flops import matrix_flops
+from clapjax.planning.liveness import peak_bytes
+from clapjax.planning.shapes import batch_shapes, held_bytes, local_bytes, model_flops, traced_step
+from clapjax.tasks.task import Task
+from clapjax.training.config import MeshConfig, TrainConfig
+from clapjax.training.mesh import BATCH_AXES, make_mesh, micro_batches, state_specs
+from clapjax.training.rows import make_rows
+from clapjax.training.state import abstract_state
+from clapjax.training.step import setting
+
+# Temporaries are taken for so many times what is counted (docs/planning.md compares).
+MARGIN = 1.25
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A device that is not here; a trace looks at no more of it."""
+
+    id: int
+    platform: str
+    device_kind: str
+    process_index: int = 0
+
+
+def absent_mesh(config: MeshConfig, devices: Hardware) -> Mesh:
+    """The config's mesh over devices none of which needs to exist, for traces only.
+
+    Raises:
+      ValueError: the axes do not multiply to the number of devices.
+    """
+    # As GPUs first: where a TPU lies in its slice is known to libtpu alone, and nothing to a trace.
+    shape = make_mesh(config, [Absent(i, "gpu", "") for i in range(devices.devices)]).devices.shape
+    those = [Absent(i, devices.platform, devices.kind) for i in range(devices.devices)]
+    return Mesh(np.array(those).reshape(shape), BATCH_AXES, axis_types=(AxisType.Auto,) * 2)
+
+
+def counted(config: TrainConfig, task: Task, devices: Hardware) -> dict:
+    """Counts what a config's step needs; the report is that of `plan.plan`.
+
+    Raises:
+      ValueError: the mesh or the batch does not divide among the devices.
+    """
+    mesh = absent_mesh(config.mesh, devices)
+    parts = micro_batches(config, mesh.size)
+    start = time.monotonic()
+    memory = counted_memory(config, task, mesh)
+    flops = matrix_flops(traced_step(config, task, mesh).jaxpr, mesh.size)
+    once = parts == 1 and config.remat == "none"
+    total = sum(memory.values())
+    return {
+        "how": "counted",
+        "mesh": dict(mesh.shape),
+        "memory": memory,
+        "bytes": total,
+        "fits": total <= devices.bytes,
+        "flops": flops,
+        "model_flops": flops if once else model_flops(config, task, mesh),
+        "roofline": {"compute_seconds": flops / datasheet(devices.kind).flops},
+        "seconds": round(time.monotonic() - start, 1),
+    }
+
+
+def counted_memory(config: TrainConfig, task: Task, mesh: Mesh) -> dict[str, int]:
+    """Bytes on a device of what is held, and of "temporaries" with their margin."""
+    held = held_bytes(abstract_state(config, task, mesh), batch_shapes(config, task, mesh))
+    return held | {"temporaries": int(MARGIN * temporaries(config, task, mesh))}
+
+
+def temporaries(config: TrainConfig, task: Task, mesh: Mesh) -> int:
+    """Bytes that a device holds at most beside its state and its batch."""
+    # What a device does with its rows, as if it were alone: the loss over them alone, too.
+    one = Mesh(mesh.devices.reshape(-1)[:1].reshape(1, 1), BATCH_AXES, axis_types=mesh.axis_types)
+    alone = dataclasses.replace(config, batch_size=config.batch_size // mesh.size)
+    state, batch = abstract_state(alone, task, one), batch_shapes(alone, task, one)
+    peak = peak_bytes(traced_step(alone, task, one).jaxpr, len(jax.tree.leaves(state)))
+    found = peak - local_bytes((state, batch))
+    if mesh.size == 1:
+        return found
+    if mesh.shape["fsdp"] > 1:  # split parameters are gathered
+        found += local_bytes(state.params)
+    return found + _objective_bytes(config, task, mesh)
+
+
+def _objective_bytes(config: TrainConfig, task: Task, mesh: Mesh) -> int:
+    """What the loss over all devices' rows, with its gradient, takes on one of them."""
+    where = setting(config, mesh)
+    state, batch = abstract_state(config, task, mesh), batch_shapes(config, task, mesh)
+    rows_of = make_rows(task, where, state_specs(state.params, mesh, config.mesh))
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0)))
+    outputs, _ = jax.eval_shape(rows_of, state.params, state.batch_stats, batch, keys)
+
+    def gradient(outputs, params, batch, step):
+        return jax.grad(lambda x: task.objective(x, params, batch, step, where)[0])(outputs)
+
+    traced = jax.jit(gradient).trace(outputs, state.params, batch, state.step)
+    arguments = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves((state.params, batch)))
+    return max(0, peak_bytes(traced.jaxpr, devices=mesh.size) - arguments // mesh.size)
