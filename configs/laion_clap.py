@@ -24,7 +24,7 @@ def get_config(arg: str = ""):
     config.checkpoint_every = 1000
     config.keep_best = "retrieval/text_to_audio/mAP@10"  # published: of its top checkpoints too
     config.eval_every = 1000
-    config.rows_per_device = 144  # all rows of one of 16 devices
+    config.rows_per_device = 48
     config.data.tokenizer = "roberta-base"
     fusion = "aff_2d" if arg == "fusion" else "none"
     config.model = plain(laion_clap("htsat-tiny", "roberta-base", fusion))

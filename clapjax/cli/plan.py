@@ -126,7 +126,7 @@ def _table(args, overrides, names) -> int:
         config = load_config(file, overrides)
         for devices in names:
             try:
-                report = plan(config, make_task, devices, args.count, args.debug)
+                report = plan(config, make_task, devices, args.count, args.debug, brief=True)
             except ValueError as error:
                 row = [devices.name, "", "", "", "", str(error)]
             else:
@@ -176,14 +176,17 @@ def text_report(report: dict) -> str:
                 ("parameters", "parameters, statistics, average"),
                 ("optimizer", "optimiser state"),
                 ("batch", "batch"),
-                ("temporaries", "temporaries, activations among them"),
+                ("temporaries", "temporaries, activations, program"),
             )
         ),
         f"  {'total':<38}{_gib(used):>8}  of {_gib(limit)}",
         "",
-        f"TFLOP of a step on each device: {report['flops'] / 1e12:.2f}, of which the model needs "
-        f"{report['model_flops'] / 1e12:.2f}",
     ]
+    if "flops" in report:
+        lines.append(
+            f"TFLOP of a step on each device: {report['flops'] / 1e12:.2f}, of which the model "
+            f"needs {report['model_flops'] / 1e12:.2f}"
+        )
     for kind, x in report.get("collectives", {}).items():
         lines.append(f"  {kind}: {x['count']} a step, {x['bytes'] / 2**20:,.1f} MiB")
     if roofline := report.get("roofline"):

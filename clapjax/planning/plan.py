@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 from clapjax.planning.chips import GIB, Hardware, datasheet
 from clapjax.planning.compiled import DoesNotCompile, compiled
-from clapjax.planning.counted import absent_mesh, counted
+from clapjax.planning.counted import absent_mesh, counted, counted_flops
 from clapjax.training.config import TrainConfig
 from clapjax.training.mesh import micro_batches
 
@@ -16,6 +16,7 @@ def plan(
     devices: Hardware,
     count: bool = False,
     debug: bool = False,
+    brief: bool = False,
 ) -> dict:
     """What a config's step needs: compiled for a TPU, counted for a GPU.
 
@@ -25,14 +26,15 @@ def plan(
       devices: that it is to run on.
       count: counts for a TPU, too.
       debug: what the compiler says goes to stderr.
+      brief: where it is counted, the memory alone is.
 
     Returns:
       A dict for JSON, with numbers per device: "fits", "bytes" (what the program takes),
       "limit_bytes", "how" ("compiled" or "counted"), "memory" (parts of bytes), "rows",
-      "micro_batches", "rows_per_micro_batch", "flops", "model_flops" (without what is computed
-      twice), "roofline" (least seconds, and the utilisation of model FLOPs at that pace) and, where
-      compiled, "collectives" (by kind: count and bytes of a step). "reason" and "log" where it does
-      not compile, with the memory counted.
+      "micro_batches", "rows_per_micro_batch", "mesh", "flops", "model_flops" (without what is
+      computed twice), "roofline" (least seconds, and the utilisation of model FLOPs at that pace)
+      and, where compiled, "collectives" (by kind: count and bytes of a step). "reason" and "log"
+      where it does not compile, with the memory counted.
 
     Raises:
       ValueError: no such slice, or the mesh or the batch does not divide among its devices.
@@ -54,7 +56,9 @@ def plan(
         "limit_bytes": devices.bytes,
     }
     if count or devices.platform == "gpu":
-        report |= counted(config, make_task(config), devices)
+        task = make_task(config)
+        report |= counted(config, task, devices)
+        report |= {} if brief else counted_flops(config, task, devices)
     else:
         try:
             report |= compiled(config, make_task, devices, debug)
