@@ -55,7 +55,8 @@ class Clap:
         """Of a model with one tower only, `variables` hold that and the logit scales.
 
         With `forward` it embeds by these functions of (variables, arrays), "audio" and "text", on
-        the devices on which its variables are (`clapjax.training.rows.make_forward`).
+        the devices on which its variables are (`clapjax.training.rows.make_forward`);
+        `batch_size` is then that of all of them together.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be positive, not {batch_size}")
@@ -65,7 +66,9 @@ class Clap:
         if forward is not None:
             self._variables = self._compute = variables
             self._audio, self._text = forward["audio"], forward["text"]
+            self._devices = len(jax.tree.leaves(variables)[0].sharding.device_set)
             return
+        self._devices = 1
         device = jax.local_devices()[0]
         dtype = compute_dtype(config, device.platform)
         self._variables = jax.device_put(variables, device)
@@ -250,7 +253,10 @@ class Clap:
         for part, result in in_batches(
             rows,
             functools.partial(function, self._compute),
-            lambda length: max(1, self.batch_size * clip // length),
+            # As many for each device on any number of them, for the sake of the same bits.
+            lambda length: (
+                self._devices * max(1, self.batch_size // self._devices * clip // length)
+            ),
         ):
             if isinstance(part, Failure):
                 failed.add(part.index)

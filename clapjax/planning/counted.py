@@ -32,6 +32,7 @@ class Absent:
     id: int
     platform: str
     device_kind: str
+    slice_index: int
     process_index: int = 0
 
 
@@ -41,9 +42,14 @@ def absent_mesh(config: MeshConfig, devices: Hardware) -> Mesh:
     Raises:
       ValueError: the axes do not multiply to the number of devices.
     """
+
+    def absent(platform: str) -> list[Absent]:
+        each = devices.devices // devices.slices
+        return [Absent(i, platform, devices.kind, i // each) for i in range(devices.devices)]
+
     # As GPUs first: where a TPU lies in its slice is known to libtpu alone, and nothing to a trace.
-    shape = make_mesh(config, [Absent(i, "gpu", "") for i in range(devices.devices)]).devices.shape
-    those = [Absent(i, devices.platform, devices.kind) for i in range(devices.devices)]
+    shape = make_mesh(config, absent("gpu")).devices.shape
+    those = absent(devices.platform)
     return Mesh(np.array(those).reshape(shape), BATCH_AXES, axis_types=(AxisType.Auto,) * 2)
 
 

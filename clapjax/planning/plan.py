@@ -48,6 +48,7 @@ def plan(
         "topology": devices.topology,
         "device": devices.kind,
         "devices": devices.devices,
+        "slices": devices.slices,
         "batch_size": config.batch_size,
         "rows": rows,
         "micro_batches": parts,
@@ -93,7 +94,8 @@ def fitting(
       (flags, plan) of each change that is tried; the last one fits if any does.
     """
     rows, flags = _fewer(report), ""
-    split = min(8, report["devices"])
+    in_slice = report["devices"] // report["slices"]
+    split = min(8, in_slice)
     while True:
         while rows:
             report = attempt(dataclasses.replace(config, rows_per_device=rows))
@@ -101,7 +103,7 @@ def fitting(
             if report["fits"]:
                 return
             rows = _fewer(report)
-        if config.mesh.fsdp >= split or report["devices"] % split:
+        if config.mesh.fsdp >= split or in_slice % split:
             return
         config = dataclasses.replace(config, mesh=dataclasses.replace(config.mesh, fsdp=split))
         rows, flags = report["rows_per_micro_batch"], f" --config.mesh.fsdp={split}"

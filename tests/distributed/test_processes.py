@@ -1,5 +1,6 @@
 """Real processes on this machine compute as one."""
 
+import json
 import subprocess
 import sys
 
@@ -9,14 +10,14 @@ import pytest
 
 from clapjax.training.mesh import make_mesh
 from tests.conftest import REPO
-from tests.distributed.worker import MESHES, config, embedded, trained
+from tests.distributed.worker import MESHES, config, judged, trained
 from tests.training.tiny import norm, some_mesh
 
 PROCESSES = 2
 
 
 @pytest.fixture(scope="module")
-def two_processes(tmp_path_factory, quick_env):
+def two_processes(tmp_path_factory, quick_env, demo_records):
     """The folder that two workers with four devices each have written to."""
     out = tmp_path_factory.mktemp("workers")
     environment = quick_env | {
@@ -24,7 +25,7 @@ def two_processes(tmp_path_factory, quick_env):
         "JAX_COORDINATOR_ADDRESS": f"localhost:{_free_port()}",
         "JAX_NUM_PROCESSES": str(PROCESSES),
     }
-    command = [sys.executable, "-m", "tests.distributed.worker", str(out)]
+    command = [sys.executable, "-m", "tests.distributed.worker", str(out), str(demo_records)]
     workers = [
         subprocess.Popen(
             command,
@@ -72,13 +73,24 @@ def test_two_times_four_devices_equal_eight_and_one(name, two_processes, one_dev
         assert norm(jax.tree.map(np.subtract, ours, theirs)) < 1e-5 * size
 
 
-def test_embeddings_are_the_same_on_any_mesh_and_process(two_processes, _quickly):
-    """Bit for bit: 2 processes x 4 devices, 1 x 8, and one device."""
+def test_evaluations_are_the_same_on_any_mesh_and_process(
+    two_processes, demo_records, _quickly, tmp_path, monkeypatch
+):
+    """Bit for bit, of one model: 2 processes x 4 devices, 1 x 8, and one device."""
     files = [np.load(two_processes / f"process{index}.npz") for index in range(PROCESSES)]
-    one = embedded(config(MESHES["data"]), some_mesh(1))
-    assert np.abs(np.linalg.norm(one, axis=1) - 1).max() < 1e-5 and len(np.unique(one)) > 99
-    for name, mesh in MESHES.items():
-        np.testing.assert_array_equal(embedded(config(mesh), make_mesh(mesh)), one)
+    found = {
+        name: judged(config(mesh), make_mesh(mesh), demo_records, tmp_path)
+        for name, mesh in MESHES.items()
+    }
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    scores, embeddings = judged(config(MESHES["data"]), some_mesh(1), demo_records, tmp_path)
+    assert len(scores) > 3 and {len(embeddings[tower]) > 9 for tower in embeddings} == {True}
+    for name in MESHES:
+        assert found[name][0] == scores
         for file in files:
-            np.testing.assert_array_equal(file[name], one)
+            assert json.loads(str(file[f"{name}/scores"])) == scores
+        for tower, rows in embeddings.items():
+            np.testing.assert_array_equal(found[name][1][tower], rows)
+            for file in files:
+                np.testing.assert_array_equal(file[f"{name}/{tower}"], rows)
     assert [file["agreed"].tolist() for file in files] == [[True, False, True, False, True]] * 2

@@ -142,6 +142,7 @@ def linear(fixed, row, limit, devices=8, state=0):
         size = fixed + state / config.mesh.fsdp + temporaries
         return {
             "devices": devices,
+            "slices": 1,
             "rows": rows,
             "micro_batches": parts,
             "rows_per_micro_batch": at_once,

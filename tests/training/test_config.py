@@ -109,6 +109,8 @@ def test_config_to_dict_and_back():
         ({"source": {"train_folds": 1}}, "source.train_folds must be a list, not 1"),
         ({"source": {"train_folds": ["1"]}}, "source.train_folds must be int, not '1'"),
         ({"steps": 0}, "steps must be positive, not 0"),
+        ({"rows_per_device": -1}, "rows_per_device must be >= 0, not -1"),
+        ({"micro_batches": 2}, "no field 'micro_batches'"),  # what it was before
         ({"task": "chess"}, "task must be one of contrastive, tagging, not 'chess'"),
         ({"tagging": {"loss": "mse"}}, "tagging.loss must be one of bce, ce, not 'mse'"),
         ({"seed": -1}, "seed must be in 0"),
