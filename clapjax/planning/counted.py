@@ -1,7 +1,9 @@
 """A step's memory counted in its trace, for devices whose compiler is not here."""
 
 import dataclasses
+import functools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -53,7 +55,7 @@ def absent_mesh(config: MeshConfig, devices: Hardware) -> Mesh:
     return Mesh(np.array(those).reshape(shape), BATCH_AXES, axis_types=(AxisType.Auto,) * 2)
 
 
-def counted(config: TrainConfig, task: Task, devices: Hardware) -> dict:
+def counted(config: TrainConfig, make_task: Callable, devices: Hardware) -> dict:
     """Counts the memory of a config's step; a part of the report of `plan.plan`.
 
     Raises:
@@ -61,8 +63,9 @@ def counted(config: TrainConfig, task: Task, devices: Hardware) -> dict:
     """
     start = time.monotonic()
     mesh = absent_mesh(config.mesh, devices)
+    task = make_task(config)
     memory = held_bytes(abstract_state(config, task, mesh), batch_shapes(config, task, mesh))
-    memory["temporaries"] = int(MARGIN * temporaries(config, task, mesh)) + CODE
+    memory["temporaries"] = int(MARGIN * temporaries(config, make_task, mesh)) + CODE
     return {
         "how": "counted",
         "mesh": dict(mesh.shape),
@@ -73,8 +76,9 @@ def counted(config: TrainConfig, task: Task, devices: Hardware) -> dict:
     }
 
 
-def counted_flops(config: TrainConfig, task: Task, devices: Hardware) -> dict:
+def counted_flops(config: TrainConfig, make_task: Callable, devices: Hardware) -> dict:
     """Counts its FLOPs; another part of the report."""
+    task = make_task(config)
     mesh = absent_mesh(config.mesh, devices)
     flops = matrix_flops(traced_step(config, task, mesh).jaxpr, mesh.size)
     once = micro_batches(config, mesh.size) == 1 and config.remat == "none"
@@ -85,19 +89,32 @@ def counted_flops(config: TrainConfig, task: Task, devices: Hardware) -> dict:
     }
 
 
-def temporaries(config: TrainConfig, task: Task, mesh: Mesh) -> int:
+def temporaries(config: TrainConfig, make_task: Callable, mesh: Mesh) -> int:
     """Bytes that a device holds at most beside its state and its batch."""
-    # What a device does with its rows, as if it were alone: the loss over them alone, too.
-    one = Mesh(mesh.devices.reshape(-1)[:1].reshape(1, 1), BATCH_AXES, axis_types=mesh.axis_types)
-    alone = dataclasses.replace(config, batch_size=config.batch_size // mesh.size)
-    state, batch = abstract_state(alone, task, one), batch_shapes(alone, task, one)
-    peak = peak_bytes(traced_step(alone, task, one).jaxpr, len(jax.tree.leaves(state)))
-    found = peak - local_bytes((state, batch))
+    alone = dataclasses.replace(
+        config, batch_size=config.batch_size // mesh.size, mesh=MeshConfig()
+    )
+    found = _alone_bytes(alone, make_task, mesh.devices.flat[0].platform)
     if mesh.size == 1:
         return found
+    task = make_task(config)
     if mesh.shape["fsdp"] > 1:  # split parameters are gathered
-        found += local_bytes(state.params)
+        found += sum(
+            x.size * x.dtype.itemsize
+            for x in jax.tree.leaves(abstract_state(config, task, mesh).params)
+        )
     return found + _objective_bytes(config, task, mesh)
+
+
+@functools.lru_cache
+def _alone_bytes(config: TrainConfig, make_task: Callable, platform: str) -> int:
+    """What a device does with its rows, as if it were alone: the loss over them alone, too."""
+    one = Absent(0, platform, "", 0)
+    mesh = Mesh(np.array([[one]]), BATCH_AXES, axis_types=(AxisType.Auto,) * 2)
+    task = make_task(config)
+    state, batch = abstract_state(config, task, mesh), batch_shapes(config, task, mesh)
+    peak = peak_bytes(traced_step(config, task, mesh).jaxpr, len(jax.tree.leaves(state)))
+    return peak - local_bytes((state, batch))
 
 
 def _objective_bytes(config: TrainConfig, task: Task, mesh: Mesh) -> int:

@@ -57,14 +57,13 @@ def plan(
         "limit_bytes": devices.bytes,
     }
     if count or devices.platform == "gpu":
-        task = make_task(config)
-        report |= counted(config, task, devices)
-        report |= {} if brief else counted_flops(config, task, devices)
+        report |= counted(config, make_task, devices)
+        report |= {} if brief else counted_flops(config, make_task, devices)
     else:
         try:
             report |= compiled(config, make_task, devices, debug)
         except DoesNotCompile as error:
-            report |= counted(config, make_task(config), devices)
+            report |= counted(config, make_task, devices)
             report |= {"fits": False, "reason": str(error), "log": error.log}
     if engines := report.get("roofline"):
         report["roofline"] = engines | _pace(report, max(engines.values()))

@@ -13,7 +13,8 @@ from clapjax.training.mesh import micro_batches
 from tests.conftest import REPO
 
 LINE = re.compile(
-    r"^    (\S+): (\d+) x (\d+) rows a device, ([\d.]+) of ([\d.]+) GiB \((compiled|counted)\), fits$",
+    r"^    (\S+): (\d+) x (\d+) rows a device, ([\d.]+) of ([\d.]+) GiB "
+    r"\((compiled|counted)\), fits$",
     re.MULTILINE,
 )
 CONFIGS = sorted(path.name for path in (REPO / "configs").glob("*.py"))
