@@ -72,8 +72,8 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
         print(f"compiling for {names[0].name} ...", file=sys.stderr, flush=True)
     report = attempt(config)
     print(text_report(report), flush=True)
-    if "log" in report and not args.debug:
-        print("\n".join(report.pop("log").splitlines()[-10:]), file=sys.stderr)
+    if log := report.pop("log", ""):
+        print("\n".join(log.splitlines()[-10:]), file=sys.stderr)
     if not report["fits"]:
         print("looking for what fits ...", file=sys.stderr, flush=True)
         report["advice"] = _advice(fitting(config, report, attempt))

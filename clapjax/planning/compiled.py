@@ -109,7 +109,6 @@ def topology_mesh(config: TrainConfig, devices: Hardware) -> Mesh:
     Raises:
       ValueError: no such slice, or one that the mesh's axes do not multiply to.
     """
-    os.environ.update(ENVIRONMENT)
     try:
         found = topologies.get_topology_desc(devices.topology, platform="tpu", **devices.options)
     except (jax.errors.JaxRuntimeError, RuntimeError, ValueError) as error:
