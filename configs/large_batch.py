@@ -1,13 +1,17 @@
 """Contrastive training at a very large batch: 65,536 pairs on 256 chips, or any batch anywhere.
 
-    clapjax plan --config configs/large_batch.py --topology v5e:16x16
+    clapjax plan --config configs/large_batch.py --topology v5e-256
     clapjax train --config configs/large_batch.py --data_dir data/pairs --workdir runs/large_batch
 
-Hardware: TPU v5e-256 (tpu_scripts/), or less with a smaller `--config.batch_size`; the mesh is
-eight wide in fsdp, so at least eight devices, or `--config.mesh.fsdp=1`. The loss is the tiled
-ring, which never has the matrix of logits; a device encodes at most 32 rows at once. Not from a
-paper. `:sigmoid` takes SigLIP's loss. Expect the step time that `clapjax plan` gives as the least,
-and more.
+Hardware, as `clapjax plan` has it (docs/planning.md):
+
+    v5e-256: x
+    h100x8: x
+
+Or less with a smaller `--config.batch_size`; the mesh is eight wide in fsdp, so at least eight
+devices, or `--config.mesh.fsdp=1`. The loss is the tiled ring, which never has the matrix of
+logits. Not from a paper. `:sigmoid` takes SigLIP's loss. Expect the step time that `clapjax plan`
+gives as the least, and more.
 """
 
 import math

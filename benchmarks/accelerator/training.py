@@ -21,10 +21,10 @@ from benchmarks.accelerator.common import (
     program_bytes,
     task_of,
 )
-from benchmarks.accelerator.datasheet import datasheet
+from clapjax.planning.chips import datasheet
 from clapjax.planning.flops import matrix_flops
 from clapjax.planning.measure import matrix_rate, random_batch
-from clapjax.planning.plan import activation_bytes, batch_shapes, local_bytes, model_flops
+from clapjax.planning.shapes import activation_bytes, batch_shapes, local_bytes, model_flops
 from clapjax.training.mesh import make_mesh, micro_batches
 from clapjax.training.state import abstract_state, init_state
 from clapjax.training.step import make_train_step

@@ -54,11 +54,11 @@ def _tuples(value):
     return tuple(value) if isinstance(value, list) else value
 
 
-def add_config_argument(parser: argparse.ArgumentParser) -> None:
+def add_config_argument(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """--config FILE[:ARG], and --config.FIELD=VALUE for any field."""
     parser.add_argument(
         "--config",
-        required=True,
+        required=required,
         metavar="FILE[:ARG]",
         help="config file; any of its fields can be set with --config.FIELD=VALUE",
     )

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from clapjax.planning.compiled import exchanges
 from clapjax.planning.flops import matrix_flops
-from clapjax.planning.plan import batch_shapes, exchanges, model_flops
+from clapjax.planning.shapes import batch_shapes, model_flops
 from clapjax.tasks.task import Task
 from clapjax.training.config import TrainConfig
 from clapjax.training.mesh import make_mesh, micro_batches

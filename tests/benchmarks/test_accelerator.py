@@ -15,7 +15,6 @@ from jax.profiler import ProfileData
 from benchmarks.accelerator import __main__ as accelerator
 from benchmarks.accelerator import training
 from benchmarks.accelerator.common import Clock, Setup, Skipped, fits, full_run, make_setup
-from benchmarks.accelerator.datasheet import datasheet
 from benchmarks.accelerator.device import preallocation
 from benchmarks.accelerator.kernels import ALL, kernel_times, op_names
 from clapjax.cli.config import load_config
@@ -141,38 +140,6 @@ def test_only_a_lack_of_memory_is_taken_for_one():
         assert fits(fail, text) == {"fits": False}
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
         fits(fail, "INTERNAL: ptxas exited with 1")
-
-
-@pytest.mark.parametrize(
-    ("kind", "flops", "memory"),
-    [
-        ("NVIDIA H100 80GB HBM3", 989e12, 3350e9),
-        ("NVIDIA H100 PCIe", 756e12, 2000e9),
-        ("NVIDIA H100 NVL", 835e12, 3900e9),
-        ("NVIDIA H200", 989e12, 4800e9),
-        ("NVIDIA A100-SXM4-40GB", 312e12, 1555e9),
-        ("NVIDIA A100-SXM4-80GB", 312e12, 2039e9),
-        ("NVIDIA A100 80GB PCIe", 312e12, 1935e9),
-        ("NVIDIA L4", 121e12, 300e9),
-        ("NVIDIA L40S", 362e12, 864e9),
-        ("Tesla T4", 65e12, 320e9),
-        ("Tesla V100-SXM2-16GB", 125e12, 900e9),
-        ("NVIDIA GeForce RTX 4090", 165.2e12, 1008e9),
-        ("TPU v5 lite", 197e12, 819e9),
-    ],
-)
-def test_data_sheets(kind, flops, memory):
-    sheet = datasheet(kind)
-    assert (sheet.flops, sheet.memory) == (flops, memory)
-    assert sheet.dtype == ("float16" if kind.startswith("Tesla") else "bfloat16")
-
-
-@pytest.mark.parametrize(
-    "kind",
-    ["cpu", "NVIDIA H20", "NVIDIA H100 80GB HBM3 MIG 1g.10gb", "NVIDIA RTX 4090 Laptop GPU"],
-)
-def test_what_is_not_known_has_no_sheet(kind):
-    assert datasheet(kind) is None
 
 
 def test_preallocation_is_what_the_environment_says(monkeypatch):

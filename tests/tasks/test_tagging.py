@@ -10,7 +10,7 @@ import pytest
 from clapjax.data.records import RecordsError
 from clapjax.experiment import make_task
 from clapjax.planning.flops import matrix_flops
-from clapjax.planning.plan import activation_bytes, batch_shapes
+from clapjax.planning.shapes import activation_bytes, batch_shapes
 from clapjax.tasks.tagging import PLANNED, TaggingConfig, workdir_labels
 from clapjax.tasks.task import Setting
 from clapjax.training import checkpoint
