@@ -108,7 +108,7 @@ def train_and_evaluate(
     from clapjax.training.loop import train
 
     task, results = make_task(experiment, tokenizer), {}
-    for line in _doubts(experiment, data_dir):
+    for line in _doubts(experiment, data_dir, workdir, tokenizer):
         _warn(line)
     evaluate = judge(experiment, data_dir, workdir, results)
     distributed.wait_for_all("config is read")
@@ -235,13 +235,18 @@ def _same_labels(*workdirs: str) -> bool:
     return have and len({workdir_labels(workdir) for workdir in workdirs}) == 1
 
 
-def _doubts(experiment, data_dir: str) -> list[str]:
-    from clapjax.tasks.contrastive import doubts
+def _doubts(experiment, data_dir: str, workdir: str, tokenizer) -> list[str]:
+    from clapjax.data.records import read_build
+    from clapjax.tasks.contrastive import doubts, workdir_tokenizer
 
     if experiment.task != "contrastive":
         return []
-    run = experiment
-    return doubts(data_dir, run.data, run.loss, run.batch_size, run.seed)
+    read_build(data_dir)  # raises where there are none
+    run, name = experiment, experiment.data.tokenizer
+    if tokenizer is None:
+        tokenizer = workdir_tokenizer(name, data_dir if name == "records" else workdir)
+    length = run.model.text.max_length
+    return doubts(data_dir, run.data, run.loss, run.batch_size, run.seed, tokenizer, length)
 
 
 def _warn(line: str) -> None:
