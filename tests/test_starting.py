@@ -34,7 +34,8 @@ def _from(source, **fields) -> Experiment:
 def _begin(workdir, experiment: Experiment, tokenizer) -> None:
     """Leaves what a run leaves that began with what `resolve` gave."""
     save_experiment(experiment, workdir)
-    make_task(experiment, tokenizer).keep("no records", workdir)
+    if experiment.task == "contrastive":
+        make_task(experiment, tokenizer).keep("no records", workdir)
     state = TrainState(step=1, opt_state=(), params={"x": 0}, batch_stats={})
     with checkpoint.open_manager(workdir) as manager:
         checkpoint.save(manager, 1, state, {})
@@ -102,6 +103,19 @@ def test_another_vocabulary_of_the_same_size_is_refused(exported, tmp_path):
     own.save_pretrained(tmp_path / "same")
     same = DataConfig(tokenizer=str(tmp_path / "same"))
     assert resolve(_from(exported, data=same), given)[0] == resolve(_from(exported))[0]
+
+
+def test_taggers_and_clap_models_take_each_others_ears(exported, tmp_path):
+    """Fails where the records' tokenizer is taken for that of a model that has none."""
+    tagging, none = resolve(_from(exported, task="tagging"))
+    assert tagging.model == load_pretrained(exported).config and none is None
+    assert tagging.data == DataConfig()
+    _begin(tmp_path / "run", dataclasses.replace(tagging, data=DataConfig()), None)
+    back, none = resolve(_from(tmp_path / "run"))
+    own = Experiment().model
+    assert none is None and back.data == DataConfig()
+    assert (back.model.audio, back.model.htsat) == (tagging.model.audio, tagging.model.htsat)
+    assert (back.model.text, back.model.projection_size) == (own.text, own.projection_size)
 
 
 @pytest.mark.parametrize(

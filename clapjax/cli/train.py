@@ -209,22 +209,22 @@ def _judge_tagging(experiment, data_dir: str, workdir: str, rows: int):
 def load_model(task: str, source: str, workdir: str) -> dict:
     """{"params", "batch_stats"} of a workdir, or of whatever else `clapjax.load` takes.
 
-    For tagging that is the audio encoder, and of a tagger with the labels of `workdir` its head.
+    A tagger and a CLAP model start from each other's audio encoder, and so does a tagger from one
+    with other labels than are kept in `workdir`.
     """
+    from clapjax.experiment import load_experiment
     from clapjax.interop.load import load_pretrained
     from clapjax.training.checkpoint import latest_step, load_variables
 
+    theirs = "contrastive"
     if latest_step(source) is not None:
-        variables = load_variables(source)[0]
+        variables, theirs = load_variables(source)[0], load_experiment(source).task
     else:
         variables = load_pretrained(source).variables
-    if task != "tagging":
+    if task == theirs and (task != "tagging" or _same_labels(source, workdir)):
         return variables
-    parts = {"audio_encoder"} | ({"head"} if _same_labels(source, workdir) else set())
-    return {
-        kind: {name: part for name, part in tree.items() if name in parts}
-        for kind, tree in variables.items()
-    }
+    encoder = "audio_encoder"
+    return {kind: {encoder: tree[encoder]} for kind, tree in variables.items() if encoder in tree}
 
 
 def _same_labels(*workdirs: str) -> bool:
