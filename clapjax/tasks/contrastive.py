@@ -132,7 +132,7 @@ def doubts(
     if cut := sum(length > max_length for length in lengths):
         found.append(
             f"{cut} of {len(texts)} captions are longer than {max_length} tokens and are cut; "
-            f"--config.model.text.max_length={max(lengths)} reads them whole"
+            f"--config.model.text.max_length={max(lengths)} reads them whole, given the positions"
         )
     captions = Counter(example.captions[0] for example in examples)
     # Of a row, how many others have its caption, on average.
