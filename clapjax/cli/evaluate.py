@@ -5,12 +5,12 @@ from pathlib import Path
 
 from clapjax.cli.config import add_config_argument, load_config
 
-EXAMPLE = "clapjax eval --config configs/demo.py --data_dir data/demo --workdir runs/demo"
+EXAMPLE = "clapjax eval --data_dir data/demo --workdir runs/demo"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """--config F --data_dir D --workdir W [--model M] [--out R]."""
-    add_config_argument(parser)
+    """[--config F] --data_dir D --workdir W [--model M] [--out R]."""
+    add_config_argument(parser, required=False)
     parser.add_argument("--data_dir", required=True, help="folder of the records")
     parser.add_argument("--workdir", required=True, help="folder of the run")
     parser.add_argument("--out", metavar="R", help="folder of the reports; default: the workdir")
@@ -19,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
     """Evaluates the newest checkpoint, or --model, and writes results.json and report.html."""
-    experiment = load_config(args.config, overrides)
+    from clapjax.experiment import load_experiment
+
+    experiment = load_config(args.config or load_experiment(args.workdir), overrides)
     out = Path(args.out or args.workdir)
     results = evaluate_workdir(
         experiment, args.data_dir, args.workdir, model_name=args.model, out=out

@@ -10,6 +10,7 @@ VERBS = {
     "records": ("clapjax.cli.records", "build, describe, verify or edit data sets of records"),
     "captions": ("clapjax.cli.captions", "temporal negatives of captions; captions of labels"),
     "train": ("clapjax.cli.train", "train or resume; the same command again continues"),
+    "config": ("clapjax.cli.fields", "every field of a config: value, default and meaning"),
     "plan": ("clapjax.cli.plan", "what a config needs on a TPU slice, or takes on this machine"),
     "eval": ("clapjax.cli.evaluate", "run the tasks of a config; results.json and report.html"),
     "embed": ("clapjax.cli.embed", "embeddings of files, folders and texts, into one file"),

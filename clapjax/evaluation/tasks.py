@@ -21,10 +21,10 @@ TASKS = ("t_classify", "retrieval", "zero_shot")
 class EvaluationConfig:
     """What is evaluated, on which splits."""
 
-    tasks: tuple[str, ...] = TASKS
+    tasks: tuple[str, ...] = TASKS  # which; () for none
     split: str = "test"  # T-Classify and retrieval
     zero_shot_split: str = "test_clips"  # its examples' first label is the class
-    template: str = "This is a sound of {}."
+    template: str = "This is a sound of {}."  # of the sentence for a label in zero-shot
 
     def __post_init__(self):
         unknown = set(self.tasks) - set(TASKS)
