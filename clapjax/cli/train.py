@@ -4,7 +4,9 @@ import argparse
 import dataclasses
 import functools
 import sys
+from pathlib import Path
 
+from clapjax.cli.compiled import keep_compiled
 from clapjax.cli.config import add_config_argument, load_config
 
 EXAMPLE = (
@@ -35,11 +37,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
     """Trains or resumes."""
+    import jax
+
     from clapjax.training import distributed
     from clapjax.training.checkpoint import latest_step
 
     experiment = load_config(args.config, overrides)
     distributed.start(args.coordinator, args.num_processes, args.process_id)
+    shared = Path(args.workdir, "compiled") if jax.process_count() > 1 else None
+    keep_compiled(args, "train", shared, say=distributed.is_main())
     done = latest_step(args.workdir) == experiment.steps
     train_and_evaluate(experiment, args.data_dir, args.workdir, args.profile)
     if done and distributed.is_main():

@@ -3,21 +3,12 @@
 import json
 import sys
 
-import jax
 import pytest
 
 from clapjax.cli.main import main
 
 DEMO = "configs/demo.py:runlocal"
 TOPOLOGY = "v5e:2x4"
-
-
-@pytest.fixture
-def quickly():
-    """Compiles for this machine without optimising much."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture
@@ -37,7 +28,7 @@ def compiler():
     pytest.importorskip("libtpu", reason="libtpu, XLA's compiler for TPUs, is not installed")
 
 
-def test_measures_what_is_here(plan, quickly):
+def test_measures_what_is_here(plan):
     status, report, text = plan("--steps", "2")
     assert status == 0 and "clips/s" in text
     assert report["step_seconds"] > 0 and report["devices"] == 8

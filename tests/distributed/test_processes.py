@@ -50,20 +50,13 @@ def _free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def one_device(_quickly):
+def one_device():
     """Parameters after twenty steps on one device."""
     return trained(config(MESHES["data"]), some_mesh(1))
 
 
-@pytest.fixture(scope="module")
-def _quickly():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.mark.parametrize("name", MESHES)
-def test_two_times_four_devices_equal_eight_and_one(name, two_processes, one_device, _quickly):
+def test_two_times_four_devices_equal_eight_and_one(name, two_processes, one_device):
     with np.load(two_processes / f"{name}.npz") as file:
         apart = dict(file)
     eight = trained(config(MESHES[name]), make_mesh(MESHES[name]))
@@ -72,7 +65,7 @@ def test_two_times_four_devices_equal_eight_and_one(name, two_processes, one_dev
         assert norm(jax.tree.map(np.subtract, ours, theirs)) < 1e-5 * size
 
 
-def test_embeddings_are_the_same_on_any_mesh_and_process(two_processes, _quickly):
+def test_embeddings_are_the_same_on_any_mesh_and_process(two_processes):
     """Bit for bit: 2 processes x 4 devices, 1 x 8, and one device."""
     files = [np.load(two_processes / f"process{index}.npz") for index in range(PROCESSES)]
     one = embedded(config(MESHES["data"]), some_mesh(1))

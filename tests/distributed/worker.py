@@ -59,7 +59,6 @@ def embedded(settings: Experiment, mesh: jax.sharding.Mesh) -> np.ndarray:
 
 def main(out: Path) -> None:
     """Writes MESH.npz, and what this process has of the embeddings."""
-    jax.config.update("jax_disable_most_optimizations", True)
     distributed.start()
     for name, mesh in MESHES.items():
         found = trained(config(mesh), make_mesh(mesh))
