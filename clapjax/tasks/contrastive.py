@@ -15,9 +15,10 @@ from clapjax.data.config import DataConfig
 from clapjax.data.records import TOKENIZER_FOLDER
 from clapjax.data.selection import select_captions
 from clapjax.data.tokenizer import load_tokenizer, tokenize
-from clapjax.losses.clap import LossConfig, temporal_loss
+from clapjax.losses.config import LossConfig
 from clapjax.losses.contrastive import make_contrastive
 from clapjax.losses.laion import laion_loss
+from clapjax.losses.plain import temporal_loss
 from clapjax.models.clap import (
     MAX_LOG_SCALE,
     Clap,

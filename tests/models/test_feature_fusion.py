@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from clapjax.models.config import ClapConfig, FusionConfig, HTSATConfig, htsat_preset
+from clapjax.models.config import ClapConfig, FusionConfig, HTSATConfig
 from clapjax.models.feature_fusion import Fusion, MelFusion
 from clapjax.models.htsat import HTSAT
 from clapjax.models.layers import MaskedBatchNorm
+from clapjax.models.presets import htsat_preset
 from tests.interop.torch_models import randomize, transformers_clap
 from tests.models import torch_models
 from tests.models.hf_layout import audio_variables_from_transformers
