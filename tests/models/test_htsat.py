@@ -14,8 +14,9 @@ import transformers
 from transformers.models.clap.modeling_clap import ClapAudioEncoder, ClapAudioModel
 
 from clapjax.models.config import ClapConfig, HTSATConfig
-from clapjax.models.htsat import HTSAT, DropPath, bicubic_matrix, fold_mel
+from clapjax.models.htsat import HTSAT, bicubic_matrix, fold_mel
 from clapjax.models.presets import htsat_preset
+from clapjax.models.swin import DropPath
 
 TINY = HTSATConfig(spec_size=64, embed_dim=8, depths=(2,), heads=(1,), time_width=1, freq_width=1)
 MELS = 16  # 4 chunks of 64 frames
