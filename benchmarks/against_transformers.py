@@ -75,7 +75,7 @@ def clapjax_work(workload: str, batch: int, dtype: str) -> Callable[[], None]:
             jax.block_until_ready(metrics)
 
         return run
-    model = Clap(config, compute_dtype(config, "cpu"))
+    model = Clap(config, compute_dtype(config, "cpu"), platform="cpu")
     variables = jax.jit(lambda key: init_variables(config, key))(jax.random.key(0))
     variables["params"] = cast_kernels(variables["params"], model.dtype)  # as clapjax.load does
     if workload == "audio":

@@ -23,10 +23,11 @@ def compilation_cache(folder: str | os.PathLike | None = None) -> Path | None:
 
     Of the whole process: JAX has one such folder. One that it was given before, by
     JAX_COMPILATION_CACHE_DIR or `jax.config`, is used as it is, in the size that JAX is told.
+    Not for one of several processes, of which JAX lets the first one write: one that finds its
+    program waits in it for the others, and Gloo and NCCL give up.
 
     Args:
-      folder: one that several processes share, of which JAX lets the first one write; without a
-        bound. None: `default_folder()`, of at most MAX_BYTES.
+      folder: where, at most MAX_BYTES of them; None: `default_folder()`.
 
     Returns:
       Where they are kept; None: nowhere, since JAX_ENABLE_COMPILATION_CACHE is off, or since the
@@ -38,14 +39,12 @@ def compilation_cache(folder: str | os.PathLike | None = None) -> Path | None:
         try:
             where = default_folder() if folder is None else Path(folder)
             where.mkdir(mode=0o700, parents=True, exist_ok=True)  # its programs are run
-            if folder is None:
-                _mend(where)
+            _mend(where)
         except (OSError, RuntimeError) as error:
             warnings.warn(f"compiled programs are not kept: {error}", stacklevel=2)
             return None
         jax.config.update("jax_compilation_cache_dir", str(where))
-        if folder is None:
-            jax.config.update("jax_compilation_cache_max_size", MAX_BYTES)
+        jax.config.update("jax_compilation_cache_max_size", MAX_BYTES)
     name, default, ours = LEAST_SECONDS
     if getattr(jax.config, name) == default:
         jax.config.update(name, ours)

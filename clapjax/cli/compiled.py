@@ -1,7 +1,6 @@
 """Where the verbs that compile keep what they have compiled."""
 
 import argparse
-import os
 import sys
 
 from clapjax.cli.show import plain_warnings
@@ -16,18 +15,20 @@ def add_cache_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def keep_compiled(
-    args: argparse.Namespace, verb: str, folder: str | os.PathLike | None = None, say: bool = True
-) -> None:
-    """Applies the flag to this process, and says in a line on stderr where programs are kept."""
+def keep_compiled(args: argparse.Namespace, verb: str, alone: bool = True) -> None:
+    """Applies the flag to this process, and says in a line on stderr where programs are kept.
+
+    One of several processes keeps none, but where JAX was told to.
+    """
     import jax
 
     from clapjax.compilation import compilation_cache
 
     if args.no_compilation_cache:
         jax.config.update("jax_enable_compilation_cache", False)
+    if args.no_compilation_cache or not alone:
         return
     with plain_warnings(verb):
-        where = compilation_cache(folder)
-    if where is not None and say:
+        where = compilation_cache()
+    if where is not None:
         print(f"compiled programs: {where} (else: --no_compilation_cache)", file=sys.stderr)

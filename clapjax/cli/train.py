@@ -4,7 +4,6 @@ import argparse
 import dataclasses
 import functools
 import sys
-from pathlib import Path
 
 from clapjax.cli.compiled import keep_compiled
 from clapjax.cli.config import add_config_argument, load_config
@@ -44,8 +43,7 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
 
     experiment = load_config(args.config, overrides)
     distributed.start(args.coordinator, args.num_processes, args.process_id)
-    shared = Path(args.workdir, "compiled") if jax.process_count() > 1 else None
-    keep_compiled(args, "train", shared, say=distributed.is_main())
+    keep_compiled(args, "train", alone=jax.process_count() == 1)
     done = latest_step(args.workdir) == experiment.steps
     train_and_evaluate(experiment, args.data_dir, args.workdir, args.profile)
     if done and distributed.is_main():

@@ -71,7 +71,7 @@ class Clap:
         self._variables = jax.device_put(variables, device)
         # Cast once and not at each call; float32 kernels are the same arrays.
         self._compute = {**self._variables, "params": cast_kernels(self.params, dtype)}
-        model = ClapModule(config, dtype)
+        model = ClapModule(config, dtype, platform=device.platform)
         double = device.platform != "tpu"
         self._audio = jax.jit(functools.partial(embed_clip, model, double))
         self._frames = jax.jit(functools.partial(embed_frames, model, double))

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from clapjax.models.config import FusionConfig, HTSATConfig
+from clapjax.models.cpu import conv_by_patches
 from clapjax.models.feature_fusion import ImageFusion, MelFusion, fusion_input, split_type
-from clapjax.models.layers import augment, batch_axes, layer_norm, rematerialised
-from clapjax.models.patches import conv_by_patches, conv_of_patches, space_to_depth
+from clapjax.models.layers import BatchNorm, augment, layer_norm, rematerialised
+from clapjax.models.patches import conv_of_patches, space_to_depth
 from clapjax.models.swin import PatchMerging, SwinPair, SwinStage
 
 
@@ -57,13 +58,17 @@ class HTSAT(nn.Module):
     dtype: jnp.dtype = jnp.float32
     fusion: FusionConfig = FusionConfig()
     remat: str = "none"  # of each pair of blocks, or of each block
-    single_blocks: bool = False  # see SwinStage
+    platform: str = ""  # see `Clap`
     # So many blocks, and what is below the first, run in training as in evaluation; -1: none does.
     frozen: int = -1
 
     @nn.compact
     def __call__(
-        self, log_mel: jax.Array, train: bool, longer: jax.Array | None = None
+        self,
+        log_mel: jax.Array,
+        train: bool,
+        longer: jax.Array | None = None,
+        lengths: jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         """Encodes log-mels.
 
@@ -72,14 +77,20 @@ class HTSAT(nn.Module):
           train: batch statistics, SpecAugment, dropout and drop path on; needs the rng streams
             "augment" and "dropout" and a mutable "batch_stats".
           longer: (B,) bool, with four mels: which rows are longer than a clip.
+          lengths: None; a PANN's can be other.
 
         Returns:
           ((B, width) mean over tokens, (B, H, W, width) tokens), both float32.
+
+        Raises:
+          ValueError: an argument that does not go with the config.
         """
+        if lengths is not None:
+            raise ValueError("HTSAT hears whole clips; lengths are for a PANN")
         config, (kind, place) = self.config, split_type(self.fusion.type)
         partly, below = train and self.frozen > 0, train and self.frozen < 0
         mel, longer = fusion_input(log_mel, longer, self.fusion.type)
-        x = self._batch_norm("batch_norm", below)(mel)  # over each mel bin
+        x = BatchNorm(name="batch_norm")(mel, below)  # over each mel bin
         if place == "1d":
             x = MelFusion(kind, self.dtype, name="fusion")(x, longer, below)
         if below:
@@ -105,21 +116,23 @@ class HTSAT(nn.Module):
                 x, jnp.asarray(rates[own]), moves[own] if partly else None
             )
             if stage + 1 < len(config.depths):
-                x = PatchMerging(config, self.dtype, name=f"merge{stage}")(x)
+                x = PatchMerging(config, self.dtype, self.platform, name=f"merge{stage}")(x)
         tokens = layer_norm(config.layer_norm_eps, "norm")(x)
         return self._pool(tokens), tokens
 
     def _blocks(self, stage: int, depth: int, heads: int, train: bool):
         """A stage as a function of (B, H, W, C), (depth,) rates and (depth,) bool or None."""
         settings, name = (self.config, heads), f"stage{stage}"
-        if self.single_blocks and not self.is_initializing():
-            return SwinStage(*settings, depth, not train, self.dtype, self.remat, name=name)
+        if self.platform == "tpu" and not self.is_initializing():
+            return SwinStage(
+                *settings, depth, not train, self.dtype, self.remat, self.platform, name=name
+            )
         pairs = nn.scan(
             rematerialised(SwinPair, self.remat, prevent_cse=False),
             variable_axes={"params": 0},
             split_rngs={"params": True, "dropout": True},
             length=depth // 2,
-        )(*settings, not train, self.dtype, name=name)
+        )(*settings, not train, self.dtype, self.platform, name=name)
 
         def by_pairs(x: jax.Array, rates: jax.Array, moves: jax.Array | None) -> jax.Array:
             rates, moves = jax.tree.map(lambda a: a.reshape(-1, 2), (rates, moves))
@@ -157,16 +170,6 @@ class HTSAT(nn.Module):
         )
         return fuse(x, chunks, longer, train)
 
-    def _batch_norm(self, name: str, train: bool) -> nn.BatchNorm:
-        """torch's BatchNorm2d with momentum 0.1, over the global batch."""
-        return nn.BatchNorm(
-            use_running_average=not train,
-            momentum=0.9,
-            epsilon=1e-5,
-            axis_name=batch_axes(),
-            name=name,
-        )
-
     def _patches(self, image: jax.Array, train: bool) -> jax.Array:
         """(B, S, S, 1 or 4) to (B, H, W, C): one projection a patch, or the convolutional stem."""
         config = self.config
@@ -181,10 +184,10 @@ class HTSAT(nn.Module):
                 use_bias=False,
                 dtype=self.dtype,
                 name=name,
-                conv_general_dilated=conv_by_patches,
+                conv_general_dilated=conv_by_patches if self.platform == "cpu" else None,
             )
-            norm = self._batch_norm(f"{name}_norm", train)
-            image = nn.relu(norm(conv(image))).astype(self.dtype)
+            image = BatchNorm(name=f"{name}_norm")(conv(image), train)
+            image = nn.relu(image).astype(self.dtype)
         size, stride, pad = config.patch_size, config.patch_stride, 0
         if config.conv_stem:
             size = stride = 1

@@ -67,6 +67,7 @@ class WindowAttention(nn.Module):
     attention_dropout: float
     init_std: float
     dtype: jnp.dtype
+    platform: str = ""
 
     @nn.compact
     def __call__(
@@ -77,8 +78,8 @@ class WindowAttention(nn.Module):
         moves: jax.Array | None = None,
     ) -> jax.Array:
         """(B, windows, N, C) to the same."""
-        channels = x.shape[-1]
-        qkv = dense(3 * channels, "qkv", self.dtype, self.init_std)(x.astype(self.dtype))
+        channels, settings = x.shape[-1], (self.dtype, self.init_std, self.platform)
+        qkv = dense(3 * channels, "qkv", *settings)(x.astype(self.dtype))
         qkv = qkv.reshape(*x.shape[:-1], 3, self.heads, channels // self.heads)
         table = self.param(
             "relative_position_bias",
@@ -94,7 +95,7 @@ class WindowAttention(nn.Module):
             bias + mask,
             lambda weights: where_moving(moves, drop(weights), weights),
         )
-        x = dense(channels, "output", self.dtype, self.init_std)(x)
+        x = dense(channels, "output", *settings)(x)
         return where_moving(moves, nn.Dropout(self.dropout)(x, deterministic=deterministic), x)
 
 
@@ -105,6 +106,7 @@ class SwinBlock(nn.Module):
     heads: int
     deterministic: bool
     dtype: jnp.dtype
+    platform: str = ""
 
     @nn.compact
     def __call__(
@@ -131,6 +133,7 @@ class SwinBlock(nn.Module):
             config.attention_dropout,
             config.init_std,
             self.dtype,
+            self.platform,
             name="attention",
         )(_windows(y, window), mask, deterministic, moves)
         y = _unwindows(y, window, side)
@@ -139,7 +142,14 @@ class SwinBlock(nn.Module):
         x = x + where_moving(moves, dropped, y).astype(x.dtype)
         y = layer_norm(config.layer_norm_eps, "norm2")(x)
         hidden = int(config.mlp_ratio * x.shape[-1])
-        mlp = Mlp(hidden, config.dropout, self.dtype, config.init_std, name="mlp")
+        mlp = Mlp(
+            hidden,
+            config.dropout,
+            self.dtype,
+            config.init_std,
+            platform=self.platform,
+            name="mlp",
+        )
         y = mlp(y, deterministic, moves)
         dropped = DropPath(name="drop_path2")(y, drop_path, deterministic)
         return x + where_moving(moves, dropped, y).astype(x.dtype)
@@ -163,13 +173,14 @@ class SwinPair(nn.Module):
     heads: int
     deterministic: bool
     dtype: jnp.dtype
+    platform: str = ""
 
     @nn.compact
     def __call__(self, x: jax.Array, drop_path: jax.Array, moves: jax.Array | None):
         """(B, H, W, C), (2,) rates and (2,) bool or None to ((B, H, W, C), None)."""
+        settings = (self.config, self.heads, self.deterministic, self.dtype, self.platform)
         for index in range(2):
-            name = f"block{index}"
-            block = SwinBlock(self.config, self.heads, self.deterministic, self.dtype, name=name)
+            block = SwinBlock(*settings, name=f"block{index}")
             x = block(x, drop_path[index], index == 1, None if moves is None else moves[index])
         return x, None
 
@@ -186,6 +197,7 @@ class SwinStage(nn.Module):
     deterministic: bool
     dtype: jnp.dtype
     remat: str
+    platform: str
 
     @nn.compact
     def __call__(self, x: jax.Array, drop_path: jax.Array, moves: jax.Array | None) -> jax.Array:
@@ -196,7 +208,7 @@ class SwinStage(nn.Module):
             self.variables["params"]["block1"],
         )
         block = rematerialised(SwinBlock, self.remat, prevent_cse=False)(
-            self.config, self.heads, self.deterministic, self.dtype, parent=None
+            self.config, self.heads, self.deterministic, self.dtype, self.platform, parent=None
         )
         key = None if self.deterministic else self.make_rng("dropout")
 
@@ -214,13 +226,14 @@ class PatchMerging(nn.Module):
 
     config: HTSATConfig
     dtype: jnp.dtype
+    platform: str = ""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """(B, H, W, C) to (B, H/2, W/2, 2C)."""
         parts = [x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)]
         merged = layer_norm(self.config.layer_norm_eps, "norm")(jnp.concatenate(parts, axis=-1))
-        width = 2 * x.shape[-1]
-        reduce = dense(width, "reduction", self.dtype, self.config.init_std, use_bias=False)
+        settings = (self.dtype, self.config.init_std, self.platform)
+        reduce = dense(2 * x.shape[-1], "reduction", *settings, use_bias=False)
         merged = reduce(merged.astype(self.dtype))
         return merged.astype(x.dtype)

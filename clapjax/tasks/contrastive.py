@@ -188,7 +188,7 @@ def _rows(
         config,
         dtype,
         setting.remat,
-        single_blocks=setting.platform == "tpu",
+        platform=setting.platform,
         audio_frozen=setting.layers("audio_encoder"),
         text_frozen=setting.layers("text_encoder"),
     )
@@ -250,14 +250,16 @@ def _embed_audio(config: ClapConfig, variables: dict, waveform, lengths, setting
     dtype = compute_dtype(config, setting.platform)
     variables = {**variables, "params": cast_kernels(variables["params"], dtype)}
     double = setting.platform != "tpu"
-    return embed_clip(Clap(config, dtype), double, variables, waveform, lengths)
+    model = Clap(config, dtype, platform=setting.platform)
+    return embed_clip(model, double, variables, waveform, lengths)
 
 
 def _embed_text(config: ClapConfig, variables: dict, ids, mask, setting: Setting):
     """(B, L) token ids and mask to (B, D)."""
     dtype = compute_dtype(config, setting.platform)
     variables = {**variables, "params": cast_kernels(variables["params"], dtype)}
-    return Clap(config, dtype).apply(variables, ids, mask, method="text")
+    model = Clap(config, dtype, platform=setting.platform)
+    return model.apply(variables, ids, mask, method="text")
 
 
 # --- objective ------------------------------------------------------------------------------

@@ -216,7 +216,7 @@ def test_blocks_scanned_one_by_one_equal_pairs():
 
     @functools.partial(jax.jit, static_argnums=0)
     def run(single: bool):
-        model = HTSAT(config, MELS, single_blocks=single)
+        model = HTSAT(config, MELS, platform="tpu" if single else "")
 
         def loss(params):
             pooled, tokens = model.apply({**variables, "params": params}, mel, False)
@@ -234,7 +234,7 @@ def test_blocks_scanned_one_by_one_equal_pairs():
 def test_single_blocks_are_dropped_each_on_its_own():
     config = dataclasses.replace(TINY, depths=(4,), drop_path=0.9, init_std=0.5)
     variables, mel = _variables(config), _mel()
-    model = HTSAT(config, MELS, single_blocks=True)
+    model = HTSAT(config, MELS, platform="tpu")
 
     @jax.jit
     def run(key):
