@@ -26,9 +26,8 @@ def keep_compiled(args: argparse.Namespace, verb: str, alone: bool = True) -> No
 
     if args.no_compilation_cache:
         jax.config.update("jax_enable_compilation_cache", False)
-    if args.no_compilation_cache or not alone:
-        return
-    with plain_warnings(verb):
-        where = compilation_cache()
-    if where is not None:
-        print(f"compiled programs: {where} (else: --no_compilation_cache)", file=sys.stderr)
+    elif alone:
+        with plain_warnings(verb):
+            where = compilation_cache()
+        if where is not None:
+            print(f"compiled programs: {where} (--no_compilation_cache: none)", file=sys.stderr)
