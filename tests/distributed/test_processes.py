@@ -21,6 +21,8 @@ def two_processes(tmp_path_factory, quick_env):
     out = tmp_path_factory.mktemp("workers")
     environment = quick_env | {
         "JAX_NUM_CPU_DEVICES": "4",
+        # Only process 0 would find its program in a cache, and Gloo waits 30 s for the other.
+        "JAX_ENABLE_COMPILATION_CACHE": "false",
         "JAX_COORDINATOR_ADDRESS": f"localhost:{_free_port()}",
         "JAX_NUM_PROCESSES": str(PROCESSES),
     }
