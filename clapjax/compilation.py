@@ -18,7 +18,7 @@ LEAST_SECONDS = ("jax_persistent_cache_min_compile_time_secs", 1.0, 0.0)
 LOCK_SECONDS = 10.0  # JAX's own patience
 
 
-def compilation_cache(folder: str | os.PathLike | None = None) -> Path | None:
+def compilation_cache(folder: str | os.PathLike | None = None) -> str | None:
     """Keeps compiled programs, of this and all later starts, in a folder of the user's.
 
     Of the whole process: JAX has one such folder. One that it was given before, by
@@ -30,10 +30,10 @@ def compilation_cache(folder: str | os.PathLike | None = None) -> Path | None:
       folder: where, at most MAX_BYTES of them; None: `default_folder()`.
 
     Returns:
-      Where they are kept; None: nowhere, since JAX_ENABLE_COMPILATION_CACHE is off, or since the
-      folder cannot be used, of which a warning tells.
+      Where they are kept; None: nowhere, since JAX_ENABLE_COMPILATION_CACHE is off or
+      JAX_COMPILATION_CACHE_DIR empty, or since the folder cannot be used, of which a warning tells.
     """
-    if not jax.config.jax_enable_compilation_cache:
+    if not jax.config.jax_enable_compilation_cache or jax.config.jax_compilation_cache_dir == "":
         return None
     if jax.config.jax_compilation_cache_dir is None:
         try:
@@ -48,7 +48,7 @@ def compilation_cache(folder: str | os.PathLike | None = None) -> Path | None:
     name, default, ours = LEAST_SECONDS
     if getattr(jax.config, name) == default:
         jax.config.update(name, ours)
-    return Path(jax.config.jax_compilation_cache_dir)
+    return jax.config.jax_compilation_cache_dir
 
 
 def default_folder() -> Path:

@@ -74,7 +74,7 @@ def _entries(folder) -> list:
 def test_a_second_training_compiles_nothing_and_ends_the_same(
     folder, events, demo_records, tmp_path
 ):
-    assert clapjax.compilation_cache() == folder
+    assert clapjax.compilation_cache() == str(folder)
     states = []
     for name in ("first", "second"):
         _start_again()
@@ -125,9 +125,12 @@ def test_what_jax_was_told_stays(folder, tmp_path, monkeypatch):
     }
     for name, value in theirs.items():
         jax.config.update(name, value)
-    assert clapjax.compilation_cache() == tmp_path / "theirs"
+    assert clapjax.compilation_cache() == str(tmp_path / "theirs")
     assert {name: getattr(jax.config, name) for name in theirs} == theirs
     jax.config.update("jax_enable_compilation_cache", False)
+    assert clapjax.compilation_cache() is None
+    jax.config.update("jax_enable_compilation_cache", True)
+    jax.config.update("jax_compilation_cache_dir", "")
     assert clapjax.compilation_cache() is None
     assert not folder.exists()
 

@@ -252,20 +252,23 @@ class BatchNorm(nn.Module):
         return (x - mean) * (jax.lax.rsqrt(var + self.epsilon) * scale) + bias
 
 
-def _moments(x, mask, empty_mean, empty_var):
-    """Mean and (biased) variance (C,) of (..., C) under the mask; the given ones under none."""
+def _moments(x, mask, mean, var):
+    """Mean and (biased) variance (C,) of (..., C) under the mask; the given ones under none.
+
+    Summed are differences from the given mean: one pass, one exchange, and little cancels.
+    """
     axes, devices = tuple(range(x.ndim - 1)), batch_axes()
-
-    def total(values: jax.Array) -> jax.Array:
-        values = values.sum(axes)
-        return values if devices is None else jax.lax.psum(values, devices)
-
+    away = x - mean if mask is None else jnp.where(mask, x - mean, 0.0)
+    sums = [away.sum(axes), jnp.square(away).sum(axes)]
+    if mask is not None:
+        sums.append(jnp.broadcast_to(mask, x.shape).astype(jnp.float32).sum(axes))
+    sums = jnp.stack(sums)
+    if devices is not None:
+        sums = jax.lax.psum(sums, devices)
     if mask is None:
         count = x[..., 0].size * (1 if devices is None else jax.lax.axis_size(devices))
-        mean = total(x) / count
-        return mean, total(jnp.square(x - mean)) / count
-    weight = jnp.broadcast_to(mask, x.shape).astype(jnp.float32)
-    count = total(weight)
-    mean = total(x * weight) / jnp.maximum(count, 1)
-    var = total(jnp.square(x - mean) * weight) / jnp.maximum(count, 1)
-    return jnp.where(count > 0, mean, empty_mean), jnp.where(count > 0, var, empty_var)
+    else:
+        count = sums[2]
+    shift, spread = sums[:2] / jnp.maximum(count, 1)
+    batch_var = jnp.maximum(spread - jnp.square(shift), 0.0)
+    return jnp.where(count > 0, mean + shift, mean), jnp.where(count > 0, batch_var, var)
