@@ -13,8 +13,6 @@ import filelock
 import jax
 
 MAX_BYTES = 2**30  # of our folder; what was used longest ago goes first
-# JAX's default, and ours: whatever takes longer to compile than to read is kept.
-LEAST_SECONDS = ("jax_persistent_cache_min_compile_time_secs", 1.0, 0.0)
 LOCK_SECONDS = 10.0  # JAX's own patience
 
 
@@ -23,19 +21,22 @@ def compilation_cache(folder: str | os.PathLike | None = None) -> str | None:
 
     Of the whole process: JAX has one such folder. One that it was given before, by
     JAX_COMPILATION_CACHE_DIR or `jax.config`, is used as it is, in the size that JAX is told.
-    Not for one of several processes, of which JAX lets the first one write: one that finds its
-    program waits in it for the others, and Gloo and NCCL give up.
+    One of several processes keeps none otherwise: JAX lets the first one write, and where that one
+    alone finds its program, it waits in it for the others longer than Gloo or NCCL do.
 
     Args:
       folder: where, at most MAX_BYTES of them; None: `default_folder()`.
 
     Returns:
-      Where they are kept; None: nowhere, since JAX_ENABLE_COMPILATION_CACHE is off or
-      JAX_COMPILATION_CACHE_DIR empty, or since the folder cannot be used, of which a warning tells.
+      Where they are kept; None: nowhere, since JAX_ENABLE_COMPILATION_CACHE is off,
+      JAX_COMPILATION_CACHE_DIR empty, this one of several processes, or the folder of no use, of
+      which a warning tells.
     """
     if not jax.config.jax_enable_compilation_cache or jax.config.jax_compilation_cache_dir == "":
         return None
     if jax.config.jax_compilation_cache_dir is None:
+        if jax.distributed.is_initialized() and jax.process_count() > 1:
+            return None
         try:
             where = default_folder() if folder is None else Path(folder)
             where.mkdir(mode=0o700, parents=True, exist_ok=True)  # its programs are run
@@ -45,9 +46,8 @@ def compilation_cache(folder: str | os.PathLike | None = None) -> str | None:
             return None
         jax.config.update("jax_compilation_cache_dir", str(where))
         jax.config.update("jax_compilation_cache_max_size", MAX_BYTES)
-    name, default, ours = LEAST_SECONDS
-    if getattr(jax.config, name) == default:
-        jax.config.update(name, ours)
+    if jax.config.jax_persistent_cache_min_compile_time_secs == 1.0:  # JAX's default
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     return jax.config.jax_compilation_cache_dir
 
 

@@ -135,6 +135,14 @@ def test_what_jax_was_told_stays(folder, tmp_path, monkeypatch):
     assert not folder.exists()
 
 
+def test_one_of_several_processes_keeps_none_by_itself(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    assert clapjax.compilation_cache() is None and not folder.exists()
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path / "shared"))
+    assert clapjax.compilation_cache() == str(tmp_path / "shared")
+
+
 def test_a_relative_folder_for_caches_does_not_count(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     for given in ("", "caches"):

@@ -15,19 +15,16 @@ def add_cache_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def keep_compiled(args: argparse.Namespace, verb: str, alone: bool = True) -> None:
-    """Applies the flag to this process, and says in a line on stderr where programs are kept.
-
-    One of several processes keeps none, but where JAX was told to.
-    """
+def keep_compiled(args: argparse.Namespace, verb: str) -> None:
+    """Applies the flag to this process, and says in a line on stderr where programs are kept."""
     import jax
 
     from clapjax.compilation import compilation_cache
 
     if args.no_compilation_cache:
         jax.config.update("jax_enable_compilation_cache", False)
-    elif alone:
-        with plain_warnings(verb):
-            where = compilation_cache()
-        if where is not None:
-            print(f"compiled programs: {where} (--no_compilation_cache: none)", file=sys.stderr)
+        return
+    with plain_warnings(verb):
+        where = compilation_cache()
+    if where is not None:
+        print(f"compiled programs: {where} (--no_compilation_cache: none)", file=sys.stderr)

@@ -36,14 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
     """Trains or resumes."""
-    import jax
-
     from clapjax.training import distributed
     from clapjax.training.checkpoint import latest_step
 
     experiment = load_config(args.config, overrides)
     distributed.start(args.coordinator, args.num_processes, args.process_id)
-    keep_compiled(args, "train", alone=jax.process_count() == 1)
+    keep_compiled(args, "train")
     done = latest_step(args.workdir) == experiment.steps
     train_and_evaluate(experiment, args.data_dir, args.workdir, args.profile)
     if done and distributed.is_main():
