@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from clapjax.compilation import compilation_cache as keep_compiled
 from clapjax.data.tokenizer import load_tokenizer
 from clapjax.experiment import is_workdir, load_experiment
 from clapjax.inference import Clap
@@ -19,6 +20,7 @@ def load(
     batch_size: int = 16,
     towers: str = "both",
     tokenizer: str | os.PathLike | None = None,
+    compilation_cache: bool = True,
 ) -> Clap:
     """Loads a trained model.
 
@@ -28,6 +30,8 @@ def load(
       batch_size: clips embedded at once.
       towers: "both", or "audio" or "text" to read and keep that one only.
       tokenizer: hub id or folder, in place of the model's own.
+      compilation_cache: keep what JAX compiles from here on, of all this process, in a folder (see
+        `clapjax.compilation_cache`): the next process that embeds need not compile.
 
     Returns:
       A `clapjax.inference.Clap` with embed_audio, embed_text, similarity, classify and params.
@@ -40,6 +44,8 @@ def load(
     if towers not in TOWERS:
         raise ValueError(f"load: towers must be one of {', '.join(TOWERS)}, not {towers!r}")
     tower = TOWERS[towers]
+    if compilation_cache:
+        keep_compiled()
     if not is_workdir(Path(model)):
         config, variables, own_tokenizer = load_pretrained(model, tokenizer, tower)
         return Clap(config, variables, own_tokenizer, batch_size)

@@ -4,6 +4,8 @@ import argparse
 import importlib
 import sys
 
+from clapjax.cli.compiled import add_cache_argument, keep_compiled
+
 # Verb -> (module with add_arguments and run, help line).
 VERBS = {
     "demo": ("clapjax.cli.demo", "the whole way on the embedded sounds, in minutes"),
@@ -19,6 +21,8 @@ VERBS = {
     "import": ("clapjax.cli.importing", "a checkpoint of LAION-CLAP, BLAT or Hugging Face in"),
     "export": ("clapjax.cli.exporting", "a trained model out, for transformers or as one folder"),
 }
+# Those that keep what they compile. Not `plan`, which tells how long compiling takes.
+COMPILE = ("demo", "train", "eval", "embed", "classify", "search")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,11 +43,15 @@ def main(argv: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(sub)
+    if verb in COMPILE:
+        add_cache_argument(sub)
     try:
         args, overrides = sub.parse_known_args(argv[1:])
         stray = [item for item in overrides if not item.startswith("--config.")]
         if stray or (overrides and not hasattr(args, "config")):
             sub.error(f"unknown arguments: {' '.join(stray or overrides)}")
+        if verb in COMPILE and verb != "train":  # which must find its other processes first
+            keep_compiled(args, verb)
         return module.run(args, overrides)
     except (ValueError, OSError, FloatingPointError, ImportError) as error:
         if isinstance(error, ImportError) and error.name is None:

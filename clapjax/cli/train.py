@@ -6,6 +6,7 @@ import functools
 import sys
 from pathlib import Path
 
+from clapjax.cli.compiled import keep_compiled
 from clapjax.cli.config import (
     add_config_argument,
     add_model_argument,
@@ -55,6 +56,7 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     overrides = with_model(overrides, args.model)
     given, experiment = given_fields(overrides), load_config(args.config, overrides)
     distributed.start(args.coordinator, args.num_processes, args.process_id)
+    keep_compiled(args, "train")
     done = latest_step(args.workdir) == experiment.steps
     experiment, tokenizer = resolve(experiment, given, args.workdir)
     if "source.path" in given:

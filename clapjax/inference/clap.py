@@ -13,6 +13,7 @@ from clapjax.audio.files import MAX_SECONDS, AudioError
 from clapjax.data.tokenizer import tokenize
 from clapjax.inference.batches import in_batches
 from clapjax.inference.forward import embed_frames, frame_samples
+from clapjax.inference.joined import Parts, mean_direction, only, stitch
 from clapjax.inference.pieces import Cutter, Failure, static_length, stream
 from clapjax.models.clap import Clap as ClapModule
 from clapjax.models.clap import any_length, cast_kernels, compute_dtype, embed_clip
@@ -26,7 +27,6 @@ TEMPLATE = "This is a sound of {}."
 LONG = ("truncate", "windows", "fusion", "whole")
 
 Audio = str | os.PathLike | bytes | np.ndarray
-Parts = tuple[np.ndarray, np.ndarray]  # times (N, 2) in s, embeddings (N, D)
 
 
 class Clap:
@@ -74,7 +74,7 @@ class Clap:
         self._variables = jax.device_put(variables, device)
         # Cast once and not at each call; float32 kernels are the same arrays.
         self._compute = {**self._variables, "params": cast_kernels(self.params, dtype)}
-        model = ClapModule(config, dtype)
+        model = ClapModule(config, dtype, platform=device.platform)
         double = device.platform != "tpu"
         self._audio = jax.jit(functools.partial(embed_clip, model, double))
         self._frames = jax.jit(functools.partial(embed_frames, model, double))
@@ -148,7 +148,7 @@ class Clap:
         """
         cutter = self._cutter(sampling_rate, long, hop)
         return (
-            (index, found if isinstance(found, AudioError) else _mean(found[1]))
+            (index, found if isinstance(found, AudioError) else mean_direction(found[1]))
             for index, found in self._each(self._audio, cutter, self._inputs(audio))
         )
 
@@ -171,7 +171,7 @@ class Clap:
         Raises:
           AudioError, ValueError: as `embed_audio`.
         """
-        return _only(self.each_windows([audio], hop, sampling_rate))
+        return only(self.each_windows([audio], hop, sampling_rate))
 
     def each_windows(
         self, audio: Iterable[Audio], hop: float | None = None, sampling_rate: int | None = None
@@ -201,8 +201,8 @@ class Clap:
         per_clip = jax.eval_shape(self._frames, self._compute, *clip).shape[1]
         step = frame_samples(self.config, per_clip)
         cutter = dataclasses.replace(cutter, hop=round(per_clip * step), grid=step)
-        times, windows = _only(self._each(self._frames, cutter, self._inputs([audio])))
-        return _stitch(times, windows, step / self.config.audio.sample_rate)
+        times, windows = only(self._each(self._frames, cutter, self._inputs([audio])))
+        return stitch(times, windows, step / self.config.audio.sample_rate)
 
     def _inputs(self, audio) -> Iterable:
         """What the caller gave as one iterable of inputs."""
@@ -382,33 +382,3 @@ class Clap:
         if not rows:
             return np.zeros((0, self.config.projection_size), np.float32)
         return np.stack([rows[index] for index in range(len(rows))])
-
-
-def _stitch(times: np.ndarray, windows: np.ndarray, seconds: float) -> Parts:
-    """(W, 2) times of windows and their (W, T, D) frames, of so many seconds each, in one row.
-
-    Where two windows have the same frame, the first one's is taken.
-    """
-    count, size = windows.shape[1:]
-    number = np.rint(times[:, :1] / seconds).astype(int) + np.arange(count)  # (W, T)
-    number, first = np.unique(number, return_index=True)
-    start, end = number * seconds, times[-1, 1]
-    sounding = start < end - 1e-6  # behind the end of the recording there is only padding
-    times = np.stack([start, np.minimum(start + seconds, end)], axis=1)
-    return times[sounding], windows.reshape(-1, size)[first][sounding]
-
-
-def _mean(rows: np.ndarray) -> np.ndarray:
-    """(N, D) unit vectors to the (D,) direction of their mean; one alone stays as it is."""
-    if len(rows) == 1:
-        return rows[0]
-    mean = rows.mean(axis=0, dtype=np.float64)
-    return (mean / max(np.linalg.norm(mean), 1e-12)).astype(np.float32)
-
-
-def _only(results: Iterator):
-    """The result of a single input; raises its error."""
-    ((_, found),) = results
-    if isinstance(found, AudioError):
-        raise found
-    return found

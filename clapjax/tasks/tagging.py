@@ -119,7 +119,7 @@ def _rows(
         count,
         dtype,
         setting.remat,
-        single_blocks=setting.platform == "tpu",
+        platform=setting.platform,
         frozen=setting.layers("audio_encoder"),
     )
     logits, updates = model.apply(
@@ -144,7 +144,7 @@ def _probabilities(
     dtype = compute_dtype(config, setting.platform)
     if not any_length(config) and config.fusion.type == "none":
         lengths = None
-    logits = Tagger(config, count, dtype).apply(
+    logits = Tagger(config, count, dtype, platform=setting.platform).apply(
         {**variables, "params": cast_encoder(variables["params"], dtype)},
         **front_end(config, waveform, lengths, double=setting.platform != "tpu"),
     )

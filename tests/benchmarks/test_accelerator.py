@@ -40,15 +40,7 @@ def run(setup: Setup, seconds: float = 1e6) -> dict:
     return json.loads(accelerator.in_json(report))
 
 
-@pytest.fixture
-def quick_compiler():
-    """XLA without most of its optimisations."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-def test_every_section_gives_figures_that_agree_with_each_other(capsys, quick_compiler):
+def test_every_section_gives_figures_that_agree_with_each_other(capsys):
     report = run(tiny_setup())
     printed = capsys.readouterr().out
     assert (report["errors"], report["skipped"]) == ({}, [])

@@ -73,7 +73,6 @@ def judged(
 
 def main(out: Path, data_dir: Path) -> None:
     """Writes MESH.npz, and what this process finds in evaluations."""
-    jax.config.update("jax_disable_most_optimizations", True)
     distributed.start()
     for name, mesh in MESHES.items():
         found = trained(config(mesh), make_mesh(mesh))

@@ -20,14 +20,6 @@ TOPOLOGY = "v5litepod-8"
 
 
 @pytest.fixture
-def quickly():
-    """Compiles for this machine without optimising much."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-@pytest.fixture
 def plan(capsys):
     """plan("--config.batch_size=8", ...): (exit status, JSON of the last line, text)."""
 
@@ -44,7 +36,7 @@ def compiler():
     pytest.importorskip("libtpu", reason="libtpu, XLA's compiler for TPUs, is not installed")
 
 
-def test_measures_what_is_here(plan, quickly):
+def test_measures_what_is_here(plan):
     status, report, text = plan("--steps", "2")
     assert status == 0 and "clips/s" in text
     assert report["step_seconds"] > 0 and report["devices"] == 8
