@@ -11,6 +11,7 @@ from clapjax.memory import keep_memory, large_pages
 def entry() -> int:
     """The console script."""
     large_pages()
+    signal.signal(signal.SIGINT, _interrupted)
     if sys.argv[1:2] == ["train"]:  # until training knows better: stop, and say "start me again"
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(os.EX_TEMPFAIL))
     if sys.argv[1:2] == ["plan"]:  # compiles for TPUs that are not here: nothing is to look for one
@@ -21,4 +22,11 @@ def entry() -> int:
     logging.getLogger("absl").setLevel(logging.ERROR)  # TFDS and Orbax tell much of themselves
     from clapjax.cli.main import main
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # main has a line for it
     return main()
+
+
+def _interrupted(*_) -> None:
+    """Ends the process at once: a library that is being imported may take an error for its own."""
+    os.write(2, b"clapjax: interrupted\n")
+    os._exit(128 + signal.SIGINT)

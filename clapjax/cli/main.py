@@ -2,7 +2,10 @@
 
 import argparse
 import importlib
+import os
 import sys
+
+from clapjax.data.paths import FULL
 
 # Verb -> (module with add_arguments and run, help line).
 VERBS = {
@@ -48,7 +51,8 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(error, ImportError) and error.name is None:
             raise
         print(f"clapjax {verb}: {error}", file=sys.stderr)
-        return 2
+        # A run goes on from its last checkpoint when there is room again.
+        return os.EX_TEMPFAIL if verb == "train" and getattr(error, "errno", 0) in FULL else 2
     except KeyboardInterrupt:
         print(f"clapjax {verb}: interrupted", file=sys.stderr)
         return 130

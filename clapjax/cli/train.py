@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import functools
 import sys
+from pathlib import Path
 
 from clapjax.cli.config import add_config_argument, load_config
 
@@ -58,7 +59,8 @@ def train_and_evaluate(
     task, results = make_task(experiment), {}
     evaluate = judge(experiment, data_dir, workdir, results)
     distributed.wait_for_all("config is read")
-    save_experiment(experiment, workdir, write=distributed.is_main())
+    with distributed.together(Path(workdir)):
+        save_experiment(experiment, workdir, write=distributed.is_main())
     train(
         experiment,
         task,
