@@ -26,6 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_span,
         help="write a profiler trace of these steps to WORKDIR/profile",
     )
+    parser.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="the same bits each time on GPUs too, with slower kernels",
+    )
     group = parser.add_argument_group(
         "several processes", "TPU pods and SLURM need none of these; they exit with 75 on SIGTERM"
     )
@@ -38,8 +43,11 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     """Trains or resumes."""
     from clapjax.training import distributed
     from clapjax.training.checkpoint import latest_step
+    from clapjax.training.deterministic import make_deterministic
 
     experiment = load_config(args.config, overrides)
+    if args.deterministic:
+        make_deterministic()
     distributed.start(args.coordinator, args.num_processes, args.process_id)
     done = latest_step(args.workdir) == experiment.steps
     train_and_evaluate(experiment, args.data_dir, args.workdir, args.profile)

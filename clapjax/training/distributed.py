@@ -5,6 +5,7 @@ import glob
 import importlib.util
 import itertools
 import os
+import secrets
 import signal
 import sys
 import threading
@@ -201,17 +202,18 @@ def make_barrier() -> Callable[..., None]:
       process is at another place.
     """
     client, count, parted = jax._src.distributed.global_state.client, itertools.count(), []
+    place = f"clapjax/barrier/{from_main(secrets.randbits(31))}"  # of no other barrier
 
     def wait(*, key: str, timeout_ms: int) -> None:
         if not parted:
             number = next(count)
-            name = f"clapjax/barrier/{number}"
+            name = f"{place}/{number}"
             client.key_value_set(f"{name}/{jax.process_index()}", key)
             client.wait_at_barrier(name, timeout_ms)
-            if len({place for _, place in client.key_value_dir_get(name)}) > 1:
+            if len({key for _, key in client.key_value_dir_get(name)}) > 1:
                 parted.append(key)
             if number and is_main():  # all have read what stood at the one before
-                client.key_value_delete(f"clapjax/barrier/{number - 1}")
+                client.key_value_delete(f"{place}/{number - 1}")
         if parted:
             raise OSError(errno.ECANCELED, "another process could not write its part")
 

@@ -1,17 +1,20 @@
-"""One process of several: twenty steps on each mesh, and embeddings on each.
+"""One process of several: twenty steps on each mesh, embeddings on each, and writes that fail.
 
 python -m tests.distributed.worker OUT (with JAX_COORDINATOR_ADDRESS and so on)
 """
 
 import dataclasses
+import errno
+import resource
 import sys
+import time
 from pathlib import Path
 
 import jax
 import numpy as np
 
 from clapjax.experiment import Experiment, make_task
-from clapjax.training import distributed
+from clapjax.training import checkpoint, distributed
 from clapjax.training.config import MeshConfig
 from clapjax.training.mesh import make_mesh, replicated, state_specs
 from clapjax.training.rows import make_forward
@@ -57,6 +60,35 @@ def embedded(settings: Experiment, mesh: jax.sharding.Mesh) -> np.ndarray:
     )
 
 
+def failed_writes(out: Path) -> tuple[list[int], list[float]]:
+    """Numbers of the errors, and their seconds, where process 1 or process 0 may not write on."""
+    numbers, seconds = [], []
+    for who in (1, 0):
+        mesh = make_mesh(MESHES["fsdp"])
+        state, folder = init_state(config(MESHES["fsdp"]), mesh), out / f"full{who}"
+        with checkpoint.open_manager(folder) as manager:
+            checkpoint.save(manager, 1, state, {})
+            checkpoint.finish(manager)
+            limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+            if jax.process_index() == who:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (500, limits[1]))
+            start = time.monotonic()
+            try:
+                checkpoint.save(manager, 2, state, {})
+                checkpoint.finish(manager)
+            except OSError as error:
+                numbers.append(error.errno)
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            seconds.append(time.monotonic() - start)
+    try:
+        with distributed.together(out):
+            if distributed.is_main():
+                raise OSError(errno.EDQUOT, "no more")
+    except OSError as error:
+        numbers.append(error.errno)
+    return numbers, seconds
+
+
 def main(out: Path) -> None:
     """Writes MESH.npz, and what this process has of the embeddings."""
     jax.config.update("jax_disable_most_optimizations", True)
@@ -70,7 +102,8 @@ def main(out: Path) -> None:
     agreed = [distributed.all_agree(True), distributed.all_agree(index == 0)]
     agreed += [distributed.same(7), distributed.same(index), distributed.from_main(index) == 0]
     heard = {name: embedded(config(mesh), make_mesh(mesh)) for name, mesh in MESHES.items()}
-    np.savez(out / f"process{index}.npz", agreed=agreed, **heard)
+    numbers, seconds = failed_writes(out)
+    np.savez(out / f"process{index}.npz", agreed=agreed, numbers=numbers, seconds=seconds, **heard)
 
 
 if __name__ == "__main__":

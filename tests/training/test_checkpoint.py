@@ -59,6 +59,16 @@ def test_the_last_and_the_best_are_kept(tmp_path):
     assert _steps(tmp_path / "equal") == [3, 4]
 
 
+def test_orbax_does_not_count_the_calls_that_ask_whether_to_stop(tmp_path, monkeypatch):
+    """Fails before: after a save of step 300, a SIGTERM was due 300 calls later."""
+    asked = []
+    monkeypatch.setattr(
+        jax.experimental.multihost_utils, "reached_preemption_sync_point", asked.append
+    )
+    _write(tmp_path, [1, 300])
+    assert asked == []
+
+
 def test_scores_that_come_later(tmp_path):
     """They count as those do that came with the checkpoint."""
     _write(tmp_path, [1, 2], keep=2)
