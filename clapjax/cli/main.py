@@ -2,9 +2,11 @@
 
 import argparse
 import importlib
+import os
 import sys
 
 from clapjax.cli.compiled import add_cache_argument, keep_compiled
+from clapjax.data.paths import FULL
 
 # Verb -> (module with add_arguments and run, help line).
 VERBS = {
@@ -57,7 +59,8 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(error, ImportError) and error.name is None:
             raise
         print(f"clapjax {verb}: {error}", file=sys.stderr)
-        return 2
+        # A run goes on from its last checkpoint when there is room again.
+        return os.EX_TEMPFAIL if verb == "train" and getattr(error, "errno", 0) in FULL else 2
     except KeyboardInterrupt:
         print(f"clapjax {verb}: interrupted", file=sys.stderr)
         return 130

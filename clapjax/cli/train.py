@@ -39,6 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_span,
         help="write a profiler trace of these steps to WORKDIR/profile",
     )
+    parser.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="the same bits each time on GPUs too, with slower kernels",
+    )
     group = parser.add_argument_group(
         "several processes", "TPU pods and SLURM need none of these; they exit with 75 on SIGTERM"
     )
@@ -52,9 +57,12 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     from clapjax.starting import resolve
     from clapjax.training import distributed
     from clapjax.training.checkpoint import latest_step
+    from clapjax.training.deterministic import make_deterministic
 
     overrides = with_model(overrides, args.model)
     given, experiment = given_fields(overrides), load_config(args.config, overrides)
+    if args.deterministic:
+        make_deterministic()
     distributed.start(args.coordinator, args.num_processes, args.process_id)
     keep_compiled(args, "train")
     done = latest_step(args.workdir) == experiment.steps
@@ -114,7 +122,8 @@ def train_and_evaluate(
         _warn(line)
     evaluate = judge(experiment, data_dir, workdir, results)
     distributed.wait_for_all("config is read")
-    save_experiment(experiment, workdir, write=distributed.is_main())
+    with distributed.together(Path(workdir)):
+        save_experiment(experiment, workdir, write=distributed.is_main())
     train(
         experiment,
         task,

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import jax
 import pytest
@@ -89,7 +90,8 @@ def test_the_full_run_is_that_of_the_config_file():
 def test_the_search_ends_at_the_largest_batch_that_fits(monkeypatch, first, room, tried):
     seen = []
 
-    def timed(config, mesh, repeats, reached):
+    def timed(config, mesh, repeats, reached, deterministic):
+        assert not deterministic
         parts = micro_batches(config, mesh.size)
         rows = config.batch_size // mesh.size // parts
         seen.append((rows, parts))
@@ -103,6 +105,27 @@ def test_the_search_ends_at_the_largest_batch_that_fits(monkeypatch, first, room
     rows = list(training.rows(setup, Clock(time.monotonic() + 1e6), {}))
     assert seen == [(row["rows"], row["micro_batches"]) for row in rows] == tried
     assert rows[-1]["fits"] and all(set(row) == set(training.KEYS) for row in rows)
+
+
+def test_a_gpu_is_timed_with_deterministic_programs_too(monkeypatch):
+    seen = []
+
+    def timed(config, mesh, repeats, reached, deterministic):
+        seen.append((config.batch_size, config.micro_batches, deterministic))
+        return {"step_seconds": 2.0 if deterministic else 1.0}
+
+    device = SimpleNamespace(platform="gpu")
+    monkeypatch.setattr(training, "_timed", timed)
+    monkeypatch.setattr(training, "matrix_rate", lambda dtype, device: 1.0)
+    monkeypatch.setattr(training, "task_of", lambda config: SimpleNamespace(dtype=str))
+    mesh = SimpleNamespace(size=1, local_devices=[device])
+    monkeypatch.setattr(training, "make_mesh", lambda config, devices: mesh)
+    setup = tiny_setup(first_rows=4, most_rows=4, micro_batches=2)
+    rows = list(training.rows(setup, Clock(time.monotonic() + 1e6), {}))
+    assert seen == [(4, 1, False), (4, 1, True), (8, 2, False)]
+    assert [row["deterministic"] for row in rows] == [False, True, False]
+    (step, exact, _) = (row["step_seconds"] for row in rows)
+    assert (step, exact) == (1.0, 2.0)
 
 
 def test_a_search_without_time_left_says_what_it_leaves_out(monkeypatch):

@@ -1,5 +1,7 @@
 """The command line: the whole way by hand, and one clear line for every bad input."""
 
+import errno
+import importlib
 import json
 import os
 import subprocess
@@ -252,6 +254,48 @@ def test_bad_input_in_a_process_shows_no_stack_trace(command, tmp_path):
 
 
 # --- configs --------------------------------------------------------------------------------
+
+
+def test_a_full_disk_ends_training_with_start_me_again(monkeypatch, capsys):
+    """And any other verb with 2; restart.sh takes up the run when there is room."""
+
+    def full(args, overrides):
+        raise OSError(errno.ENOSPC, "No space left on device", "runs/a/log.jsonl")
+
+    for verb, status in (("train", 75), ("import", 2)):
+        module = importlib.import_module(VERBS[verb][0])
+        monkeypatch.setattr(module, "add_arguments", lambda parser: None)
+        monkeypatch.setattr(module, "run", full)
+        assert main([verb]) == status
+        line = f"clapjax {verb}: [Errno 28] No space left on device: 'runs/a/log.jsonl'\n"
+        assert capsys.readouterr().err == line
+
+
+INTERRUPTED = """
+import os, signal, sys
+from clapjax.cli.entry import entry
+
+class Finder:
+    def find_spec(name, path, target=None):
+        if name == sys.argv[2]:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Finder)
+entry()
+"""
+
+
+@pytest.mark.parametrize("module", ["clapjax.cli.main", "jax"])
+def test_ctrl_c_while_training_is_imported_is_one_line(module, quick_env):
+    """Fails before: a traceback, of whatever library that was."""
+    program = [sys.executable, "-c", INTERRUPTED, "train", module]
+    done = subprocess.run(
+        program + ["--config", DEMO, "--data_dir", "no", "--workdir", "no"],
+        env=quick_env,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (130, "clapjax: interrupted\n")
 
 
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)

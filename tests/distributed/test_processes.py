@@ -1,5 +1,6 @@
 """Real processes on this machine compute as one."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 
+from clapjax.training import checkpoint
 from clapjax.training.mesh import make_mesh
 from tests.conftest import REPO
 from tests.distributed.worker import JUDGED, MESHES, config, judged, trained
@@ -89,3 +91,13 @@ def test_evaluations_are_the_same_on_any_mesh_and_process(
             for file in files:
                 np.testing.assert_array_equal(file[f"{name}/{tower}"], rows)
     assert [file["agreed"].tolist() for file in files] == [[True, False, True, False, True]] * 2
+
+
+def test_a_write_that_fails_on_one_process_is_known_to_both_at_once(two_processes):
+    """Fails before: Orbax had the other one wait for 20 minutes."""
+    for index in range(PROCESSES):
+        with np.load(two_processes / f"process{index}.npz") as file:
+            assert file["numbers"].tolist() == [errno.EFBIG, errno.EFBIG, errno.EDQUOT]
+            assert file["seconds"].max() < 60
+    for who in range(PROCESSES):
+        assert checkpoint.latest_step(two_processes / f"full{who}") == 1

@@ -1,11 +1,14 @@
-"""One process of several: twenty steps on each mesh, and an evaluation on each.
+"""One process of several: twenty steps and an evaluation on each mesh, and writes that fail.
 
 python -m tests.distributed.worker OUT RECORDS (with JAX_COORDINATOR_ADDRESS and so on)
 """
 
 import dataclasses
+import errno
 import json
+import resource
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -13,7 +16,7 @@ import numpy as np
 
 from clapjax.cli.train import judge
 from clapjax.experiment import Experiment, make_task
-from clapjax.training import distributed
+from clapjax.training import checkpoint, distributed
 from clapjax.training.config import MeshConfig
 from clapjax.training.mesh import make_mesh, replicated, state_specs
 from clapjax.training.rows import make_forward
@@ -71,6 +74,35 @@ def judged(
     return scores, {name: np.unique(np.concatenate(x), axis=0) for name, x in seen.items()}
 
 
+def failed_writes(out: Path) -> tuple[list[int], list[float]]:
+    """Numbers of the errors, and their seconds, where process 1 or process 0 may not write on."""
+    numbers, seconds = [], []
+    for who in (1, 0):
+        settings, folder = config(MESHES["fsdp"]), out / f"full{who}"
+        state = init_state(settings, make_task(settings), make_mesh(settings.mesh))
+        with checkpoint.open_manager(folder) as manager:
+            checkpoint.save(manager, 1, state, {})
+            checkpoint.finish(manager)
+            limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+            if jax.process_index() == who:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (500, limits[1]))
+            start = time.monotonic()
+            try:
+                checkpoint.save(manager, 2, state, {})
+                checkpoint.finish(manager)
+            except OSError as error:
+                numbers.append(error.errno)
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            seconds.append(time.monotonic() - start)
+    try:
+        with distributed.together(out):
+            if distributed.is_main():
+                raise OSError(errno.EDQUOT, "no more")
+    except OSError as error:
+        numbers.append(error.errno)
+    return numbers, seconds
+
+
 def main(out: Path, data_dir: Path) -> None:
     """Writes MESH.npz, and what this process finds in evaluations."""
     distributed.start()
@@ -88,7 +120,8 @@ def main(out: Path, data_dir: Path) -> None:
         scores, embeddings = judged(config(mesh), make_mesh(mesh), data_dir, workdir)
         heard |= {f"{name}/{tower}": rows for tower, rows in embeddings.items()}
         heard[f"{name}/scores"] = json.dumps(scores)
-    np.savez(out / f"process{index}.npz", agreed=agreed, **heard)
+    numbers, seconds = failed_writes(out)
+    np.savez(out / f"process{index}.npz", agreed=agreed, numbers=numbers, seconds=seconds, **heard)
 
 
 if __name__ == "__main__":

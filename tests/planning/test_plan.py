@@ -5,7 +5,6 @@ import importlib.util
 import json
 import re
 
-import jax
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

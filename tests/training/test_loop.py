@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from clapjax.data.paths import FULL
 from clapjax.data.records import RecordsError
 from clapjax.tasks.contrastive import adapt_to_tokenizer, workdir_tokenizer
 from clapjax.training import checkpoint, distributed, loop
@@ -89,6 +91,48 @@ def test_resuming_equals_an_undisturbed_run(tiny, whole, demo_records, tmp_path)
     )
     assert [row["step"] for row in rows] == [2, 3, 4, 6]
     assert [row["loss"] for row in rows] == [row["loss"] for row in expected]
+
+
+def test_a_named_tokenizer_is_kept(tiny, whole, demo_records, tmp_path):
+    """It is gone from where it came, as a hub that cannot be reached: the run goes on with it."""
+    hub, run = tmp_path / "hub", tmp_path / "run"
+    shutil.copytree(demo_records / "tokenizer", hub)
+    data = dataclasses.replace(tiny.data, tokenizer=str(hub))
+    config = dataclasses.replace(tiny, data=data, eval_every=4)
+
+    def die(forward, variables, step):
+        if step == 4:
+            raise Killed
+        return {}
+
+    with pytest.raises(Killed):
+        train(config, data_dir=demo_records, workdir=run, evaluate=die)
+    shutil.rmtree(hub)
+    state = train(config, data_dir=demo_records, workdir=run)
+    _assert_same(jax.device_get(state), whole[1])
+
+
+def test_a_full_disk_stops_the_run_and_it_goes_on(tiny, whole, demo_records, tmp_path):
+    """The write of step 4 fails, and is known of when the next is due; nothing is lost."""
+    config = dataclasses.replace(tiny, eval_every=4)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(forward, variables, step):
+        if step == 4:  # more than the log takes, less than a checkpoint
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+        return {}
+
+    arguments = {"data_dir": demo_records, "workdir": tmp_path}
+    try:
+        with pytest.raises(OSError, match="File too large, .* bytes are free: ") as caught:
+            train(config, **arguments, evaluate=fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.errno in FULL
+    assert checkpoint.latest_step(tmp_path) == 3
+    assert [row["step"] for row in read_log(tmp_path)] == [2, 3, 4, 6]
+    state = train(config, **arguments)
+    _assert_same(jax.device_get(state), whole[1])
 
 
 def test_a_finished_run_stays_as_it_is(tiny, whole, demo_records):
