@@ -6,9 +6,10 @@ from pathlib import Path
 
 from clapjax.data.tokenizer import load_tokenizer
 from clapjax.experiment import CONFIG_FILE, load_experiment
-from clapjax.inference import Clap
+from clapjax.inference import Clap, Tagger
 from clapjax.interop.load import load_pretrained
 from clapjax.tasks.contrastive import adapt_to_tokenizer, workdir_tokenizer
+from clapjax.tasks.tagging import workdir_settings
 from clapjax.training.checkpoint import FOLDER as CHECKPOINTS
 from clapjax.training.checkpoint import load_variables
 
@@ -21,7 +22,7 @@ def load(
     batch_size: int = 16,
     towers: str = "both",
     tokenizer: str | os.PathLike | None = None,
-) -> Clap:
+) -> Clap | Tagger:
     """Loads a trained model.
 
     Args:
@@ -32,12 +33,13 @@ def load(
       tokenizer: hub id or folder, in place of the model's own.
 
     Returns:
-      A `clapjax.inference.Clap` with embed_audio, embed_text, similarity, classify and params.
+      A `clapjax.inference.Clap` with embed_audio, embed_text, similarity, classify and params; of
+      the workdir of a tagging run a `clapjax.inference.Tagger` with tag and labels.
 
     Raises:
       FileNotFoundError: a workdir without a checkpoint.
       ValueError: a model that cannot be found, read or represented (`CheckpointError`), or an
-        unknown `towers`.
+        unknown `towers`, or the text tower of a tagger.
     """
     if towers not in TOWERS:
         raise ValueError(f"load: towers must be one of {', '.join(TOWERS)}, not {towers!r}")
@@ -46,8 +48,12 @@ def load(
         config, variables, own_tokenizer = load_pretrained(model, tokenizer, tower)
         return Clap(config, variables, own_tokenizer, batch_size)
     experiment = load_experiment(model)
-    if experiment.task != "contrastive":
-        raise ValueError(f"{model}: a model for {experiment.task}, not for embeddings")
+    if experiment.task == "tagging":
+        if tower == "text":
+            raise ValueError(f"{model}: a tagger, which has no text tower")
+        variables, _ = load_variables(model)
+        settings = workdir_settings(experiment.tagging, model)
+        return Tagger(experiment.model, settings, variables, batch_size)
     if tokenizer is None:
         own_tokenizer = workdir_tokenizer(experiment.data.tokenizer, model)
     else:

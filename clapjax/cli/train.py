@@ -129,24 +129,23 @@ def _judge_contrastive(experiment, data_dir: str, workdir: str, rows: int):
 
 def _judge_tagging(experiment, data_dir: str, workdir: str, rows: int):
     """As `_judge_contrastive`."""
+    from clapjax.cli.evaluate import summary_line
     from clapjax.evaluation.tagging import evaluate_tagging, tagging_left_out
-    from clapjax.tasks.tagging import workdir_labels
+    from clapjax.inference import Tagger
+    from clapjax.tasks.tagging import workdir_settings
 
-    split, audio = experiment.evaluation.split, experiment.model.audio
+    split = experiment.evaluation.split
     if not experiment.evaluation.tasks:
         return None, []
     if why := tagging_left_out(data_dir, split, experiment.tagging.labels):
         return None, [f"tagging: {why}"]
 
     def look(forward, variables: dict) -> tuple[dict, dict, str]:
-        predict = functools.partial(forward["audio"], variables)
-        found = evaluate_tagging(predict, data_dir, split, workdir_labels(workdir), audio, rows)
-        scores = {f"tagging/{name}": found[name] for name in ("mAP", "accuracy")}
-        line = (
-            f"tagging mAP {100 * found['mAP']:.1f} %, accuracy {100 * found['accuracy']:.1f} % "
-            f"(n={found['n']})"
-        )
-        return {"tagging": found}, scores, line
+        settings = workdir_settings(experiment.tagging, workdir)
+        tagger = Tagger(experiment.model, settings, variables, rows, forward)
+        results = {"tagging": evaluate_tagging(tagger, data_dir, split)}
+        scores = {f"tagging/{name}": results["tagging"][name] for name in ("mAP", "accuracy")}
+        return results, scores, summary_line(results)
 
     return look, []
 
@@ -154,21 +153,21 @@ def _judge_tagging(experiment, data_dir: str, workdir: str, rows: int):
 def load_model(task: str, source: str) -> dict:
     """{"params", "batch_stats"} of a workdir, or of whatever else `clapjax.load` takes.
 
-    For tagging that is the audio encoder of a contrastive model, or all of a tagger.
+    A tagger and a CLAP model start from each other's audio encoder.
     """
+    from clapjax.experiment import load_experiment
     from clapjax.interop.load import load_pretrained
     from clapjax.training.checkpoint import latest_step, load_variables
 
+    theirs = "contrastive"
     if latest_step(source) is not None:
-        variables = load_variables(source)[0]
+        variables, theirs = load_variables(source)[0], load_experiment(source).task
     else:
         variables = load_pretrained(source).variables
-    if task != "tagging":
+    if task == theirs:
         return variables
-    return {
-        kind: {name: part for name, part in tree.items() if name in ("audio_encoder", "head")}
-        for kind, tree in variables.items()
-    }
+    encoder = "audio_encoder"
+    return {kind: {encoder: tree[encoder]} for kind, tree in variables.items() if encoder in tree}
 
 
 def _span(text: str) -> tuple[int, int]:
