@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 import clapjax
+from benchmarks.kill_resume import SMALL
 from clapjax.cli.main import VERBS, main
 from clapjax.cli.train import load_model
+from clapjax.data.records import read_examples
 from clapjax.evaluation.tagging import tagging
 from clapjax.inference.store import Table, write_table
 from clapjax.interop.load import load_pretrained
-from tests.data.building import make_example, write_records
-from tests.inference.tiny import make_tagging_workdir, make_workdir, noise
+from tests.inference.tiny import make_tagging_workdir, make_workdir
 from tests.interop.tokenizers import write_roberta
 from tests.interop.torch_models import extractor, transformers_clap
 
@@ -52,21 +53,23 @@ def test_verbs_that_want_another_model_say_so(verb, workdir, tmp_path, monkeypat
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_eval_writes_what_the_tagger_reaches(workdir, tmp_path, capsys):
-    own = (("dog", "animal"), ("rain",), (), ("rain", "dog", "animal"), ("dog", "unheard of"))
-    clips = [(30_000 * noise(4000 + 900 * i, i).clip(-1, 1)).astype(np.int16) for i in range(5)]
-    pairs = zip(clips, own, strict=True)
-    examples = [make_example(i, audio=a, labels=labels) for i, (a, labels) in enumerate(pairs)]
-    data_dir = write_records(tmp_path / "records", {"test": examples})
-    arguments = ["eval", "--config", "configs/tagging.py", "--workdir", str(workdir)]
-    out = tmp_path / "out"
-    assert main([*arguments, "--data_dir", str(data_dir), "--out", str(out)]) == 0
-    targets = [[label in labels for label in LABELS] for labels in own]
-    expected = tagging(clapjax.load(workdir).tag(clips), targets, LABELS)
-    assert json.loads((out / "results.json").read_text()) == {"tagging": expected}
+def test_train_then_eval(demo_records, tmp_path, capsys):
+    """`eval` says what the run's last evaluation said, and so does the model by hand."""
+    folders = ["--data_dir", str(demo_records), "--workdir", str(tmp_path)]
+    command = ["--config", "configs/tagging.py:runlocal", *folders]
+    assert main(["train", *command, *SMALL, "--config.steps=2"]) == 0
+    (first, last) = capsys.readouterr().out.splitlines()
+    assert first.startswith("step 0: tagging mAP ")
+    assert main(["eval", *command]) == 0
     line = capsys.readouterr().out.splitlines()[0]
-    assert line.startswith(f"tagging mAP {100 * expected['mAP']:.1f} % [") and "(n=4)" in line
-    assert "tagging" in (out / "report.html").read_text()
+    assert last == f"step 2: {line}"
+
+    tagger, examples = clapjax.load(tmp_path), list(read_examples(demo_records, "test"))
+    targets = [[label in e.labels for label in tagger.labels] for e in examples]
+    expected = tagging(tagger.tag([e.audio for e in examples]), targets, tagger.labels)
+    assert json.loads((tmp_path / "results.json").read_text()) == {"tagging": expected}
+    assert f"mAP {100 * expected['mAP']:.1f} % [" in line and f"(n={len(examples)})" in line
+    assert "tagging" in (tmp_path / "report.html").read_text()
 
 
 def test_encoders_go_from_task_to_task(workdir, tmp_path):
