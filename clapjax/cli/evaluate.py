@@ -52,13 +52,19 @@ def evaluate_workdir(
     from clapjax.api import load
     from clapjax.audio.mel import log_mel
     from clapjax.evaluation.report import write_report, write_results
-    from clapjax.evaluation.tasks import evaluate
+    from clapjax.evaluation.tagging import evaluate_tagging
+    from clapjax.evaluation.tasks import Evaluation, evaluate
     from clapjax.experiment import load_experiment, to_dict
+    from clapjax.inference import Tagger
     from clapjax.training.log import read_log
 
     trained = load_experiment(workdir) if model_name is None else None
     model = load(workdir if model_name is None else model_name)
-    evaluation = evaluate(model, data_dir, experiment.evaluation)
+    if isinstance(model, Tagger):
+        found = evaluate_tagging(model, data_dir, experiment.evaluation.split)
+        evaluation = Evaluation({"tagging": found})
+    else:
+        evaluation = evaluate(model, data_dir, experiment.evaluation)
     examples = []
     for shown in evaluation.examples:
         samples = shown["samples"]
@@ -87,7 +93,9 @@ def evaluate_workdir(
 
 def summary_line(results: dict) -> str:
     """The headline numbers on one line, in per cent."""
-    parts = []
+    from clapjax.evaluation.tagging import headline
+
+    parts = [headline(results["tagging"])] if "tagging" in results else []
     if scores := results.get("t_classify"):
         for key, name in (("text_to_audio", "text-to-audio"), ("audio_to_text", "audio-to-text")):
             if scores[key] is not None:

@@ -195,24 +195,23 @@ def _judge_contrastive(experiment, data_dir: str, workdir: str, rows: int):
 
 def _judge_tagging(experiment, data_dir: str, workdir: str, rows: int):
     """As `_judge_contrastive`."""
+    from clapjax.cli.evaluate import summary_line
     from clapjax.evaluation.tagging import evaluate_tagging, tagging_left_out
-    from clapjax.tasks.tagging import workdir_labels
+    from clapjax.inference import Tagger
+    from clapjax.tasks.tagging import workdir_settings
 
-    split, audio = experiment.evaluation.split, experiment.model.audio
+    split = experiment.evaluation.split
     if not experiment.evaluation.tasks:
         return None, []
     if why := tagging_left_out(data_dir, split, experiment.tagging.labels):
         return None, [f"tagging: {why}"]
 
     def look(forward, variables: dict) -> tuple[dict, dict, str]:
-        predict = functools.partial(forward["audio"], variables)
-        found = evaluate_tagging(predict, data_dir, split, workdir_labels(workdir), audio, rows)
-        scores = {f"tagging/{name}": found[name] for name in ("mAP", "accuracy")}
-        line = (
-            f"tagging mAP {100 * found['mAP']:.1f} %, accuracy {100 * found['accuracy']:.1f} % "
-            f"(n={found['n']})"
-        )
-        return {"tagging": found}, scores, line
+        settings = workdir_settings(experiment.tagging, workdir)
+        tagger = Tagger(experiment.model, settings, variables, rows, forward)
+        results = {"tagging": evaluate_tagging(tagger, data_dir, split)}
+        scores = {f"tagging/{name}": results["tagging"][name] for name in ("mAP", "accuracy")}
+        return results, scores, summary_line(results)
 
     return look, []
 

@@ -1,24 +1,37 @@
 """Tagging: average precision of each label, and how often the likeliest one is right."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Protocol
 
 import numpy as np
+from scipy.stats import binomtest
 
-from clapjax.audio.config import AudioConfig
-from clapjax.audio.fill import fill, truncate
 from clapjax.data.records import open_builder, read_examples
 
+RESAMPLES = 300  # of the clips, for the interval of mAP
 
-def average_precision(scores, right) -> float:
+
+class Tags(Protocol):
+    """What is judged: `clapjax.inference.Tagger` is one."""
+
+    labels: Sequence[str]
+
+    def tag(self, audio: Iterable[np.ndarray], sampling_rate: int | None = None) -> np.ndarray:
+        """(N, C) float, the higher the likelier."""
+
+
+def average_precision(scores, right, counts=None) -> np.ndarray | float:
     """Area under the precision-recall steps, as scikit-learn's `average_precision_score`.
 
     Args:
       scores: (N,) float, the higher the likelier; equal ones are one step.
       right: (N,) bool, True at least once.
+      counts: (..., N): how often each counts; None: once.
 
     Returns:
-      In 0..1.
+      (...) in 0..1; NaN where nothing that counts is right.
 
     Raises:
       ValueError: none is right.
@@ -26,15 +39,20 @@ def average_precision(scores, right) -> float:
     scores, right = np.asarray(scores), np.asarray(right, bool)
     if not right.any():
         raise ValueError("average_precision: nothing is right")
+    counts = np.ones(len(scores)) if counts is None else np.asarray(counts)
     order = np.argsort(-scores, kind="stable")
-    found = np.cumsum(right[order])  # (N,) right ones down to each place
     ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)  # of each step
-    precision, recall = found[ends] / (ends + 1), found[ends] / found[-1]
-    return float(np.sum(np.diff(recall, prepend=0.0) * precision))
+    counts = counts[..., order]
+    taken = np.cumsum(counts, axis=-1)[..., ends]  # down to the end of each step
+    found = np.cumsum(counts * right[order], axis=-1)[..., ends]
+    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
+        recall = found / found[..., -1:]
+    precision = found / np.maximum(taken, 1)
+    return np.sum(np.diff(recall, prepend=0.0, axis=-1) * precision, axis=-1)
 
 
 def tagging(scores, targets, labels: Sequence[str]) -> dict:
-    """Mean average precision over labels, and accuracy over clips.
+    """Mean average precision over labels, and accuracy over clips, with 95 % intervals.
 
     Args:
       scores: (N, C) float.
@@ -43,69 +61,77 @@ def tagging(scores, targets, labels: Sequence[str]) -> dict:
 
     Returns:
       {"mAP": over the labels that a clip has, "accuracy": the share of clips with a label whose
-      likeliest label is one of theirs, "n": those clips, "per_label": {name: average precision or
-      None where no clip has it}}.
+      likeliest label is one of theirs, "n": those clips, "chance": what one answer for all clips
+      reaches of both at best (mAP: the mean share of clips that have a label), "intervals": [low,
+      high] of both (mAP: percentiles over RESAMPLES of the N clips; accuracy: Wilson's score),
+      "per_label": {name: average precision or None where no clip has it}}.
 
     Raises:
       ValueError: no clip has any of the labels.
     """
     scores, targets = np.asarray(scores), np.asarray(targets, bool)
-    some = targets.any(axis=1)
+    some, had = targets.any(axis=1), targets.any(axis=0)
     if not some.any():
         raise ValueError(f"tagging: no clip has one of the {len(labels)} labels")
-    precision = {
-        name: average_precision(scores[:, i], targets[:, i]) if targets[:, i].any() else None
-        for i, name in enumerate(labels)
-    }
-    likeliest = scores.argmax(axis=1)
+    n, generator = len(scores), np.random.default_rng(0)
+    counts = generator.multinomial(n, np.full(n, 1 / n), RESAMPLES)  # (R, N)
+    counts = np.concatenate([np.ones((1, n), counts.dtype), counts])  # the clips as they are first
+    pairs = zip(scores.T[had], targets.T[had], strict=True)
+    precision = np.array([average_precision(*pair, counts) for pair in pairs])  # (labels, 1 + R)
+    drawn = ~np.isnan(precision).all(axis=0)  # where some clip has a label
+    means = np.nanmean(precision[:, drawn], axis=0)
+    hits = targets[some, scores.argmax(axis=1)[some]]
+    wilson = binomtest(int(hits.sum()), len(hits)).proportion_ci(method="wilson")
+    which = np.cumsum(had) - 1  # row of each label that some clip has
     return {
-        "mAP": float(np.mean([p for p in precision.values() if p is not None])),
-        "accuracy": float(targets[np.flatnonzero(some), likeliest[some]].mean()),
-        "n": int(some.sum()),
-        "per_label": precision,
+        "mAP": float(means[0]),
+        "accuracy": float(hits.mean()),
+        "n": len(hits),
+        "chance": {
+            "mAP": float(targets[:, had].mean()),
+            "accuracy": float(targets[some].mean(axis=0).max()),
+        },
+        "intervals": {
+            "mAP": np.percentile(means[1:], [2.5, 97.5]).tolist(),
+            "accuracy": [float(wilson.low), float(wilson.high)],
+        },
+        "per_label": {
+            name: float(precision[which[i], 0]) if had[i] else None for i, name in enumerate(labels)
+        },
     }
 
 
-def evaluate_tagging(
-    predict: Callable[[np.ndarray, np.ndarray], np.ndarray],
-    data_dir: str | os.PathLike,
-    split: str,
-    labels: Sequence[str],
-    audio: AudioConfig,
-    rows: int,
-) -> dict:
-    """`tagging` of a split of records; deterministic: of a longer clip the middle is heard.
+def headline(found: dict) -> str:
+    """What `tagging` found in a line, in per cent."""
+    parts = []
+    for name in ("mAP", "accuracy"):
+        low, high = (100 * bound for bound in found["intervals"][name])
+        parts.append(f"{name} {100 * found[name]:.1f} % [{low:.1f}, {high:.1f}]")
+    return f"tagging {', '.join(parts)} (n={found['n']})"
+
+
+def evaluate_tagging(tagger: Tags, data_dir: str | os.PathLike, split: str) -> dict:
+    """`tagging` of a split of records; deterministic.
 
     Args:
-      predict: from (rows, clip_samples) int16 and (rows,) int32 lengths to (rows, C) scores.
+      tagger: the model.
       data_dir, split: the records.
-      labels: C names.
-      audio: what a clip is.
-      rows: heard at once; the last ones are filled up with the last clip.
 
     Raises:
       RecordsError: no such split, or it is damaged.
       ValueError: no clip has any of the labels.
     """
-    scores, targets, waiting = [], [], []
+    targets = []
 
-    def flush() -> None:
-        batch = np.stack(waiting + waiting[-1:] * (rows - len(waiting)))
-        lengths = np.full(rows, audio.clip_samples, np.int32)
-        scores.append(np.asarray(predict(batch, lengths))[: len(waiting)])
-        waiting.clear()
+    def clips(examples) -> Iterator[np.ndarray]:
+        for example in examples:
+            targets.append([label in example.labels for label in tagger.labels])
+            yield example.audio
 
-    for example in read_examples(data_dir, split):
-        clip = fill(truncate(example.audio, audio.clip_samples), audio.clip_samples, audio.fill)
-        waiting.append(clip)
-        targets.append([label in example.labels for label in labels])
-        if len(waiting) == rows:
-            flush()
-    if waiting:
-        flush()
-    if not scores:
-        raise ValueError(f"tagging: the split {split!r} is empty")
-    return tagging(np.concatenate(scores), np.array(targets), labels)
+    examples = iter(read_examples(data_dir, split))
+    first = next(examples)  # a split has one at least
+    scores = tagger.tag(clips(chain([first], examples)), sampling_rate=first.sample_rate)
+    return tagging(scores, np.array(targets), tagger.labels)
 
 
 def tagging_left_out(data_dir: str | os.PathLike, split: str, labels: Sequence[str]) -> str:

@@ -5,10 +5,10 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from clapjax.losses.clap import LossConfig
 
 from clapjax.data.config import DataConfig
 from clapjax.experiment import make_task
+from clapjax.losses.config import LossConfig
 from clapjax.tasks.contrastive import doubts
 from clapjax.tasks.task import Setting
 from clapjax.training.config import MeshConfig
