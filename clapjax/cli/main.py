@@ -6,7 +6,6 @@ import os
 import sys
 
 from clapjax.cli.compiled import add_cache_argument, keep_compiled
-from clapjax.data.paths import FULL
 
 # Verb -> (module with add_arguments and run, help line).
 VERBS = {
@@ -59,8 +58,14 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(error, ImportError) and error.name is None:
             raise
         print(f"clapjax {verb}: {error}", file=sys.stderr)
-        # A run goes on from its last checkpoint when there is room again.
-        return os.EX_TEMPFAIL if verb == "train" and getattr(error, "errno", 0) in FULL else 2
+        return _status(verb, error)
     except KeyboardInterrupt:
         print(f"clapjax {verb}: interrupted", file=sys.stderr)
         return 130
+
+
+def _status(verb: str, error: Exception) -> int:
+    """2; but 75, "start me again", of a run that goes on when there is room on the disk again."""
+    from clapjax.data.paths import FULL
+
+    return os.EX_TEMPFAIL if verb == "train" and getattr(error, "errno", None) in FULL else 2

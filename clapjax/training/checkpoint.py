@@ -14,7 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
-from clapjax.data.paths import write_text
+from clapjax.data.paths import no_room, write_text
 from clapjax.training import distributed
 from clapjax.training.state import TrainState
 
@@ -106,6 +106,14 @@ def finish(manager: ocp.CheckpointManager) -> None:
     """Returns when all is written; raises as `save` does, on all processes."""
     with distributed.together(manager.directory):
         manager.wait_until_finished()
+
+
+def close(manager: ocp.CheckpointManager) -> None:
+    """Waits for the last save, without the other processes; no room is an OSError."""
+    try:
+        manager.close()
+    except Exception as error:
+        raise no_room(error, Path(manager.directory)) or error from error
 
 
 def check_room(manager: ocp.CheckpointManager, state: TrainState) -> None:

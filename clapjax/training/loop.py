@@ -118,7 +118,7 @@ def train(
 
     with ExitStack() as stack:
         asked_to_stop = stack.enter_context(distributed.stop_requests())
-        stack.callback(manager.close)  # which waits for the last save
+        stack.callback(checkpoint.close, manager)
         trace = stack.enter_context(Trace(workdir / "profile", profile, start, run.steps))
         log = TrainLog(
             workdir, start, run.steps, run.batch_size, distributed.is_main(), start in known

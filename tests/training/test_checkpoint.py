@@ -173,6 +173,17 @@ def test_a_write_that_fails_is_one_line_and_the_last_whole_one_stays(tmp_path):
     assert _steps(tmp_path) == [1, 2]
 
 
+def test_a_write_that_fails_while_the_run_ends_is_one_line_as_well(tmp_path):
+    """It comes while the error that ended the run is on its way, and must not hide what it was."""
+    manager = checkpoint.open_manager(tmp_path)
+    with pytest.raises(OSError, match="File too large"), _files_of_at_most(500):
+        try:
+            checkpoint.save(manager, 2, _state(2), {})
+            raise OSError("of the log")
+        finally:
+            checkpoint.close(manager)
+
+
 def test_no_room_is_noticed_before_anything_is_written(tmp_path, monkeypatch):
     state, usage = _state(1), shutil.disk_usage(tmp_path)
     bytes_of_state = 2 * 4 * (64 * 64 + 4) + 4 * (2 + 1 + 1)  # params and mu; the rest

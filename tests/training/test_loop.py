@@ -20,7 +20,7 @@ from clapjax.data.records import RecordsError
 from clapjax.tasks.contrastive import adapt_to_tokenizer, workdir_tokenizer
 from clapjax.training import checkpoint, distributed, loop
 from clapjax.training.config import MeshConfig
-from clapjax.training.log import LOG_FILE, read_log
+from clapjax.training.log import LOG_FILE, TrainLog, read_log
 from clapjax.training.optimizer import make_schedule
 from clapjax.training.workdir import RECORDS_FILE
 from tests.training.tiny import abstract_state, init_state, some_mesh, train
@@ -166,6 +166,21 @@ def test_sigterm_saves_and_says_start_me_again(tiny, whole, demo_records, tmp_pa
 def _kept(workdir) -> list[int]:
     with checkpoint.open_manager(workdir, keep=10) as manager:
         return sorted(manager.all_steps())
+
+
+def test_sigterm_before_the_first_step_does_nothing(tiny, demo_records, tmp_path, capsys):
+    """No evaluation and no compilation: there may be seconds left."""
+
+    def log(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return TrainLog(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "TrainLog", log)
+        with pytest.raises(distributed.Preempted):
+            train(tiny, data_dir=demo_records, workdir=tmp_path, evaluate=pytest.fail)
+    assert "step 0: nothing to save yet; start again to go on" in capsys.readouterr().err
+    assert checkpoint.latest_step(tmp_path) is None
 
 
 def test_an_evaluation_that_was_due_is_done_first(tiny, whole, demo_records, tmp_path):
