@@ -148,8 +148,8 @@ def judge(experiment, data_dir: str, workdir: str, results: dict):
         _warn(f"evaluation leaves out {line}")
     if look is None and experiment.evaluation.tasks:
         _warn(
-            "there is nothing to evaluate on, so the run is not judged; --config.evaluation.split=NAME "
-            "names another split"
+            "there is nothing to evaluate on, so the run is not judged; "
+            "--config.evaluation.split=NAME names another split"
         )
     if look is None:
         return None
