@@ -158,7 +158,10 @@ def judge(experiment, data_dir: str, workdir: str, results: dict):
     for line in left_out:
         _warn(f"evaluation leaves out {line}")
     if look is None and experiment.evaluation.tasks:
-        _warn("there is nothing to evaluate on: the run is not judged")
+        _warn(
+            "there is nothing to evaluate on, so the run is not judged; "
+            "--config.evaluation.split=NAME names another split"
+        )
     if look is None:
         return None
 
