@@ -50,6 +50,13 @@ def config():
     )
 
 
+@pytest.fixture(scope="module")
+def wide(config):
+    """Its kernels drawn by their fan-in, without which so narrow a model learns slowly."""
+    htsat = dataclasses.replace(config.model.htsat, init_std=0.0)
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, htsat=htsat))
+
+
 def _batch(index: int, rows: int = 16) -> dict[str, np.ndarray]:
     """A tone for each label; rows 2 i and 2 i + 1 hear the same."""
     generator = np.random.default_rng(index)
@@ -83,42 +90,33 @@ def test_objectives_are_optax_and_by_hand(config):
 
 
 @pytest.mark.parametrize("loss", ["bce", "ce"])
-def test_it_learns(config, loss):
+def test_it_learns(wide, loss):
     """To tell tones apart that differ in their height alone, with noise that it has not heard.
 
-    A single stage sees height by its relative positions only, which takes more than a hundred steps
-    to be learned; kernels as narrow as these need to be drawn wider than a published model's.
+    A single stage knows height by relative positions only, which takes a hundred steps to learn.
     """
-    model = dataclasses.replace(
-        config.model, htsat=dataclasses.replace(config.model.htsat, init_std=0.0)
-    )
     config = dataclasses.replace(
-        config,
-        model=model,
+        wide,
         steps=150,
         tagging=TaggingConfig(LABELS, loss),
-        optimizer=dataclasses.replace(config.optimizer, eps=1e-8),
+        optimizer=dataclasses.replace(wide.optimizer, eps=1e-8),
     )
     state, rows = run_steps(config, some_mesh(1), [_batch(i) for i in range(150)])
     assert np.mean([row["accuracy"] for row in rows[-20:]]) == 1
     assert np.mean([row["loss"] for row in rows[-20:]]) < 0.1 * rows[0]["loss"]
     batch = _batch(999, 96)
-    tagger = Tagger(model, config.tagging, state.variables())
+    tagger = Tagger(config.model, config.tagging, state.variables())
     scores = tagger.tag(batch["audio"])
     np.testing.assert_array_equal(scores.argmax(axis=1), batch["targets"].argmax(axis=1))
     value = log_loss(batch["targets"].argmax(axis=1), scores / scores.sum(axis=1, keepdims=True))
     assert value < 0.1  # as in training: its statistics are those of evaluation
 
 
-def test_a_linear_probe_is_logistic_regression(config):
-    """On a frozen encoder, where no line separates the labels: the same probabilities."""
-    model = dataclasses.replace(
-        config.model, htsat=dataclasses.replace(config.model.htsat, init_std=0.0)
-    )
+def test_a_linear_probe_is_logistic_regression(wide):
+    """On a frozen encoder, of clips that sound alike but are labelled in several ways."""
     config = dataclasses.replace(
-        config,
-        model=model,
-        steps=400,
+        wide,
+        steps=200,
         tagging=TaggingConfig(LABELS, "ce"),
         optimizer=OptimizerConfig(
             learning_rate=0.3,
@@ -128,34 +126,38 @@ def test_a_linear_probe_is_logistic_regression(config):
             freeze=("audio_encoder",),
         ),
     )
-    batch = _batch(0, 32)
-    label = np.random.default_rng(1).integers(0, 3, 32)
-    batch["targets"] = np.eye(3, dtype=bool)[label]
-    start = jax.device_get(init_state(config, some_mesh(1))).variables()
-    state, rows = run_steps(config, some_mesh(1), [batch] * config.steps)
+    noise = 3000 * np.random.default_rng(0).normal(size=16_000)
+    sounds = np.array([noise, 10_000 * np.sin(0.3 * np.arange(16_000)), 0 * noise], np.int16)
+    label = (np.arange(15) + np.repeat([0, 0, 0, 1, 2], 3)) % 3
+    batch = {"audio": np.tile(sounds, (5, 1)), "targets": np.eye(3, dtype=bool)[label]}
+    mel = np.asarray(log_mel(batch["audio"], config.model.audio))
+    moments = {"mean": mel.mean(axis=(0, 1)), "var": mel.var(axis=(0, 1))}
+    state = init_state(config, some_mesh(1))
+    stats = {"audio_encoder": {"batch_norm": moments}}  # with which the sounds differ much
+    state = state.replace(batch_stats=jax.tree.map(jax.numpy.asarray, stats))
+    start = jax.device_get(state).variables()
+    state, rows = run_steps(config, some_mesh(1), [batch] * config.steps, state)
     for kind, tree in jax.device_get(state.variables()).items():
         jax.tree.map(
             np.testing.assert_array_equal, tree["audio_encoder"], start[kind]["audio_encoder"]
         )
-    encoder = make_audio_encoder(model, np.float32)
+    encoder = make_audio_encoder(config.model, np.float32)
     own = {kind: tree["audio_encoder"] for kind, tree in start.items()}
-    features, _ = jax.jit(lambda mel: encoder.apply(own, mel, False))(
-        log_mel(batch["audio"], model.audio)
-    )
+    features, _ = jax.jit(lambda mel: encoder.apply(own, mel, False))(mel)
     theirs = LogisticRegression(C=np.inf, tol=1e-8, max_iter=10_000)
     expected = theirs.fit(np.asarray(features, np.float64), label).predict_proba(features)
     assert rows[-1]["loss"] == pytest.approx(log_loss(label, expected), rel=1e-3)
-    found = Tagger(model, config.tagging, state.variables()).tag(batch["audio"])
+    found = Tagger(config.model, config.tagging, state.variables()).tag(batch["audio"])
     np.testing.assert_allclose(found, expected, atol=0.01)
 
 
-@pytest.mark.parametrize("layers", [0, 2, 6])
+@pytest.mark.parametrize("layers", [0, 2])
 def test_frozen_blocks_of_a_pann_stay_and_the_others_move(config, layers):
     """Bit for bit, with their batch statistics; what stands above them moves."""
-    pann = PANNConfig(base_width=1)
-    model = dataclasses.replace(config.model, audio_encoder="cnn14", pann=pann)
+    pann = PANNConfig(base_width=4)
+    model = dataclasses.replace(config.model, audio_encoder="cnn6", pann=pann)
     optimizer = dataclasses.replace(
-        config.optimizer, freeze=(f"audio_encoder:{layers}",), warmup_steps=0
+        config.optimizer, freeze=(f"audio_encoder:{layers}",), warmup_steps=0, eps=1e-8
     )
     config = dataclasses.replace(config, model=model, optimizer=optimizer)
     start = jax.device_get(init_state(config, some_mesh(1))).variables()
