@@ -5,8 +5,8 @@
 
 Hardware, as `clapjax plan` has it (docs/planning.md):
 
-    v5e-16: x
-    h100: x
+    v5e-16: 3 x 48 rows a device, 13.84 of 15.75 GiB (counted), fits
+    h100: 48 x 48 rows a device, 15.93 of 59.74 GiB (counted), fits
 
 Any other with its own `--config.batch_size`: a device encodes at most `rows_per_device` at once.
 Data: records at 48 kHz (docs/sources.md). LAION-CLAP had 630 k pairs and ran 45 epochs, 12,300
