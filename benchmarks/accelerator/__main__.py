@@ -62,14 +62,14 @@ SECTIONS = (
     Section(
         "device",
         "Device",
-        0.1,
+        0.08,
         device.rows,
         {"figure": ("figure", str), "shown": ("value", str)},
     ),
     Section(
         "training",
         "Training step",
-        0.45,
+        0.62,
         training.rows,
         {
             "rows": ("rows a device", _number(0)),
@@ -90,7 +90,7 @@ SECTIONS = (
     Section(
         "embedding",
         "Embedding, one device",
-        0.15,
+        0.12,
         embedding.rows,
         {
             "input": ("input", str),
@@ -105,7 +105,7 @@ SECTIONS = (
     Section(
         "loss",
         "Loss, value and gradient, D = 512",
-        0.15,
+        0.1,
         loss.rows,
         {
             "loss": ("loss", str),
@@ -121,7 +121,7 @@ SECTIONS = (
     Section(
         "kernels",
         "Kernels of the training step",
-        0.15,
+        0.08,
         kernels.rows,
         {
             "kernel": ("kernel", _short_name),
