@@ -18,7 +18,7 @@ def captions(clips=60, seed=0):
 
 def ap(scores, targets):
     """Average precision of untied scores."""
-    right = targets[np.argsort(-scores)]
+    right = targets[np.argsort(-scores)].astype(bool)
     return float(np.mean((np.cumsum(right) / np.arange(1, len(right) + 1))[right]))
 
 
@@ -42,10 +42,14 @@ def test_repeating_every_item_in_its_group_changes_nothing(metric):
     x = np.random.default_rng(0).random(61)
     group = np.repeat(np.arange(61), 5)
     again = interval(np.repeat(x, 5), metric, groups=group)
-    close = pytest.approx(tuple(interval(x, metric)), abs=0.05 if metric == "median" else 1e-12)
-    assert tuple(again) == close
+    once = interval(x, metric)
+    if metric == "median":  # the ends are items: the same or their neighbours
+        places = np.searchsorted(np.sort(x), [once, again])
+        assert again.value == once.value and np.abs(np.diff(places, axis=0)).max() <= 1
+    else:
+        assert tuple(again) == pytest.approx(tuple(once))
     alone = interval(np.repeat(x, 5), metric)
-    assert alone.high - alone.low < 0.6 * (again.high - again.low)
+    assert alone.high - alone.low < 0.75 * (again.high - again.low)
 
 
 def test_names_and_order_of_groups_do_not_matter():
