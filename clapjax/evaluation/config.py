@@ -28,7 +28,7 @@ class EvaluationConfig:
             raise ValueError(f"evaluation.tasks: no task {sorted(unknown)}; there are {TASKS}")
         if not all("{}" in prompt for prompt in self.prompts):
             raise ValueError(
-                f"evaluation.template {self.template!r} has no {{}}; write one, or one of the names "
+                f"evaluation.template {self.template!r} has no {{}}; write one, or one of "
                 f"{', '.join(TEMPLATES)}"
             )
 

@@ -150,7 +150,7 @@ def _read_parquet(file: Path) -> dict:
     table = pyarrow.parquet.read_table(file)
     items = {column: np.array(table[column]) for column in table.column_names}
     examples = json.loads(table.schema.metadata[EXAMPLES.encode()])
-    return {"items": items, "examples": [from_dict(Shown, example) for example in examples]}
+    return {"items": items, "examples": tuple(from_dict(Shown, one) for one in examples)}
 
 
 def read_results(folder: str | os.PathLike) -> list[Result]:
