@@ -8,7 +8,7 @@ from pathlib import Path
 from clapjax.data.build.config import SourceConfig
 from clapjax.data.order import parse_share
 from clapjax.data.paths import write_text
-from clapjax.evaluation.tasks import EvaluationConfig
+from clapjax.evaluation.config import EvaluationConfig
 from clapjax.losses.clap import LossConfig
 from clapjax.models.config import ClapConfig, small_clap
 from clapjax.plain import from_dict, to_dict

@@ -1,101 +1,66 @@
 """`clapjax eval`."""
 
 import argparse
+import shlex
 from pathlib import Path
 
-from clapjax.cli.config import add_config_argument, load_config
+from clapjax.cli.config import load_config, override
+from clapjax.cli.show import complain, progress
 
-EXAMPLE = "clapjax eval --config configs/demo.py --data_dir data/demo --workdir runs/demo"
+EXAMPLE = """clapjax eval --workdir runs/demo --data_dir data/demo
+         clapjax eval --model runs/demo laion/clap-htsat-unfused --benchmark esc50=data/ESC-50 \\
+             clotho=data/clotho --out results"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """--config F --data_dir D --workdir W [--model M] [--out R]."""
-    add_config_argument(parser)
-    parser.add_argument("--data_dir", required=True, help="folder of the records")
-    parser.add_argument("--workdir", required=True, help="folder of the run")
-    parser.add_argument("--out", metavar="R", help="folder of the reports; default: the workdir")
-    parser.add_argument("--model", help="evaluate this instead: whatever clapjax.load takes")
+    """--workdir W --data_dir D, or --model M [M ...] --benchmark NAME=PATH [...] --out R."""
+    own = parser.add_argument_group("a run on its own records")
+    own.add_argument("--workdir", metavar="W", help="of the run; its config says what is evaluated")
+    own.add_argument("--data_dir", metavar="D", help="folder of the records")
+    own.add_argument("--config", metavar="FILE[:ARG]", help="evaluate as this config says instead")
+    any_ = parser.add_argument_group("any models on any benchmarks")
+    any_.add_argument(
+        "--model",
+        nargs="+",
+        default=[],
+        metavar="[NAME=]M",
+        help="workdir, export, Hugging Face folder or hub id, LAION .pt file or BLAT folder",
+    )
+    any_.add_argument(
+        "--benchmark",
+        nargs="+",
+        default=[],
+        metavar="NAME=PATH",
+        help="records, a published layout (NAME is that of its source) or a folder of your own",
+    )
+    parser.add_argument("--out", metavar="R", help="folder of the results; default: the workdir")
+    parser.add_argument("--cache", metavar="C", help="folder of embeddings; default: R/embeddings")
+    parser.add_argument("--batch_size", type=int, default=16, help="clips at once (default: 16)")
+    parser.add_argument("--tokenizer", metavar="NAME", help="hub id or folder; default: a model's own")
+    parser.add_argument(
+        "--long",
+        choices=("truncate", "windows", "fusion", "whole"),
+        help="audio longer than a clip: its middle, the mean of windows, feature fusion or, for "
+        "BLAT, as it is (default: what the model was made for)",
+    )
+    parser.add_argument("--hop", type=float, help="seconds between windows of --long windows")
 
 
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
-    """Evaluates the newest checkpoint, or --model, and writes results.json and report.html."""
-    experiment = load_config(args.config, overrides)
-    out = Path(args.out or args.workdir)
-    results = evaluate_workdir(
-        experiment, args.data_dir, args.workdir, model_name=args.model, out=out
-    )
-    print(summary_line(results))
+    """Evaluates, and writes results.json and report.html."""
+    from clapjax.cli.report import write
+    from clapjax.evaluation.result import write_results
+    from clapjax.evaluation.text import line, summary
+
+    models, benchmarks, out = plan(args, overrides)
+    command = shlex.join(["clapjax", "eval", *(args.argv or [])])
+    results = []
+    for name, source in models.items():
+        found = evaluate_model(args, name, source, benchmarks, out, command)
+        for result in found:
+            print(f"{name} on {result.benchmark}: {line(result)}", flush=True)
+        results += found
+    write_results(out, results)
+    write([out], out / "report.html")
     print(f"wrote {out / 'results.json'} and {out / 'report.html'}")
     return 0
-
-
-def evaluate_workdir(
-    experiment,
-    data_dir: str,
-    workdir: str,
-    *,
-    model_name: str | None = None,
-    out: Path | None = None,
-    comparison=None,
-) -> dict:
-    """Evaluates a workdir's newest checkpoint, or `model_name`.
-
-    Writes results.json and report.html to `out`, or else to the workdir.
-
-    Raises:
-      FileNotFoundError: `workdir` is none, and no other model is named.
-    """
-    import numpy as np
-
-    from clapjax.api import load
-    from clapjax.audio.mel import log_mel
-    from clapjax.evaluation.report import write_report, write_results
-    from clapjax.evaluation.tasks import evaluate
-    from clapjax.experiment import load_experiment, to_dict
-    from clapjax.training.log import read_log
-
-    trained = load_experiment(workdir) if model_name is None else None
-    model = load(workdir if model_name is None else model_name)
-    evaluation = evaluate(model, data_dir, experiment.evaluation)
-    examples = []
-    for shown in evaluation.examples:
-        samples = shown["samples"]
-        mel = np.asarray(log_mel(samples[None], model.config.audio)[0])  # (F, M)
-        seconds = samples.size / shown["sample_rate"]
-        kept = {key: shown[key] for key in ("title", "caption", "score", "right_order")}
-        examples.append({**kept, "log_mel": mel, "seconds": seconds})
-    out = Path(workdir) if out is None else out
-    out.mkdir(parents=True, exist_ok=True)
-    write_results(out / "results.json", evaluation.results)
-    write_report(
-        out / "report.html",
-        title=f"clapjax: {model_name or Path(workdir).name}",
-        results=evaluation.results,
-        curves=read_log(workdir) if trained else [],
-        margins=evaluation.margins,
-        similarity=evaluation.similarity,
-        confusion=evaluation.results.get("zero_shot", {}).get("confusion"),
-        class_names=evaluation.class_names,
-        examples=examples,
-        config=to_dict(trained or model.config),
-        comparison=comparison,
-    )
-    return evaluation.results
-
-
-def summary_line(results: dict) -> str:
-    """The headline numbers on one line, in per cent."""
-    parts = []
-    if scores := results.get("t_classify"):
-        for key, name in (("text_to_audio", "text-to-audio"), ("audio_to_text", "audio-to-text")):
-            if scores[key] is not None:
-                low, high = (100 * bound for bound in scores["intervals"][key])
-                count = scores["n" if key == "text_to_audio" else "n_audio"]
-                found = f"{100 * scores[key]:.1f} % [{low:.1f}, {high:.1f}] (n={count})"
-                parts.append(f"T-Classify {name} {found}")
-    if scores := results.get("zero_shot"):
-        parts.append(f"zero-shot {100 * scores['accuracy']:.1f} % (n={scores['n']})")
-    if scores := results.get("retrieval"):
-        recall = scores["text_to_audio"]["R@1"]
-        parts.append(f"retrieval text-to-audio R@1 {100 * recall:.1f} %")
-    return ", ".join(parts)

@@ -1,6 +1,5 @@
 """T-Classify (T-CLAP, arXiv 2404.17806, section 3.3): is the right temporal order preferred?"""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +52,11 @@ class Pairs:
     wrong: list[str]
     kind: list[str]  # how the negative came to be
 
+    def take(self, at: list[int]) -> "Pairs":
+        """Those at some places."""
+        texts = ([part[i] for i in at] for part in (self.right, self.wrong, self.kind))
+        return Pairs(self.clip[at], *texts)
+
 
 def pair_up(clips: tuple[Judged, ...]) -> Pairs:
     """All pairs of the clips with negative captions.
@@ -75,23 +79,93 @@ def run(embedded: Embedded, settings: EvaluationConfig) -> list[Result]:
     """Shares of right judgements; a tie is wrong.
 
     text_to_audio: a clip prefers a caption to its negative; every negative is a pair.
-    audio_to_text: a caption of such a pair prefers the clip to that in the wrong order.
+    audio_to_text: a caption that has a negative prefers the clip to that in the wrong order.
     Each with "/all": the clips all of whose pairs are judged right; and with "/events=3",
-    "/connective=then", "/provenance=llm:x": the pairs of a kind, where there are several.
+    "/connective=then", "/provenance=rules": the pairs of a kind, where there are several.
 
     Returns:
       A result of each of these.
     """
-    clips, pairs = embedded.benchmark.clips, pair_up(embedded.benchmark.clips)
+    pairs = pair_up(embedded.benchmark.clips)
     right, wrong = embedded.embed_text(pairs.right), embedded.embed_text(pairs.wrong)
     audio = embedded.audio[pairs.clip]
-    found = _results(embedded, "text_to_audio", pairs, margins(audio, right, wrong), range(len(audio)))
-    row = {clip: row for row, clip in enumerate(embedded.negative_of)}
-    # A caption is asked once, however many negatives it has.
-    asked = {(clip, text): at for at, (clip, text) in enumerate(zip(pairs.clip, pairs.right, strict=True)) if clip in row}
-    if asked:
-        at = sorted(asked.values())
+    found = _results(embedded, "text_to_audio", pairs, margins(audio, right, wrong))
+
+    row = {clip: row for row, clip in enumerate(embedded.negative_of.tolist())}
+    asked = {key: at for at, key in enumerate(zip(pairs.clip.tolist(), pairs.right, strict=True))}
+    at = [at for (clip, _), at in asked.items() if clip in row]  # a caption once
+    if at:
         other = embedded.negative_audio[[row[clip] for clip in pairs.clip[at]]]
         margin = margins(right[at], audio[at], other)
-        found += _results(embedded, "audio_to_text", pairs, margin, at)
+        found += _results(embedded, "audio_to_text", pairs.take(at), margin)
     return found
+
+
+def _results(embedded: Embedded, direction: str, pairs: Pairs, margin: np.ndarray) -> list[Result]:
+    """One over all pairs, one over clips, and one over each part of the pairs."""
+    clips, clip = embedded.benchmark.clips, pairs.clip
+    won, ids = margin > 0, np.array([clips[index].id for index in clip])
+
+    def result(name: str, chosen: np.ndarray, chance=0.5, outcome=won, shown=()) -> Result:
+        right = outcome[chosen]
+        items = {"id": ids[chosen], "right": right, "margin": margin[chosen], "clip": clip[chosen]}
+        texts = {"caption": pairs.right, "negative_caption": pairs.wrong}
+        items |= {key: np.array(text)[chosen] for key, text in texts.items()}
+        metric = measure(right, groups=clip[chosen])
+        return embedded.result("t_classify", chance, {direction + name: metric}, items, shown)
+
+    everything = np.arange(len(clip))
+    found = [result("", everything, shown=_examples(embedded, pairs, margin))]
+    groups, first, count = np.unique(clip, return_index=True, return_counts=True)
+    if count.max() > 1:
+        worst = np.minimum.reduceat(
+            margin[np.argsort(clip, kind="stable")], np.cumsum(count) - count
+        )
+        all_right = np.zeros(len(clip), bool)
+        all_right[first] = worst > 0
+        by_chance = float(np.mean(1 / (count + 1)))  # the caption is the best of so many and one
+        found.append(result("/all", first, by_chance, all_right))
+    for name, values in _parts(pairs, clips).items():
+        kinds, sizes = np.unique(values, return_counts=True)
+        if len(kinds) > 1:
+            found += [
+                result(f"/{name}={kind}", np.flatnonzero(values == kind))
+                for kind, size in zip(kinds, sizes, strict=True)
+                if size >= LEAST
+            ]
+    return found
+
+
+def _parts(pairs: Pairs, clips: tuple[Judged, ...]) -> dict[str, np.ndarray]:
+    """Of each pair: how many events, which connectives, and how the negative came to be."""
+    splits = [split_text(text) for text in pairs.right]
+    return {
+        "events": np.array([str(len(clips[index].events)) for index in pairs.clip]),
+        "connective": np.array([" ".join(split.names) if split else "none" for split in splits]),
+        "provenance": np.array(pairs.kind),
+    }
+
+
+def _examples(embedded: Embedded, pairs: Pairs, margin: np.ndarray) -> list[Shown]:
+    """The median and the worst pair."""
+    order, shown = np.argsort(margin, kind="stable"), []
+    negative = dict(zip(embedded.negative_of.tolist(), embedded.negative_audio, strict=True))
+    for title, at in (("median", order[len(order) // 2]), ("worst", order[0])):
+        clip, texts = int(pairs.clip[at]), (pairs.right[at], pairs.wrong[at])
+        vectors = embedded.embed_text(texts)
+        heard = {False: embedded.audio[clip]}
+        if clip in negative:
+            heard[True] = negative[clip]
+        sounds = tuple(
+            Sound(
+                embedded.benchmark.clips[clip].id,
+                wrong,
+                tuple(
+                    Said(text, float(vector @ sound), right != wrong)
+                    for text, vector, right in zip(texts, vectors, (True, False), strict=True)
+                ),
+            )
+            for wrong, sound in heard.items()
+        )
+        shown.append(Shown(f"T-Classify: {title} margin", sounds))
+    return shown

@@ -41,8 +41,7 @@ class Said:
 class Sound:
     """A clip to listen to."""
 
-    clip: int  # of the benchmark
-    name: str
+    clip: str  # its id
     negative: bool  # whether it is that in a wrong order
     said: tuple[Said, ...]
     file: str = ""  # FLAC beside results.json, once it is kept

@@ -84,7 +84,6 @@ def _failures(embedded: Embedded, kept, captions, owner, audio, text, found) -> 
         scores = audio @ text[query]
         sounds = tuple(
             Sound(
-                kept[at],
                 embedded.benchmark.clips[kept[at]].id,
                 False,
                 (Said(captions[query], float(scores[at]), right),),
