@@ -1,66 +1,228 @@
 """`clapjax eval`."""
 
 import argparse
-import shlex
+import os
 from pathlib import Path
 
-from clapjax.cli.config import load_config, override
-from clapjax.cli.show import complain, progress
+from clapjax.cli.config import add_config_argument, load_config
+from clapjax.cli.inputs import add_long_arguments
+from clapjax.cli.show import complain, plain_warnings, progress
 
-EXAMPLE = """clapjax eval --workdir runs/demo --data_dir data/demo
-         clapjax eval --model runs/demo laion/clap-htsat-unfused --benchmark esc50=data/ESC-50 \\
-             clotho=data/clotho --out results"""
+EXAMPLE = r"""clapjax eval --workdir runs/demo --data_dir data/demo
+         clapjax eval --model runs/demo laion/clap-htsat-unfused \
+             --benchmark esc50=data/ESC-50 clotho=data/clotho --out results"""
+EMBEDDINGS = "embeddings"  # folder beside the results
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """--workdir W --data_dir D, or --model M [M ...] --benchmark NAME=PATH [...] --out R."""
-    own = parser.add_argument_group("a run on its own records")
-    own.add_argument("--workdir", metavar="W", help="of the run; its config says what is evaluated")
-    own.add_argument("--data_dir", metavar="D", help="folder of the records")
-    own.add_argument("--config", metavar="FILE[:ARG]", help="evaluate as this config says instead")
-    any_ = parser.add_argument_group("any models on any benchmarks")
-    any_.add_argument(
+    parser.add_argument(
+        "--workdir", metavar="W", help="a run; its own config says what is evaluated, and how"
+    )
+    parser.add_argument("--data_dir", metavar="D", help="folder of records to evaluate it on")
+    parser.add_argument(
         "--model",
         nargs="+",
         default=[],
         metavar="[NAME=]M",
-        help="workdir, export, Hugging Face folder or hub id, LAION .pt file or BLAT folder",
+        help="models: workdirs, exports, Hugging Face folders or hub ids, LAION .pt files, BLAT "
+        "folders",
     )
-    any_.add_argument(
+    parser.add_argument(
         "--benchmark",
         nargs="+",
         default=[],
         metavar="NAME=PATH",
-        help="records, a published layout (NAME is that of its source) or a folder of your own",
+        help="records, a published layout (NAME is that of its source), or a folder of your own",
     )
     parser.add_argument("--out", metavar="R", help="folder of the results; default: the workdir")
-    parser.add_argument("--cache", metavar="C", help="folder of embeddings; default: R/embeddings")
+    parser.add_argument("--cache", metavar="C", help=f"of embeddings; default: R/{EMBEDDINGS}")
+    add_config_argument(parser, required=False)
+    parser.add_argument("--tokenizer", metavar="NAME", help="hub id or folder, not a model's own")
     parser.add_argument("--batch_size", type=int, default=16, help="clips at once (default: 16)")
-    parser.add_argument("--tokenizer", metavar="NAME", help="hub id or folder; default: a model's own")
-    parser.add_argument(
-        "--long",
-        choices=("truncate", "windows", "fusion", "whole"),
-        help="audio longer than a clip: its middle, the mean of windows, feature fusion or, for "
-        "BLAT, as it is (default: what the model was made for)",
-    )
-    parser.add_argument("--hop", type=float, help="seconds between windows of --long windows")
+    add_long_arguments(parser)
 
 
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
-    """Evaluates, and writes results.json and report.html."""
-    from clapjax.cli.report import write
-    from clapjax.evaluation.result import write_results
-    from clapjax.evaluation.text import line, summary
-
-    models, benchmarks, out = plan(args, overrides)
-    command = shlex.join(["clapjax", "eval", *(args.argv or [])])
-    results = []
-    for name, source in models.items():
-        found = evaluate_model(args, name, source, benchmarks, out, command)
-        for result in found:
-            print(f"{name} on {result.benchmark}: {line(result)}", flush=True)
-        results += found
-    write_results(out, results)
-    write([out], out / "report.html")
+    """Writes results.json and report.html, and prints every number of them."""
+    settings = find_settings(args, overrides)
+    models, benchmarks = find_models(args), find_benchmarks(args, settings)
+    out = find_out(args)
+    results = evaluate_models(
+        models,
+        benchmarks,
+        out,
+        command=args.command,
+        cache=args.cache,
+        tokenizer=args.tokenizer,
+        batch_size=args.batch_size,
+        long=args.long,
+        hop=args.hop,
+    )
+    if not results:
+        raise ValueError("there is nothing to evaluate: every task was left out")
     print(f"wrote {out / 'results.json'} and {out / 'report.html'}")
     return 0
+
+
+def find_settings(args: argparse.Namespace, overrides: list[str]):
+    """The EvaluationConfig of --config, or else of the workdir, with the overrides.
+
+    Raises:
+      FileNotFoundError: `workdir` is none.
+    """
+    from clapjax.experiment import Experiment, load_experiment
+
+    own = load_experiment(args.workdir) if args.workdir else Experiment()
+    return load_config(args.config or own, overrides).evaluation
+
+
+def find_models(args: argparse.Namespace) -> dict[str, str]:
+    """Name to what `clapjax.load` takes.
+
+    Raises:
+      ValueError: no model, or two of one name.
+    """
+    named = [_named(item, required=False) for item in args.model]
+    if args.workdir:
+        named.insert(0, (Path(args.workdir).resolve().name, args.workdir))
+    if not named:
+        raise ValueError("nothing to evaluate; name --workdir W or --model M")
+    models = dict(named)
+    if len(models) < len(named):
+        raise ValueError("two models have the same name; call one --model NAME=M")
+    return models
+
+
+def find_benchmarks(args: argparse.Namespace, settings) -> list[tuple[str, str, object]]:
+    """(name, path, settings) of what the models are evaluated on.
+
+    Raises:
+      ValueError: nothing, or something without a name.
+    """
+    from clapjax.evaluation.benchmarks import settings_for
+
+    found = [(*_named(item), None) for item in args.benchmark]
+    found = [(name, path, settings_for(name, settings)) for name, path, _ in found]
+    if args.data_dir:
+        found.insert(0, (Path(args.data_dir).resolve().name, args.data_dir, settings))
+    if not found:
+        raise ValueError("nothing to evaluate on; name --data_dir D or --benchmark NAME=PATH")
+    return found
+
+
+def _named(item: str, required: bool = True) -> tuple[str, str]:
+    name, equals, path = item.partition("=")
+    if name and equals and path and not os.path.exists(item):
+        return name, path
+    if required:
+        raise ValueError(f"{item}: write NAME=PATH")
+    return Path(item).name or item, item
+
+
+def find_out(args: argparse.Namespace) -> Path:
+    """The folder of the results: the workdir's own is for its own results alone.
+
+    Raises:
+      ValueError: it is to be named.
+    """
+    if args.out:
+        return Path(args.out)
+    if args.workdir and not args.model:
+        return Path(args.workdir)
+    raise ValueError("name a folder for the results of several models: --out R")
+
+
+def evaluate_models(
+    models: dict[str, str],
+    benchmarks: list[tuple[str, str, object]],
+    out: Path,
+    *,
+    command: str,
+    cache: str | None = None,
+    tokenizer: str | None = None,
+    batch_size: int = 16,
+    **way,
+) -> list:
+    """Evaluates each model on each benchmark; writes results.json and report.html to `out`.
+
+    Args:
+      models: name to what `clapjax.load` takes.
+      benchmarks: name, path and EvaluationConfig of each.
+      out: folder of the results.
+      command: what was called, for the reader.
+      cache: folder of embeddings; None: in `out`.
+      tokenizer, batch_size: as for `clapjax.load`.
+      way: of `embed_dataset`.
+
+    Returns:
+      The results.
+    """
+    from clapjax import __version__
+    from clapjax.api import load
+    from clapjax.cli.report import write_page
+    from clapjax.evaluation.benchmarks import load_tasks
+    from clapjax.evaluation.evaluate import LACKS, evaluate
+    from clapjax.evaluation.result import write_results
+    from clapjax.evaluation.sounds import keep_sounds
+    from clapjax.evaluation.text import line
+    from clapjax.training.checkpoint import latest_step
+
+    loaded = []
+    for name, path, settings in benchmarks:
+        tasks, left_out = load_tasks(name, path, settings, LACKS)
+        for why in left_out:
+            complain("eval", f"{name} leaves out {why}")
+        loaded.append((tasks, settings))
+    results = []
+    for name, source in models.items():
+        step = latest_step(source)
+        model = load(source, batch_size, tokenizer=tokenizer)
+        kept = embedding_cache(model, source, Path(cache) if cache else out / EMBEDDINGS)
+        told = {
+            "source": source,
+            "fingerprint": model_fingerprint(kept.fingerprints),
+            "step": step,
+            "version": __version__,
+            "command": command,
+        }
+        for tasks, settings in loaded:
+            with plain_warnings("eval"):
+                found = evaluate(
+                    model,
+                    name,
+                    tasks,
+                    settings,
+                    cache=kept,
+                    provenance=told,
+                    progress=progress,
+                    **way,
+                )
+            for result in found:
+                print(f"{name} on {result.benchmark}: {line(result)}", flush=True)
+            results += keep_sounds(out, tasks.values(), found)
+    if results:
+        write_results(out, results)
+        write_page([out], out / "report.html")
+    return results
+
+
+def embedding_cache(model, source: str, folder: Path):
+    """Where embeddings of a `Clap` are kept, and how they are told from others'."""
+    import hashlib
+
+    from clapjax.evaluation.embed import Cache
+    from clapjax.inference.store import fingerprint
+
+    words = sorted(model.tokenizer.get_vocab().items())
+    return Cache(
+        folder,
+        source,
+        {tower: fingerprint(model.config, model.variables, tower) for tower in ("audio", "text")},
+        hashlib.sha256(repr(words).encode()).hexdigest()[:32],
+    )
+
+
+def model_fingerprint(towers: dict[str, str]) -> str:
+    """One name of both towers."""
+    return f"{towers['audio'][:16]}{towers['text'][:16]}"

@@ -25,13 +25,12 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     from clapjax.interop.export import write_model
     from clapjax.interop.files import read_json
     from clapjax.interop.load import Pretrained
-    from clapjax.tasks.contrastive import adapt_to_tokenizer, workdir_tokenizer
+    from clapjax.tasks.contrastive import workdir_model
     from clapjax.training.checkpoint import load_variables
 
     experiment = load_experiment(args.workdir)
-    tokenizer = workdir_tokenizer(experiment.data.tokenizer, args.workdir)
+    config, tokenizer = workdir_model(experiment.model, experiment.data.tokenizer, args.workdir)
     variables, step = load_variables(args.workdir)
-    config = adapt_to_tokenizer(experiment.model, tokenizer)
     file = Path(args.workdir) / RESULTS
     results = read_json(file) if file.is_file() else None
     write_model(args.folder, Pretrained(config, variables, tokenizer), to=args.to, results=results)

@@ -1,50 +1,62 @@
 """The sounds of examples, kept beside the results for whoever reads the report."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from clapjax.audio.files import float_to_int16
 from clapjax.evaluation.benchmarks import Benchmark
-from clapjax.evaluation.result import ITEMS, Result
+from clapjax.evaluation.result import ITEMS, Result, Sound
 
 RATE = 16_000  # Hz
 SECONDS = 10.0  # of a clip that are kept
 
 
-def keep_sounds(folder: Path, benchmark: Benchmark, results: Sequence[Result]) -> list[Result]:
+def keep_sounds(
+    folder: Path, benchmarks: Iterable[Benchmark], results: Sequence[Result]
+) -> list[Result]:
     """Writes the sounds of the results' examples as FLAC.
 
     Args:
       folder: of results.json.
-      benchmark: where the clips are.
-      results: of it.
+      benchmarks: where the clips are.
+      results: of these.
 
     Returns:
       The results, whose examples name the files.
     """
     import soundfile
 
-    index = {clip.id: number for number, clip in enumerate(benchmark.clips)}
+    by_data = {benchmark.fingerprint: benchmark for benchmark in benchmarks}
+    index = {
+        (data, clip.id): number
+        for data, benchmark in by_data.items()
+        for number, clip in enumerate(benchmark.clips)
+    }
     (folder / ITEMS).mkdir(parents=True, exist_ok=True)
 
-    def kept(sound):
-        key = f"{benchmark.fingerprint} {sound.clip} {sound.negative}"
+    def kept(data: str, sound: Sound) -> Sound:
+        key = f"{data} {sound.clip} {sound.negative}"
         name = f"{ITEMS}/{hashlib.sha256(key.encode()).hexdigest()[:16]}.flac"
         if not (folder / name).is_file():
-            samples = benchmark.sound(index[sound.clip], sound.negative, RATE)
-            if samples.dtype != "int16":
+            place = index[data, sound.clip]
+            samples = by_data[data].sound(place, sound.negative, RATE)[: int(SECONDS * RATE)]
+            if samples.dtype != np.int16:
                 samples = float_to_int16(samples)
-            soundfile.write(folder / name, samples[: int(SECONDS * RATE)], RATE, format="FLAC")
+            soundfile.write(folder / name, samples, RATE, format="FLAC")
         return replace(sound, file=name)
 
-    return [
-        replace(
+    def with_files(result: Result) -> Result:
+        data = result.provenance["data"]
+        return replace(
             result,
             examples=tuple(
-                replace(shown, sounds=tuple(map(kept, shown.sounds))) for shown in result.examples
+                replace(shown, sounds=tuple(kept(data, sound) for sound in shown.sounds))
+                for shown in result.examples
             ),
         )
-        for result in results
-    ]
+
+    return list(map(with_files, results))
