@@ -166,6 +166,7 @@ def evaluate_models(
     from clapjax.evaluation.result import write_results
     from clapjax.evaluation.sounds import keep_sounds
     from clapjax.evaluation.text import line
+    from clapjax.inference.store import model_fingerprint
     from clapjax.training.checkpoint import latest_step
 
     loaded = []
@@ -181,7 +182,7 @@ def evaluate_models(
         kept = embedding_cache(model, source, Path(cache) if cache else out / EMBEDDINGS)
         told = {
             "source": source,
-            "fingerprint": model_fingerprint(kept.fingerprints),
+            "fingerprint": model_fingerprint(model.config, model.variables),
             "step": step,
             "version": __version__,
             "command": command,
@@ -221,8 +222,3 @@ def embedding_cache(model, source: str, folder: Path):
         {tower: fingerprint(model.config, model.variables, tower) for tower in ("audio", "text")},
         hashlib.sha256(repr(words).encode()).hexdigest()[:32],
     )
-
-
-def model_fingerprint(towers: dict[str, str]) -> str:
-    """One name of both towers."""
-    return f"{towers['audio'][:16]}{towers['text'][:16]}"

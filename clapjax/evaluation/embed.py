@@ -113,7 +113,10 @@ def embed_dataset(
     Raises:
       ValueError: no clip can be decoded.
     """
-    rows = _audio_rows(model, benchmark, cache, {"long": long, "hop": hop}, progress)
+    total = sum(1 + clip.negative_audio for clip in benchmark.clips)
+    found = _audio_rows(model, benchmark, cache, {"long": long, "hop": hop})
+    found = progress(found, total, f"embedding {benchmark.name}")
+    rows = {tag: row for tag, row in found if row is not None}
     kept = [index for index in range(len(benchmark.clips)) if (index, False) in rows]
     if not kept:
         raise ValueError(f"{benchmark.path}: none of its clips can be decoded")
@@ -134,36 +137,40 @@ def embed_dataset(
 
 
 def _audio_rows(
-    model: Embedder, benchmark: Benchmark, cache: Cache | None, way: dict, progress
-) -> dict[tuple[int, bool], np.ndarray]:
-    """{(clip, whether in a wrong order): (D,)} of those that can be decoded."""
-    rows, sounds = {}, None
-    parts = range(-(-len(benchmark.clips) // PART))
-    for part in progress(parts, len(parts), f"embedding {benchmark.name}"):
+    model: Embedder, benchmark: Benchmark, cache: Cache | None, way: dict
+) -> Iterator[tuple[tuple[int, bool], np.ndarray | None]]:
+    """((clip, whether in a wrong order), its (D,) or None where it cannot be decoded)."""
+    sounds = None
+    for part in range(-(-len(benchmark.clips) // PART)):
         file = cache and cache.file("audio", benchmark.fingerprint, way, part)
         table = _read(file)
         if table is not None:
-            names = zip(map(int, table.names), table.kinds, strict=True)
-            tags, vectors = [(index, kind == WRONG) for index, kind in names], table.vectors
-        else:
-            if sounds is None:
-                sounds = benchmark.sounds(model.config.audio.sample_rate, part * PART)
-                sounds = itertools.groupby(sounds, lambda sound: sound[0] // PART)
-            tags, vectors = _embed_part(model, _group(sounds, part), way)
+            tags = zip(map(int, table.names), (kind == WRONG for kind in table.kinds), strict=True)
+            yield from zip(tags, table.vectors, strict=True)
+            continue
+        if sounds is None:
+            sounds = benchmark.sounds(model.config.audio.sample_rate, part * PART)
+            sounds = itertools.groupby(sounds, lambda sound: sound[0] // PART)
+        found = {}
+        for tag, row in _embed(model, _group(sounds, part), way):
+            if row is not None:
+                found[tag] = row
+            yield tag, row
+        if found and cache:
+            tags = sorted(found)
             kinds = [WRONG if wrong else "audio" for _, wrong in tags]
+            vectors = np.stack([found[tag] for tag in tags])
             _write(file, cache, vectors, [str(index) for index, _ in tags], kinds)
-        rows |= dict(zip(tags, vectors, strict=True))
-    return rows
 
 
 def _group(sounds: Iterator, part: int) -> Iterator:
-    """The sounds of a part; those in between are known already."""
+    """The sounds of a part; those before it are known already."""
     return next((group for number, group in sounds if number == part), iter(()))
 
 
-def _embed_part(model: Embedder, sounds: Iterator, way: dict) -> tuple[list, np.ndarray]:
-    """([(clip, whether in a wrong order)], (N, D)) of the sounds that can be decoded."""
-    tags, found = [], {}
+def _embed(model: Embedder, sounds: Iterator, way: dict) -> Iterator[tuple]:
+    """((clip, whether in a wrong order), its (D,) or None) of some sounds."""
+    tags = []
 
     def inputs() -> Iterator:
         for index, wrong, samples in sounds:
@@ -171,10 +178,7 @@ def _embed_part(model: Embedder, sounds: Iterator, way: dict) -> tuple[list, np.
             yield samples
 
     for number, row in model.each_audio(inputs(), **way):
-        if not isinstance(row, AudioError):
-            found[tags[number]] = row
-    kept = sorted(found)
-    return kept, np.array([found[tag] for tag in kept], np.float32)
+        yield tags[number], None if isinstance(row, AudioError) else row
 
 
 def _text_reader(model: Embedder, cache: Cache | None) -> Callable:
@@ -188,7 +192,7 @@ def _text_reader(model: Embedder, cache: Cache | None) -> Callable:
             file = cache and cache.file("text", cache.tokenizer, part)
             table = _read(file)
             vectors = model.embed_text(part) if table is None else table.vectors
-            if table is None:
+            if table is None and cache:
                 _write(file, cache, vectors, part, ["text"] * len(part))
             known.update(zip(part, vectors, strict=True))
         return np.stack([known[text] for text in texts])
@@ -205,7 +209,6 @@ def _read(file: Path | None) -> Table | None:
         return None
 
 
-def _write(file: Path | None, cache: Cache | None, vectors, names, kinds) -> None:
-    if file is not None and len(names):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_table(file, Table(vectors, names, kinds, cache.model, dict(cache.fingerprints)))
+def _write(file: Path, cache: Cache, vectors: np.ndarray, names: list, kinds: list) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_table(file, Table(vectors, names, kinds, cache.model, dict(cache.fingerprints)))

@@ -1,6 +1,8 @@
 """T-Classify (T-CLAP, arXiv 2404.17806, section 3.3): is the right temporal order preferred?"""
 
+from collections import Counter
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -116,15 +118,11 @@ def _results(embedded: Embedded, direction: str, pairs: Pairs, margin: np.ndarra
 
     everything = np.arange(len(clip))
     found = [result("", everything, shown=_examples(embedded, pairs, margin))]
-    groups, first, count = np.unique(clip, return_index=True, return_counts=True)
-    if count.max() > 1:
-        worst = np.minimum.reduceat(
-            margin[np.argsort(clip, kind="stable")], np.cumsum(count) - count
-        )
+    whole = _whole_clips(pairs, won)
+    if len(whole.first) < len(clip):
         all_right = np.zeros(len(clip), bool)
-        all_right[first] = worst > 0
-        by_chance = float(np.mean(1 / (count + 1)))  # the caption is the best of so many and one
-        found.append(result("/all", first, by_chance, all_right))
+        all_right[whole.first] = whole.right
+        found.append(result("/all", whole.first, whole.chance, all_right))
     for name, values in _parts(pairs, clips).items():
         kinds, sizes = np.unique(values, return_counts=True)
         if len(kinds) > 1:
@@ -134,6 +132,23 @@ def _results(embedded: Embedded, direction: str, pairs: Pairs, margin: np.ndarra
                 if size >= LEAST
             ]
     return found
+
+
+class _Whole(NamedTuple):
+    """Clips, all of whose pairs must be judged right."""
+
+    first: np.ndarray  # (N,) a pair of each
+    right: np.ndarray  # (N,) bool
+    chance: float  # of scores in a random order
+
+
+def _whole_clips(pairs: Pairs, won: np.ndarray) -> _Whole:
+    clips, first, place = np.unique(pairs.clip, return_index=True, return_inverse=True)
+    lost = np.bincount(place, ~won)
+    chances = np.ones(len(clips))
+    for (at, _), rivals in Counter(zip(place.tolist(), pairs.right, strict=True)).items():
+        chances[at] /= 1 + rivals  # a caption is the best of itself and its negatives
+    return _Whole(first, lost == 0, float(chances.mean()))
 
 
 def _parts(pairs: Pairs, clips: tuple[Judged, ...]) -> dict[str, np.ndarray]:
