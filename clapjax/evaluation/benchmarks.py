@@ -59,9 +59,14 @@ class Benchmark:
     name: str
     path: str
     split: str
-    fingerprint: str  # of clips and texts; the same on every machine for records
+    data: str  # build id of records, or a digest of the files of a folder
     clips: tuple[Judged, ...]
     sounds: Callable[[int, int], Sounds] = field(repr=False)  # of (rate, first clip), in order
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Tells the clips from others."""
+        return self.data, self.split
 
     def sound(self, clip: int, negative: bool, rate: int) -> np.ndarray:
         """(T,) audio of one clip."""
@@ -127,9 +132,8 @@ def _of_records(name: str, path, split: str) -> Benchmark:
                         samples = to_mono_at_rate(samples, example.sample_rate, rate)
                     yield index, wrong, samples
 
-    digest = hashlib.sha256(f"{build_id(path)} {chosen}".encode()).hexdigest()[:32]
     clips = tuple(map(_judged, examples()))
-    return Benchmark(name, os.fspath(path), chosen, digest, clips, sounds)
+    return Benchmark(name, os.fspath(path), chosen, build_id(path), clips, sounds)
 
 
 def _judged(example: Example) -> Judged:
@@ -169,7 +173,7 @@ def _of_source(name: str, path, split: str) -> Benchmark:
         for index, clip in enumerate(clips[first:], first):
             yield index, False, _Decoded(clip, rate)
 
-    state = hashlib.sha256(f"{kind} {chosen}".encode())
+    state = hashlib.sha256(kind.encode())
     for place, file in walk_files(as_path(path)):
         stat = file.stat()
         seen = (stat.st_size, stat.st_mtime_ns) if is_local(file) else vars(stat)

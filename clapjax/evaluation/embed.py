@@ -122,7 +122,7 @@ def embed_dataset(
         raise ValueError(f"{benchmark.path}: none of its clips can be decoded")
     negative = [at for at, index in enumerate(kept) if (index, True) in rows]
     width = len(rows[kept[0], False])
-    told = {"data": benchmark.fingerprint, "path": benchmark.path, "split": benchmark.split}
+    told = {"data": benchmark.data, "path": benchmark.path, "split": benchmark.split}
     if lost := len(benchmark.clips) - len(kept):
         told["unreadable"] = lost
     return Embedded(
@@ -142,7 +142,7 @@ def _audio_rows(
     """((clip, whether in a wrong order), its (D,) or None where it cannot be decoded)."""
     sounds = None
     for part in range(-(-len(benchmark.clips) // PART)):
-        file = cache and cache.file("audio", benchmark.fingerprint, way, part)
+        file = cache and cache.file("audio", benchmark.key, way, part)
         table = _read(file)
         if table is not None:
             tags = zip(map(int, table.names), (kind == WRONG for kind in table.kinds), strict=True)

@@ -37,7 +37,7 @@ def evaluate(
     for task, benchmark in tasks.items():
         if why := LACKS[task](benchmark):
             raise ValueError(f"{task}: {why}")
-        key = benchmark.fingerprint
+        key = benchmark.key
         if key not in embedded:
             embedded[key] = embed_dataset(model, benchmark, name, **embedding)
         found += MODULES[task].run(embedded[key], settings)

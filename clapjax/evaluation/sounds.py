@@ -30,31 +30,31 @@ def keep_sounds(
     """
     import soundfile
 
-    by_data = {benchmark.fingerprint: benchmark for benchmark in benchmarks}
+    by_key = {benchmark.key: benchmark for benchmark in benchmarks}
     index = {
-        (data, clip.id): number
-        for data, benchmark in by_data.items()
+        (key, clip.id): number
+        for key, benchmark in by_key.items()
         for number, clip in enumerate(benchmark.clips)
     }
     (folder / ITEMS).mkdir(parents=True, exist_ok=True)
 
-    def kept(data: str, sound: Sound) -> Sound:
-        key = f"{data} {sound.clip} {sound.negative}"
-        name = f"{ITEMS}/{hashlib.sha256(key.encode()).hexdigest()[:16]}.flac"
+    def kept(key: tuple, sound: Sound) -> Sound:
+        said = repr((key, sound.clip, sound.negative))
+        name = f"{ITEMS}/{hashlib.sha256(said.encode()).hexdigest()[:16]}.flac"
         if not (folder / name).is_file():
-            place = index[data, sound.clip]
-            samples = by_data[data].sound(place, sound.negative, RATE)[: int(SECONDS * RATE)]
+            place = index[key, sound.clip]
+            samples = by_key[key].sound(place, sound.negative, RATE)[: int(SECONDS * RATE)]
             if samples.dtype != np.int16:
                 samples = float_to_int16(samples)
             soundfile.write(folder / name, samples, RATE, format="FLAC")
         return replace(sound, file=name)
 
     def with_files(result: Result) -> Result:
-        data = result.provenance["data"]
+        key = result.provenance["data"], result.provenance["split"]
         return replace(
             result,
             examples=tuple(
-                replace(shown, sounds=tuple(kept(data, sound) for sound in shown.sounds))
+                replace(shown, sounds=tuple(kept(key, sound) for sound in shown.sounds))
                 for shown in result.examples
             ),
         )

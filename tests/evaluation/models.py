@@ -16,7 +16,7 @@ def unit(*shape, seed=0):
     return (x / np.linalg.norm(x, axis=-1, keepdims=True)).astype(np.float32)
 
 
-def benchmark(clips, sounds=None, name="set", fingerprint="f") -> Benchmark:
+def benchmark(clips, sounds=None, name="set", data="f") -> Benchmark:
     """Clips whose sounds are [number, number], negated in a wrong order."""
 
     def default(rate, first=0):
@@ -25,7 +25,7 @@ def benchmark(clips, sounds=None, name="set", fingerprint="f") -> Benchmark:
             if clip.negative_audio:
                 yield index, True, np.full(2, -index, np.int16)
 
-    return Benchmark(name, "path", "test", fingerprint, tuple(clips), sounds or default)
+    return Benchmark(name, "path", "test", data, tuple(clips), sounds or default)
 
 
 def embedded(clips: list[Judged], audio, texts: dict, negative=None) -> Embedded:

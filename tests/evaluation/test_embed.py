@@ -89,9 +89,9 @@ def test_another_model_is_embedded_anew(tmp_path, changes, heard, read):
 
 def test_other_data_and_other_ways_to_hear_are_embedded_anew(tmp_path):
     where = cache(tmp_path)
-    for fingerprint, way in (("f", {}), ("g", {}), ("f", {"long": "windows", "hop": 2.0})):
+    for data, way in (("f", {}), ("g", {}), ("f", {"long": "windows", "hop": 2.0})):
         model = Numbers()
-        embed_dataset(model, benchmark(clips(4), fingerprint=fingerprint), "a", cache=where, **way)
+        embed_dataset(model, benchmark(clips(4), data=data), "a", cache=where, **way)
         assert len(model.heard) == 4
 
 
