@@ -13,7 +13,7 @@ from clapjax.evaluation.config import EvaluationConfig
 from clapjax.evaluation.embed import Embedded
 from clapjax.evaluation.ranks import unit_rows
 from clapjax.evaluation.result import Result, Said, Shown, Sound
-from clapjax.evaluation.statistics import measure
+from clapjax.evaluation.statistics import interval
 
 LEAST = 10  # pairs of a part that is told apart
 
@@ -113,7 +113,7 @@ def _results(embedded: Embedded, direction: str, pairs: Pairs, margin: np.ndarra
         items = {"id": ids[chosen], "right": right, "margin": margin[chosen], "clip": clip[chosen]}
         texts = {"caption": pairs.right, "negative_caption": pairs.wrong}
         items |= {key: np.array(text)[chosen] for key, text in texts.items()}
-        metric = measure(right, groups=clip[chosen])
+        metric = interval(right, "mean", clip[chosen])
         return embedded.result("t_classify", chance, {direction + name: metric}, items, shown)
 
     everything = np.arange(len(clip))

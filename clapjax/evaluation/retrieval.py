@@ -7,7 +7,7 @@ from clapjax.evaluation.config import EvaluationConfig
 from clapjax.evaluation.embed import Embedded
 from clapjax.evaluation.ranks import Outcomes, chance, rank
 from clapjax.evaluation.result import Result, Said, Shown, Sound
-from clapjax.evaluation.statistics import measure
+from clapjax.evaluation.statistics import interval
 
 WORST = 2  # failures that are shown
 
@@ -61,10 +61,13 @@ def run(embedded: Embedded, settings: EvaluationConfig) -> list[Result]:
 def _result(embedded: Embedded, direction: str, found: Outcomes, ids, clip, shown) -> Result:
     """The metrics of one direction; intervals are over clips."""
     place = found.rank + 1
-    values = {f"R@{k}": found.rank < k for k in (1, 5, 10)} | {"mAP@10": found.precision}
-    metrics = {name: measure(outcome, groups=clip) for name, outcome in values.items()}
-    metrics["median_rank"] = measure(place, np.median, groups=clip)
-    metrics["mean_rank"] = measure(place, groups=clip)
+    places = (1, found.items)
+    most = max(1.0, float(found.precision.max()))  # as LAION-CLAP's code has it, it can pass 1
+    metrics = {f"R@{k}": interval(found.rank < k, "mean", clip) for k in (1, 5, 10)} | {
+        "mAP@10": interval(found.precision, "mean", clip, (0.0, most)),
+        "median_rank": interval(place, "median", clip, places),
+        "mean_rank": interval(place, "mean", clip, places),
+    }
     return embedded.result(
         "retrieval",
         chance(found, 1),

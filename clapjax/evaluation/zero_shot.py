@@ -9,7 +9,7 @@ from clapjax.evaluation.config import EvaluationConfig
 from clapjax.evaluation.embed import Embedded
 from clapjax.evaluation.ranks import TIE, unit_rows
 from clapjax.evaluation.result import Result, Said, Shown, Sound
-from clapjax.evaluation.statistics import measure
+from clapjax.evaluation.statistics import interval
 
 WORST = 2  # mistakes that are shown
 
@@ -112,17 +112,15 @@ def run(embedded: Embedded, settings: EvaluationConfig) -> list[Result]:
     tops = {"accuracy": ahead < 1}
     if len(names) > 5:
         tops["top5"] = ahead < 5
-    metrics = {name: measure(won, groups=groups) for name, won in tops.items()}
-    rows = np.arange(len(clips))
+    metrics = {name: interval(won, "mean", groups) for name, won in tops.items()}
     if right.sum(axis=1).max() > 1:
         chance = float(right.any(axis=0) @ right.mean(axis=0) / right.any(axis=0).sum())
-        precision = measure(rows, lambda at: mean_average_precision(scores[at], right[at]), groups)
+        precision = interval((scores, right), mean_average_precision, groups, method="jackknife")
         metrics = {"mAP": precision, "top1_any": metrics.pop("accuracy"), **metrics}
     else:
-        label, chance = right.argmax(axis=1), 1 / len(names)
-        metrics["mean_class_recall"] = measure(
-            rows, lambda at: _recall(ahead[at] < 1, label[at]), groups
-        )
+        outcomes = ahead < 1, right.argmax(axis=1)
+        metrics["mean_class_recall"] = interval(outcomes, _recall, groups, method="jackknife")
+        chance = 1 / len(names)
     shown = _mistakes(embedded, names, scores, right, ahead, first)
     told = {"template": " | ".join(settings.prompts), "classes": len(names)}
     return [embedded.result("zero_shot", chance, metrics, items, shown, **told)]
