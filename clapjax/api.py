@@ -1,15 +1,13 @@
 """`clapjax.load`: a model from a workdir, from another project, or from the Hugging Face hub."""
 
-import json
 import os
 from pathlib import Path
 
 from clapjax.data.tokenizer import load_tokenizer
-from clapjax.experiment import CONFIG_FILE, load_experiment
+from clapjax.experiment import is_workdir, load_experiment
 from clapjax.inference import Clap
 from clapjax.interop.load import load_pretrained
-from clapjax.tasks.contrastive import adapt_to_tokenizer, workdir_tokenizer
-from clapjax.training.checkpoint import FOLDER as CHECKPOINTS
+from clapjax.tasks.contrastive import adapt_to_tokenizer, workdir_model
 from clapjax.training.checkpoint import load_variables
 
 TOWERS = {"both": None, "audio": "audio", "text": "text"}
@@ -42,29 +40,16 @@ def load(
     if towers not in TOWERS:
         raise ValueError(f"load: towers must be one of {', '.join(TOWERS)}, not {towers!r}")
     tower = TOWERS[towers]
-    if not _is_workdir(Path(model)):
+    if not is_workdir(Path(model)):
         config, variables, own_tokenizer = load_pretrained(model, tokenizer, tower)
         return Clap(config, variables, own_tokenizer, batch_size)
     experiment = load_experiment(model)
     if experiment.task != "contrastive":
         raise ValueError(f"{model}: a model for {experiment.task}, not for embeddings")
     if tokenizer is None:
-        own_tokenizer = workdir_tokenizer(experiment.data.tokenizer, model)
+        config, own_tokenizer = workdir_model(experiment.model, experiment.data.tokenizer, model)
     else:
         own_tokenizer = load_tokenizer(tokenizer)
+        config = adapt_to_tokenizer(experiment.model, own_tokenizer)
     variables, _ = load_variables(model, OTHER.get(tower))
-    config = adapt_to_tokenizer(experiment.model, own_tokenizer)
     return Clap(config, variables, own_tokenizer, batch_size)
-
-
-def _is_workdir(folder: Path) -> bool:
-    """Whether a training run was begun here; other projects have a config.json as well."""
-    if not (folder / CONFIG_FILE).is_file():
-        return False
-    if (folder / CHECKPOINTS).is_dir():
-        return True
-    try:
-        fields = json.loads((folder / CONFIG_FILE).read_text())
-    except ValueError:
-        return False
-    return isinstance(fields, dict) and "synthesis" in fields and "steps" in fields

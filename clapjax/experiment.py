@@ -2,13 +2,15 @@
 
 import json
 import os
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from clapjax.data.build.config import SourceConfig
 from clapjax.data.order import parse_share
 from clapjax.data.paths import write_text
-from clapjax.evaluation.tasks import EvaluationConfig
+from clapjax.data.records import TOKENIZER_FOLDER
+from clapjax.evaluation.config import EvaluationConfig
 from clapjax.losses.clap import LossConfig
 from clapjax.models.config import ClapConfig, small_clap
 from clapjax.plain import from_dict, to_dict
@@ -41,11 +43,14 @@ class Experiment(TrainConfig):
         check(self.model, self.loss)
 
 
-def make_task(experiment: Experiment) -> Task:
-    """The task that an experiment trains, before a workdir completes it (`Task.open`)."""
+def make_task(experiment: Experiment, tokenizer=None) -> Task:
+    """The task that an experiment trains, before a workdir completes it (`Task.open`).
+
+    The tokenizer is that of the model which it starts from (`clapjax.starting.resolve`).
+    """
     if experiment.task == "tagging":
         return tagging(experiment.model, experiment.tagging, experiment.data.split)
-    return contrastive(experiment.model, experiment.loss, experiment.data)
+    return contrastive(experiment.model, experiment.loss, experiment.data, tokenizer)
 
 
 # What a run may go on with differently, for it does not change the steps that are already made:
@@ -86,8 +91,8 @@ def save_experiment(experiment: Experiment, workdir: str | os.PathLike, write: b
     from clapjax.training.checkpoint import latest_step  # Orbax takes a second to import
 
     file = Path(workdir) / CONFIG_FILE
-    new = to_dict(experiment)
-    if file.is_file() and latest_step(workdir) is not None:
+    new, begun = to_dict(experiment), latest_step(workdir) is not None
+    if file.is_file() and begun:
         # By way of the dataclass: what a field that is new since then does by default, it did.
         changes = list(_differences(to_dict(load_experiment(workdir)), new))
         bound = [
@@ -104,6 +109,8 @@ def save_experiment(experiment: Experiment, workdir: str | os.PathLike, write: b
     if write:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, json.dumps(new, indent=2) + "\n")
+        if not begun:  # it may be of the config that was there
+            shutil.rmtree(file.parent / TOKENIZER_FOLDER, ignore_errors=True)
 
 
 def load_experiment(workdir: str | os.PathLike) -> Experiment:
@@ -117,6 +124,21 @@ def load_experiment(workdir: str | os.PathLike) -> Experiment:
     if not file.is_file():
         raise FileNotFoundError(f"{workdir}: no {CONFIG_FILE} here; not a clapjax workdir")
     return from_dict(Experiment, _read(file))
+
+
+def is_workdir(folder: Path) -> bool:
+    """Whether a training run was begun here; other projects have a config.json as well."""
+    from clapjax.training.checkpoint import FOLDER
+
+    if not (folder / CONFIG_FILE).is_file():
+        return False
+    if (folder / FOLDER).is_dir():
+        return True
+    try:
+        fields = json.loads((folder / CONFIG_FILE).read_text())
+    except ValueError:
+        return False
+    return isinstance(fields, dict) and "synthesis" in fields and "steps" in fields
 
 
 def _read(file: Path) -> dict:

@@ -16,7 +16,7 @@ class AudioConfig:
     fill: str = "repeatpad"  # short clips: "repeatpad", "repeat" or "pad"
     window_length: int = 1024  # samples; also the FFT size
     hop_length: int = 480  # samples
-    mel_bins: int = 64
+    mel_bins: int = 64  # bands of the mel
     fmin: float = 50.0  # Hz
     fmax: float = 14_000.0  # Hz
     mel_scale: str = "slaney"  # "slaney" or "htk"

@@ -54,39 +54,65 @@ def _tuples(value):
     return tuple(value) if isinstance(value, list) else value
 
 
-def add_config_argument(parser: argparse.ArgumentParser) -> None:
+def add_config_argument(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """--config FILE[:ARG], and --config.FIELD=VALUE for any field."""
     parser.add_argument(
         "--config",
-        required=True,
+        required=required,
         metavar="FILE[:ARG]",
-        help="config file; any of its fields can be set with --config.FIELD=VALUE",
+        help="config file; any of its fields can be set with --config.FIELD=VALUE, and `clapjax "
+        "config` explains them",
     )
 
 
-def load_config(name: str, overrides: list[str]) -> Experiment:
+def add_model_argument(parser: argparse.ArgumentParser) -> None:
+    """--model M, which sets init_from."""
+    parser.add_argument(
+        "--model",
+        metavar="M",
+        help="start from a model, with its configuration and tokenizer: a workdir, an export, a "
+        "Hugging Face folder or hub id, a LAION-CLAP .pt",
+    )
+
+
+def with_model(overrides: list[str], model: str | None) -> list[str]:
+    """The overrides, with one of --model."""
+    return overrides if model is None else [*overrides, f"--config.init_from={model}"]
+
+
+def given_fields(overrides: list[str]) -> set[str]:
+    """The fields that overrides set, as "model.text.dropout"."""
+    return {item.removeprefix("--config.").partition("=")[0] for item in overrides}
+
+
+def load_config(source: str | Experiment, overrides: list[str]) -> Experiment:
     """Reads a config file and applies the overrides.
 
     Args:
-      name: path of a config file, with an argument for its get_config behind a colon.
+      source: path of a config file, with an argument for its get_config behind a colon; or the
+        config itself.
       overrides: strings "--config.FIELD=VALUE".
 
     Raises:
       ValueError: no such file, an unknown field (the closest is named), or a bad value.
     """
-    file, colon, argument = name.partition(":")
-    path = find_config(file)
-    argv = ["clapjax", f"--config={path}{colon}{argument}", *overrides]
-    values = flags.FlagValues()
+    values, argv = flags.FlagValues(), ["clapjax", *overrides]
     # It looks for overrides in sys.argv unless it is told otherwise.
-    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+    settings = {"flag_values": values, "sys_argv": argv}
+    if isinstance(source, Experiment):
+        name = "config"
+        config_flags.DEFINE_config_dict("config", ConfigDict(plain(source)), **settings)
+    else:
+        name, (file, colon, argument) = source, source.partition(":")
+        argv.insert(1, f"--config={find_config(file)}{colon}{argument}")
+        config_flags.DEFINE_config_file("config", **settings)
     known = _paths(base_config().to_dict())
     for item in overrides:
         field, equals, _ = item.removeprefix("--config.").partition("=")
         if field not in known:
             close = difflib.get_close_matches(field, known, n=1)
             hint = f"; did you mean --config.{close[0]}?" if close else ""
-            raise ValueError(f"no config field {field!r}{hint}")
+            raise ValueError(f"no config field {field!r}{hint} (`clapjax config` lists all)")
         if not equals:
             raise ValueError(f"{item}: write --config.{field}=VALUE")
     try:

@@ -5,7 +5,13 @@ import json
 import sys
 from collections import Counter
 
-from clapjax.cli.config import add_config_argument, load_config
+from clapjax.cli.config import (
+    add_config_argument,
+    add_model_argument,
+    given_fields,
+    load_config,
+    with_model,
+)
 from clapjax.cli.show import progress
 
 EXAMPLE = "clapjax records build --config configs/demo.py --data_dir data/demo"
@@ -20,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     build = add("build", "make a data set; the same command again goes on", EXAMPLE)
     add_config_argument(build)
+    add_model_argument(build)
     build.add_argument("--data_dir", required=True, help="folder of the data set, or gs://...")
     build.add_argument("--processes", type=int, help="that make samples; default: one a core")
     build.add_argument("--runner", default="", help="of Apache Beam, instead of processes")
@@ -96,8 +103,14 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
         return report_overlap(args.train, args.test)
     if args.action in ("merge", "filter", "annotate"):
         return edit(args)
+    from clapjax.starting import resolve
+
+    overrides = with_model(overrides, args.model)
+    given, experiment = given_fields(overrides), load_config(args.config, overrides)
+    if "init_from" in given:  # else the config knows of what rate the model's records are
+        experiment, _ = resolve(experiment, given)
     return build(
-        load_config(args.config, overrides),
+        experiment,
         args.data_dir,
         processes=args.processes,
         runner=args.runner,

@@ -1,11 +1,17 @@
 """`clapjax train`."""
 
 import argparse
-import dataclasses
 import functools
 import sys
+from pathlib import Path
 
-from clapjax.cli.config import add_config_argument, load_config
+from clapjax.cli.config import (
+    add_config_argument,
+    add_model_argument,
+    given_fields,
+    load_config,
+    with_model,
+)
 
 EXAMPLE = (
     "clapjax train --config configs/demo.py --data_dir data/demo --workdir runs/demo "
@@ -15,9 +21,15 @@ ROWS_OF_A_DEVICE = 8  # in an evaluation, at once
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """--config F --data_dir D --workdir W, and what several processes need."""
+    """--config F [--model M] --data_dir D --workdir W, and what several processes need."""
     add_config_argument(parser)
-    parser.add_argument("--data_dir", required=True, help="folder of the records")
+    add_model_argument(parser)
+    parser.add_argument(
+        "--data_dir",
+        required=True,
+        help="folder of the records, which are made where there are none and "
+        "--config.source.path=FOLDER tells of what",
+    )
     parser.add_argument("--workdir", required=True, help="folder of the run")
     parser.add_argument(
         "--profile",
@@ -35,27 +47,68 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
     """Trains or resumes."""
+    from clapjax.starting import resolve
     from clapjax.training import distributed
     from clapjax.training.checkpoint import latest_step
 
-    experiment = load_config(args.config, overrides)
+    overrides = with_model(overrides, args.model)
+    given, experiment = given_fields(overrides), load_config(args.config, overrides)
     distributed.start(args.coordinator, args.num_processes, args.process_id)
     done = latest_step(args.workdir) == experiment.steps
-    train_and_evaluate(experiment, args.data_dir, args.workdir, args.profile)
+    experiment, tokenizer = resolve(experiment, given, args.workdir)
+    if "source.path" in given:
+        find_records(experiment, args.data_dir)
+    train_and_evaluate(experiment, args.data_dir, args.workdir, args.profile, tokenizer)
     if done and distributed.is_main():
         print(f"{args.workdir}: already trained; `clapjax eval` writes its results")
     return 0
 
 
+def find_records(experiment, data_dir: str) -> None:
+    """Builds the records where there are none; says so where they are of something else.
+
+    Raises:
+      RecordsError: there are none, and several processes that would build them at once.
+      ValueError: what a build raises.
+    """
+    import jax
+
+    from clapjax.cli.records import build
+    from clapjax.data.build.builder import changed_since
+    from clapjax.data.paths import as_path
+    from clapjax.data.records import BUILD_FILE, RecordsError
+    from clapjax.training import distributed
+
+    if (as_path(data_dir) / BUILD_FILE).is_file():
+        if distributed.is_main() and (found := changed_since(experiment.source, data_dir)):
+            _warn(f"{data_dir}: trains on records that were made before this: {found}")
+    elif jax.process_count() > 1:
+        raise RecordsError(
+            f"{data_dir}: no records here; several processes need them built before, by "
+            "`clapjax records build` with the same --config and --model"
+        )
+    else:
+        build(experiment, data_dir)
+
+
 def train_and_evaluate(
-    experiment, data_dir: str, workdir: str, profile: tuple[int, int] | None = None
+    experiment,
+    data_dir: str,
+    workdir: str,
+    profile: tuple[int, int] | None = None,
+    tokenizer=None,
 ) -> dict:
-    """Trains with the experiment's evaluation; returns the last results, none of an old run."""
+    """Trains with the experiment's evaluation; returns the last results, none of an old run.
+
+    The tokenizer is that of `clapjax.starting.resolve`.
+    """
     from clapjax.experiment import make_task, save_experiment
     from clapjax.training import distributed
     from clapjax.training.loop import train
 
-    task, results = make_task(experiment), {}
+    task, results = make_task(experiment, tokenizer), {}
+    for line in _doubts(experiment, data_dir):
+        _warn(line)
     evaluate = judge(experiment, data_dir, workdir, results)
     distributed.wait_for_all("config is read")
     save_experiment(experiment, workdir, write=distributed.is_main())
@@ -65,7 +118,7 @@ def train_and_evaluate(
         data_dir=data_dir,
         workdir=workdir,
         evaluate=evaluate,
-        load=functools.partial(load_model, experiment.task),
+        load=functools.partial(load_model, experiment.task, workdir=workdir),
         profile=profile,
     )
     return results
@@ -90,9 +143,10 @@ def judge(experiment, data_dir: str, workdir: str, results: dict):
     rows = ROWS_OF_A_DEVICE * jax.device_count()
     make = _judge_tagging if experiment.task == "tagging" else _judge_contrastive
     look, left_out = make(experiment, data_dir, workdir, rows)
-    if distributed.is_main():
-        for line in left_out:
-            print(f"evaluation leaves out {line}", file=sys.stderr, flush=True)
+    for line in left_out:
+        _warn(f"evaluation leaves out {line}")
+    if look is None and experiment.evaluation.tasks:
+        _warn("there is nothing to evaluate on: the run is not judged")
     if look is None:
         return None
 
@@ -109,20 +163,21 @@ def judge(experiment, data_dir: str, workdir: str, results: dict):
 
 def _judge_contrastive(experiment, data_dir: str, workdir: str, rows: int):
     """(a function of (forward, variables) to (results, scores, line), what is left out)."""
-    from clapjax.cli.evaluate import summary_line
-    from clapjax.evaluation.tasks import evaluate, supported
+    from clapjax.evaluation.benchmarks import load_tasks
+    from clapjax.evaluation.evaluate import LACKS, evaluate, scores
+    from clapjax.evaluation.text import summary
     from clapjax.inference import Clap
-    from clapjax.tasks.contrastive import adapt_to_tokenizer, workdir_tokenizer
+    from clapjax.tasks.contrastive import workdir_model
 
-    tasks, left_out = supported(data_dir, experiment.evaluation)
-    settings = dataclasses.replace(experiment.evaluation, tasks=tasks)
+    settings, where = experiment.evaluation, Path(data_dir).name
+    tasks, left_out = load_tasks(where, data_dir, settings, LACKS)
 
     def look(forward, variables: dict) -> tuple[dict, dict, str]:
-        tokenizer = workdir_tokenizer(experiment.data.tokenizer, workdir)
-        config = adapt_to_tokenizer(experiment.model, tokenizer)
+        name = experiment.data.tokenizer
+        config, tokenizer = workdir_model(experiment.model, name, workdir)
         model = Clap(config, variables, tokenizer, batch_size=rows, forward=forward)
-        evaluation = evaluate(model, data_dir, settings)
-        return evaluation.results, evaluation.scalars(), summary_line(evaluation.results)
+        results = evaluate(model, Path(workdir).name, tasks, settings)
+        return {"results": results}, scores(results), summary(results)
 
     return look if tasks else None, left_out
 
@@ -151,10 +206,10 @@ def _judge_tagging(experiment, data_dir: str, workdir: str, rows: int):
     return look, []
 
 
-def load_model(task: str, source: str) -> dict:
+def load_model(task: str, source: str, workdir: str) -> dict:
     """{"params", "batch_stats"} of a workdir, or of whatever else `clapjax.load` takes.
 
-    For tagging that is the audio encoder of a contrastive model, or all of a tagger.
+    For tagging that is the audio encoder, and of a tagger with the labels of `workdir` its head.
     """
     from clapjax.interop.load import load_pretrained
     from clapjax.training.checkpoint import latest_step, load_variables
@@ -165,10 +220,36 @@ def load_model(task: str, source: str) -> dict:
         variables = load_pretrained(source).variables
     if task != "tagging":
         return variables
+    parts = {"audio_encoder"} | ({"head"} if _same_labels(source, workdir) else set())
     return {
-        kind: {name: part for name, part in tree.items() if name in ("audio_encoder", "head")}
+        kind: {name: part for name, part in tree.items() if name in parts}
         for kind, tree in variables.items()
     }
+
+
+def _same_labels(*workdirs: str) -> bool:
+    """Whether runs tell the same labels apart: equal numbers of them may be other ones."""
+    from clapjax.tasks.tagging import LABELS_FILE, workdir_labels
+
+    have = all((Path(workdir) / LABELS_FILE).is_file() for workdir in workdirs)
+    return have and len({workdir_labels(workdir) for workdir in workdirs}) == 1
+
+
+def _doubts(experiment, data_dir: str) -> list[str]:
+    from clapjax.tasks.contrastive import doubts
+
+    if experiment.task != "contrastive":
+        return []
+    run = experiment
+    return doubts(data_dir, run.data, run.loss, run.batch_size, run.seed)
+
+
+def _warn(line: str) -> None:
+    """One line on stderr, by one process."""
+    from clapjax.training import distributed
+
+    if distributed.is_main():
+        print(line, file=sys.stderr, flush=True)
 
 
 def _span(text: str) -> tuple[int, int]:

@@ -11,7 +11,9 @@ class DataConfig:
     """Tokenizer and pipeline."""
 
     vocab_size: int = 1000  # of the tokenizer trained on the records' captions
-    tokenizer: str = "records"  # "records": that tokenizer; else a Hugging Face id or folder
+    # "records": that tokenizer; "model": the one of the model that the run starts from, which takes
+    # it by itself; else a Hugging Face id or folder.
+    tokenizer: str = "records"
     split: str = "train"  # what is trained on
     # Further data sets in each batch, "FOLDER=SHARE": a part of it as 0.25 or 25%, or rows as 16 or
     # 16rows. The rest of the batch is of --data_dir, whose tokenizer all have.
@@ -22,7 +24,7 @@ class DataConfig:
     # Clips that are longer than the model's: a keyed random "cut" of them, or "whole" up to
     # longest_seconds, for a model with fusion.
     long_clips: str = "cut"
-    longest_seconds: float = 30.0
+    longest_seconds: float = 30.0  # of a clip that is heard whole
     workers: int = 2  # threads that read batches
     prefetch: int = 2  # batches made ahead
 

@@ -6,16 +6,18 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from clapjax.data.paths import write_text
+from clapjax.plain import from_dict
 
 FILE = "results.json"
-ITEMS = "items"  # folder of the Parquet files beside it
+ITEMS = "items"  # folder of the Parquet and FLAC files beside it
+EXAMPLES = "clapjax.examples"  # of the Parquet file's metadata
 
 
 class Metric(NamedTuple):
@@ -24,6 +26,33 @@ class Metric(NamedTuple):
     value: float
     low: float
     high: float
+
+
+@dataclass(frozen=True)
+class Said:
+    """A text beside a sound, with their cosine."""
+
+    text: str
+    score: float
+    right: bool
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A clip to listen to."""
+
+    clip: str  # its id
+    negative: bool  # whether it is that in a wrong order
+    said: tuple[Said, ...]
+    file: str = ""  # FLAC beside results.json, once it is kept
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An example of what went right or wrong."""
+
+    title: str
+    sounds: tuple[Sound, ...]
 
 
 @dataclass(frozen=True)
@@ -42,6 +71,7 @@ class Result:
     metrics: Mapping[str, Metric]  # the one to look at first
     provenance: Mapping[str, object] = field(default_factory=dict)  # JSON-ready
     items: Mapping[str, np.ndarray] = field(default_factory=dict)  # (n,) each: outcomes, ids
+    examples: Sequence[Shown] = ()
 
     def scores(self) -> dict[str, float]:
         """{"task/metric": value}, for a training log."""
@@ -49,7 +79,7 @@ class Result:
 
 
 def write_results(folder: str | os.PathLike, results: Sequence[Result]) -> None:
-    """Writes results.json, and the items of each result to a Parquet file that it names.
+    """Writes results.json, and items and examples of each result to a Parquet file that it names.
 
     The JSON is a list of {"model", "benchmark", "task", "n", "chance", "metrics": {name: {"value",
     "low", "high"}}, "provenance"}; provenance["items"] is the Parquet file's name in the folder.
@@ -62,17 +92,19 @@ def write_results(folder: str | os.PathLike, results: Sequence[Result]) -> None:
     folder, rows, files = Path(folder), [], {}
     for result in results:
         provenance = dict(result.provenance)
+        files.update(dict.fromkeys(s.file for e in result.examples for s in e.sounds))
         if result.items:
-            data = _parquet(result.items)
+            data = _parquet(result)
             name = f"{ITEMS}/{hashlib.sha256(data).hexdigest()[:16]}.parquet"
             files[name] = data
             provenance["items"] = name
         rows.append(_row(result) | {"provenance": provenance})
     (folder / ITEMS).mkdir(parents=True, exist_ok=True)
     for name, data in files.items():
-        (folder / name).write_bytes(data)
+        if data is not None:  # sounds are there already
+            (folder / name).write_bytes(data)
     write_text(folder / FILE, json.dumps(rows, indent=2, allow_nan=False) + "\n")
-    for old in (folder / ITEMS).glob("*.parquet"):
+    for old in (folder / ITEMS).iterdir():
         if f"{ITEMS}/{old.name}" not in files:
             old.unlink()
 
@@ -97,14 +129,27 @@ def _row(result: Result) -> dict:
     }
 
 
-def _parquet(items: Mapping[str, np.ndarray]) -> bytes:
+def _parquet(result: Result) -> bytes:
     import pyarrow
     import pyarrow.parquet
 
+    columns = {
+        name: pyarrow.array(np.asarray(column).tolist()) for name, column in result.items.items()
+    }
+    examples = json.dumps([asdict(example) for example in result.examples])
+    table = pyarrow.table(columns).replace_schema_metadata({EXAMPLES: examples})
     file = io.BytesIO()
-    columns = {name: pyarrow.array(np.asarray(column).tolist()) for name, column in items.items()}
-    pyarrow.parquet.write_table(pyarrow.table(columns), file)
+    pyarrow.parquet.write_table(table, file)
     return file.getvalue()
+
+
+def _read_parquet(file: Path) -> dict:
+    import pyarrow.parquet
+
+    table = pyarrow.parquet.read_table(file)
+    items = {column: np.array(table[column]) for column in table.column_names}
+    examples = json.loads(table.schema.metadata[EXAMPLES.encode()])
+    return {"items": items, "examples": tuple(from_dict(Shown, one) for one in examples)}
 
 
 def read_results(folder: str | os.PathLike) -> list[Result]:
@@ -113,8 +158,6 @@ def read_results(folder: str | os.PathLike) -> list[Result]:
     Raises:
       ValueError: there is none, it is damaged, or of another form; the message says which.
     """
-    import pyarrow.parquet
-
     path = Path(folder)
     path = path if path.name == FILE else path / FILE
     if not path.is_file():
@@ -124,11 +167,9 @@ def read_results(folder: str | os.PathLike) -> list[Result]:
         for row in json.loads(path.read_text("utf-8")):
             metrics = {name: Metric(**metric) for name, metric in row.pop("metrics").items()}
             provenance = row.pop("provenance")
-            items = {}
-            if name := provenance.pop("items", None):
-                table = pyarrow.parquet.read_table(path.parent / name)
-                items = {column: np.array(table[column]) for column in table.column_names}
-            found.append(Result(**row, metrics=metrics, provenance=provenance, items=items))
+            name = provenance.pop("items", None)
+            kept = _read_parquet(path.parent / name) if name else {}
+            found.append(Result(**row, metrics=metrics, provenance=provenance, **kept))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{path}: damaged, or no results of `clapjax eval` ({reason})") from error

@@ -56,6 +56,12 @@ def fingerprint(config: ClapConfig, variables: dict, tower: str) -> str:
     return digest.hexdigest()[:32]
 
 
+def model_fingerprint(config: ClapConfig, variables: dict) -> str:
+    """32 hex digits of both towers, for results that were measured with them."""
+    towers = [fingerprint(config, variables, tower) for tower in ("audio", "text")]
+    return hashlib.sha256("".join(towers).encode()).hexdigest()[:32]
+
+
 def _flat(tree: dict, prefix: str = ""):
     for key, value in tree.items():
         if isinstance(value, dict):

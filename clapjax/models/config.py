@@ -27,27 +27,27 @@ class HTSATConfig:
     """HTSAT audio encoder (Chen et al., 2022); the defaults are LAION-CLAP's HTSAT-tiny."""
 
     spec_size: int = 256  # side of the folded mel image
-    patch_size: int = 4
-    patch_stride: int = 4
+    patch_size: int = 4  # side of a patch
+    patch_stride: int = 4  # from a patch to the next
     # Widths of 3 x 3 convolutions with stride 2 that replace the patch projection (Xiao et al.,
     # 2021; not in the published HTSAT): a model trained from scratch learns many times faster.
     conv_stem: tuple[int, ...] = ()
     stem_fold: int = 1  # before them, so many x so many neighbours become channels
-    embed_dim: int = 96
+    embed_dim: int = 96  # width of the first stage; each further one is twice as wide
     depths: tuple[int, ...] = (2, 2, 6, 2)  # even: blocks come in pairs, plain and shifted
-    heads: tuple[int, ...] = (4, 8, 16, 32)
-    window_size: int = 8
-    mlp_ratio: float = 4.0
-    layer_norm_eps: float = 1e-5
-    dropout: float = 0.0
-    attention_dropout: float = 0.0
+    heads: tuple[int, ...] = (4, 8, 16, 32)  # attention heads of each stage
+    window_size: int = 8  # side of the windows of attention, in patches
+    mlp_ratio: float = 4.0  # hidden width of a block's MLP over its width
+    layer_norm_eps: float = 1e-5  # of the norms
+    dropout: float = 0.0  # share dropped of what blocks add
+    attention_dropout: float = 0.0  # and of attention weights
     drop_path: float = 0.1  # rises linearly over the depth
     init_std: float = 0.02  # of kernels; 0 scales with the fan-in instead, which narrow models need
     # SpecAugment stripes of LAION-CLAP's HTSAT.
     time_stripes: int = 2
-    time_width: int = 64
-    freq_stripes: int = 2
-    freq_width: int = 8
+    time_width: int = 64  # widest stripe in time, frames
+    freq_stripes: int = 2  # and stripes in frequency
+    freq_width: int = 8  # widest of those, mels
 
     # Absolute positions (`ape` in HTSAT's code, off in the published models), drawn with this
     # standard deviation; 0: none.
@@ -107,9 +107,9 @@ class PANNConfig:
     pooling: str = "all"
     # SpecAugment stripes of LAION-CLAP's PANNs.
     time_stripes: int = 2
-    time_width: int = 64
-    freq_stripes: int = 2
-    freq_width: int = 8
+    time_width: int = 64  # widest stripe in time, frames
+    freq_stripes: int = 2  # and stripes in frequency
+    freq_width: int = 8  # widest of those, mels
 
     def __post_init__(self):
         if self.base_width < 1:
@@ -129,7 +129,7 @@ class FusionConfig:
     by attention (aff; iaff: twice, Dai et al., 2021); "channel_map" makes them four channels.
     """
 
-    type: str = "none"
+    type: str = "none"  # or "channel_map", or daf, aff or iaff as "aff_1d", "aff_2d"
     antialias: bool = False  # of the shrunk mel: torchvision >= 0.17 has it on, transformers off
 
     def __post_init__(self):
@@ -147,17 +147,17 @@ class TextConfig:
     # the real tokens, or the last real one ("eos").
     pooling: str = "pooler"
     activation: str = "gelu"  # or "quick_gelu"
-    vocab_size: int = 50_265
-    hidden_size: int = 768
-    layers: int = 12
-    heads: int = 12
-    intermediate_size: int = 3072
-    max_positions: int = 514
-    type_vocab_size: int = 1
-    pad_id: int = 1
-    layer_norm_eps: float = 1e-5
-    dropout: float = 0.1
-    attention_dropout: float = 0.1
+    vocab_size: int = 50_265  # of the tokenizer, which sets it
+    hidden_size: int = 768  # width
+    layers: int = 12  # transformer blocks
+    heads: int = 12  # of attention
+    intermediate_size: int = 3072  # hidden width of a block's MLP
+    max_positions: int = 514  # in the table of positions
+    type_vocab_size: int = 1  # token types; only the first is used
+    pad_id: int = 1  # token of padding, which the tokenizer sets
+    layer_norm_eps: float = 1e-5  # of the norms
+    dropout: float = 0.1  # share dropped of what blocks add
+    attention_dropout: float = 0.1  # and of attention weights
     max_length: int = 77  # tokens, special ones included
     embedding_std: float = 0.02  # words and token types
     init_std: float = 0.02  # of kernels; 0 scales with the fan-in instead, which narrow models need
@@ -188,8 +188,8 @@ class ClapConfig:
     audio: AudioConfig = field(default_factory=AudioConfig)
     htsat: HTSATConfig = field(default_factory=HTSATConfig)
     text: TextConfig = field(default_factory=TextConfig)
-    projection_size: int = 512
-    logit_scale_init: float = math.log(1 / 0.07)
+    projection_size: int = 512  # of the embeddings
+    logit_scale_init: float = math.log(1 / 0.07)  # ln of the scale of the logits at first
     logit_bias: bool = False  # a learnt bias of the logits, which loss.kind=sigmoid needs
     logit_bias_init: float = -10.0  # SigLIP's
     compute_dtype: str = "auto"  # "float32", "bfloat16", or "auto": bfloat16 on TPU and GPU

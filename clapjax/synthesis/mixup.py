@@ -34,16 +34,16 @@ DIRECT_DB = (0.0, 15.0)  # of the direct sound over the reverberation that is ma
 class MixupConfig:
     """How mixtures and single-event samples are made. The paper gives no figure but 10 s."""
 
-    train_mixtures: int = 4000
-    test_mixtures: int = 400
+    train_mixtures: int = 4000  # in the split train
+    test_mixtures: int = 400  # in the split test
     crops_per_recording: int = 10  # single-event training samples cut from each recording
-    min_events: int = 2
-    max_events: int = 2
+    min_events: int = 2  # in a mixture
+    max_events: int = 2  # in a mixture
     clip_seconds: float = 10.0  # longest mixture
-    min_event_seconds: float = 2.5
-    max_event_seconds: float = 5.0
-    max_gap_seconds: float = 0.4
-    max_crossfade_seconds: float = 0.2
+    min_event_seconds: float = 2.5  # shortest event
+    max_event_seconds: float = 5.0  # longest event
+    max_gap_seconds: float = 0.4  # silence between events, at most
+    max_crossfade_seconds: float = 0.2  # overlap of events, at most
     level_jitter_db: float = 10.0  # each event's level moves by up to this much either way
     captions: int = 4  # positive captions of a mixture, and as many negative ones
     train_negative_audio: bool = False  # only audio-to-text T-Classify needs it
@@ -55,12 +55,12 @@ class MixupConfig:
     reverb_share: float = 0.0  # chance that a mixture is put into a room
     impulse_responses: str = ""  # folder of measured rooms; "": decaying noise
     min_reverb_seconds: float = 0.2  # time in which that noise falls by 60 dB
-    max_reverb_seconds: float = 1.0
+    max_reverb_seconds: float = 1.0  # the same, at most
     background_share: float = 0.0  # chance that noise is added, which no caption tells of
     background: str = ""  # folder of noise
     background_labels: tuple[str, ...] = ()  # or classes of the source, then in no mixture
     min_snr_db: float = 5.0  # of the mixture over the noise
-    max_snr_db: float = 20.0
+    max_snr_db: float = 20.0  # the same, at most
 
     def __post_init__(self):
         if not 2 <= self.min_events <= self.max_events:

@@ -4,6 +4,7 @@ import functools
 import os
 import shutil
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from clapjax.data.config import DataConfig
-from clapjax.data.records import TOKENIZER_FOLDER
+from clapjax.data.order import batch_rows, parse_share, shuffled
+from clapjax.data.records import TOKENIZER_FOLDER, open_split, parser
 from clapjax.data.selection import select_captions
 from clapjax.data.tokenizer import load_tokenizer, tokenize
 from clapjax.losses.clap import LossConfig, temporal_loss
@@ -31,6 +33,8 @@ from clapjax.tasks.front_end import front_end
 from clapjax.tasks.task import Setting, Task
 
 LARGEST = 2**31 - 1  # int32
+LOOKED_AT, BATCHES_LOOKED_AT = 256, 64  # records of a data set, and batches, in `doubts`
+FROM_MODEL = "model"  # data.tokenizer: that of the model which the run starts from
 
 
 def contrastive(model: ClapConfig, loss: LossConfig, data: DataConfig, tokenizer=None) -> Task:
@@ -45,13 +49,14 @@ def contrastive(model: ClapConfig, loss: LossConfig, data: DataConfig, tokenizer
       model: for the vocabulary see `tokenizer`.
       loss: the objective.
       data: which captions count, and the name of the tokenizer.
-      tokenizer: of which the model takes the size of the vocabulary.
+      tokenizer: of which the model takes the size of the vocabulary, unless it is the model's own
+        (FROM_MODEL); a workdir keeps that one.
 
     Raises:
       ValueError: a loss that does not go with the model.
     """
     check(model, loss)
-    if tokenizer is not None:
+    if tokenizer is not None and data.tokenizer != FROM_MODEL:
         model = adapt_to_tokenizer(model, tokenizer)
     return Task(
         audio=model.audio,
@@ -68,7 +73,7 @@ def contrastive(model: ClapConfig, loss: LossConfig, data: DataConfig, tokenizer
             "audio": functools.partial(_embed_audio, model),
             "text": functools.partial(_embed_text, model),
         },
-        keep=functools.partial(keep_tokenizer, data.tokenizer),
+        keep=functools.partial(keep_tokenizer, data.tokenizer, tokenizer),
         opened=lambda workdir: contrastive(
             model, loss, data, workdir_tokenizer(data.tokenizer, workdir)
         ),
@@ -90,24 +95,121 @@ def needs_negatives(loss: LossConfig) -> bool:
     return loss.temporal_weight > 0 or loss.negatives != "none"
 
 
+# --- what the records are good for ----------------------------------------------------------
+
+
+def doubts(
+    data_dir: str | os.PathLike, data: DataConfig, loss: LossConfig, batch_size: int, seed: int
+) -> list[str]:
+    """What these records cannot teach, or would teach wrongly: a line each.
+
+    Looks at LOOKED_AT records of each data set, and at the order of the first batches.
+
+    Args:
+      data_dir: records on this machine.
+      data, loss, batch_size, seed: of the run.
+
+    Raises:
+      RecordsError: no such data set or split, or a damaged record.
+    """
+    mixture = [parse_share(item) for item in data.mixture]
+    folders = [data_dir, *(folder for folder, _ in mixture)]
+    splits = [open_split(folder, data.split) for folder in folders]
+    sizes = np.array([len(split) for split in splits])
+    if not sizes.all():
+        return []  # which reading them will say
+    found = _repeats(sizes, [share for _, share in mixture], batch_size, seed)
+    examples = [example for split in splits for example in _look_at(split)]
+    captions = Counter(example.captions[0] for example in examples)
+    # Of a row, how many others have its caption, on average.
+    alike = (batch_size - 1) * sum((n / len(examples)) ** 2 for n in captions.values())
+    if alike >= 1 and len(captions) < len(examples) and not loss.mask_same_events:
+        found.append(
+            f"{len(examples)} records have {len(captions)} captions: in a batch of {batch_size}, "
+            f"{alike:.1f} other rows have a row's caption and count as its negatives; a smaller "
+            "batch_size, captions that differ, or --config.task=tagging"
+        )
+    if needs_negatives(loss) and not any(example.negative_captions for example in examples):
+        found.append(
+            f"loss.temporal_weight and loss.negatives ask for captions in a wrong order, and none "
+            f"of {len(examples)} records has one: they teach nothing; make some (`clapjax captions "
+            "negate`), or set --config.loss.temporal_weight=0 --config.loss.negatives=none"
+        )
+    return found
+
+
+def _repeats(sizes: np.ndarray, shares: list, batch_size: int, seed: int) -> list[str]:
+    """Whether records come more than once in a batch, where they are their own negatives."""
+    counts = []
+    for step in range(BATCHES_LOOKED_AT):
+        sets, positions = batch_rows(step, batch_size, shares)
+        rows = np.bincount(sets, minlength=len(sizes))
+        if (sizes > 10 * rows).all():  # seldom more than a row or two at the end of an epoch
+            return []
+        places = np.stack([sets, shuffled(positions, sizes[sets], sets, seed)])
+        counts.append(int(np.unique(places, axis=1, return_counts=True)[1].max()))
+    often = sum(count > 1 for count in counts)
+    if not often:
+        return []
+    return [
+        f"{often} of the first {len(counts)} batches of {batch_size} rows hold a record more than "
+        f"once, up to {max(counts)} times, and it is its own negative there: there are "
+        f"{' + '.join(map(str, sizes))} records; set a batch_size that divides them, or a smaller "
+        "one"
+    ]
+
+
+def _look_at(split) -> list:
+    parse = parser()
+    places = np.linspace(0, len(split) - 1, min(len(split), LOOKED_AT)).astype(int)
+    return [parse(data) for data in split.read(places.tolist())]
+
+
 # --- text and batches -----------------------------------------------------------------------
 
 
-def keep_tokenizer(name: str, data_dir: str | os.PathLike, workdir: Path) -> None:
-    """Copies the tokenizer of a run to its workdir: the records' own, or the named one."""
+def keep_tokenizer(name: str, given, data_dir: str | os.PathLike, workdir: Path) -> None:
+    """Puts the tokenizer of a run into its workdir: the records' own, one given, or one by name.
+
+    Raises:
+      ValueError: a run of a model's own tokenizer has none.
+    """
     kept = workdir / TOKENIZER_FOLDER
     if name == "records":
         shutil.copytree(Path(data_dir) / TOKENIZER_FOLDER, kept, dirs_exist_ok=True)
-    elif not kept.is_dir():
-        partial = kept.with_suffix(".partial")
-        load_tokenizer(name).save_pretrained(partial)
-        os.replace(partial, kept)
+        return
+    if given is None and kept.is_dir():
+        return
+    if given is None and name == FROM_MODEL:
+        raise ValueError(
+            f"data.tokenizer={FROM_MODEL}: no tokenizer in {kept}; it comes with --model"
+        )
+    partial = kept.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    (load_tokenizer(name) if given is None else given).save_pretrained(partial)
+    shutil.rmtree(kept, ignore_errors=True)
+    os.replace(partial, kept)
 
 
 def workdir_tokenizer(name: str, workdir: str | os.PathLike):
     """The tokenizer of a run: the one kept in its workdir, or in an old workdir the named one."""
     kept = Path(workdir) / TOKENIZER_FOLDER
-    return load_tokenizer(kept if name == "records" or kept.is_dir() else name)
+    own = name in ("records", FROM_MODEL) or kept.is_dir()
+    return load_tokenizer(kept if own else name)
+
+
+def workdir_model(
+    model: ClapConfig, name: str, workdir: str | os.PathLike
+) -> tuple[ClapConfig, object]:
+    """The model of a run with its vocabulary, and its tokenizer.
+
+    Args:
+      model: as the run's config has it.
+      name: its `data.tokenizer`.
+      workdir: of the run.
+    """
+    tokenizer = workdir_tokenizer(name, workdir)
+    return model if name == FROM_MODEL else adapt_to_tokenizer(model, tokenizer), tokenizer
 
 
 def adapt_to_tokenizer(model: ClapConfig, tokenizer) -> ClapConfig:

@@ -15,14 +15,14 @@ class OptimizerConfig:
     weight_decay 0, clip_norm 0.
     """
 
-    learning_rate: float = 5e-4
-    warmup_steps: int = 50
+    learning_rate: float = 5e-4  # at its highest, after the warm-up
+    warmup_steps: int = 50  # over which the rate rises from 0
     # Step k (from 0) of the warm-up has (k + warmup_offset) / warmup_steps of the rate. LAION
     # has 1 here, so that its first step moves.
     warmup_offset: int = 0
-    b1: float = 0.9
-    b2: float = 0.98
-    eps: float = 1e-8
+    b1: float = 0.9  # Adam's decay of the mean of gradients
+    b2: float = 0.98  # and of their squares
+    eps: float = 1e-8  # Adam's, beside the root of those squares
     weight_decay: float = 0.05  # of kernels and embeddings; biases and norms have none
     clip_norm: float = 1.0  # global gradient norm; 0: not clipped
     # "REGEX=FACTOR": parameters in whose path REGEX is found have FACTOR times the rate; the first
@@ -81,8 +81,8 @@ class MeshConfig:
     "fsdp" too.
     """
 
-    data: int = -1
-    fsdp: int = 1
+    data: int = -1  # devices along the axis that splits the batch alone
+    fsdp: int = 1  # and along the one that splits the state too; 1: each device has all of it
     split_above: int = 65_536  # elements; a smaller parameter is whole on every device
 
 
@@ -90,12 +90,12 @@ class MeshConfig:
 class TrainConfig:
     """A run of any task: all that determines its parameters beside the task and the records."""
 
-    seed: int = 0
+    seed: int = 0  # of parameters, order, crops, captions and noise
     batch_size: int = 32  # global
-    steps: int = 1000
-    log_every: int = 20
-    checkpoint_every: int = 200
-    keep_last: int = 2  # checkpoints
+    steps: int = 1000  # batches trained on, in all
+    log_every: int = 20  # steps from a line of the log to the next
+    checkpoint_every: int = 200  # steps from a checkpoint to the next
+    keep_last: int = 2  # so many of the last checkpoints stay
     # A score of the evaluation, as "zero_shot/accuracy": the checkpoint with the highest is kept as
     # well ("-NAME": with the lowest). Each evaluation saves one then.
     keep_best: str = ""

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from clapjax.data import paths, records
 from clapjax.data.build import beam
 from clapjax.data.build.config import TEST, TEST_CLIPS, TRAIN, SourceConfig, used_settings
@@ -19,6 +21,7 @@ from clapjax.data.build.folder import (
     alone,
     check_begun,
     close_failed,
+    differences,
     discard,
     finish,
     give_name,
@@ -28,7 +31,7 @@ from clapjax.data.build.folder import (
     refuse,
     reuse,
 )
-from clapjax.data.build.listing import hash_listing, list_source
+from clapjax.data.build.listing import difference, digest, hash_listing, list_source
 from clapjax.data.build.processes import run_units
 from clapjax.data.build.splits import Parts, check_classes, check_splits, divide_clips
 from clapjax.data.build.units import Unit, Work, WriteRecords, divide, prints_of, rejected_of
@@ -120,10 +123,9 @@ def build_records(
     if not (finished := is_finished(data_dir, build)):
         check_begun(data_dir, made_from)
     clips, rejected, cache = list_source(source, seed, records.incomplete(data_dir))
-    parts = divide_clips(clips, source)
+    parts = divide_clips(clips, source, seed)
     rejected = rejected + parts.rejected
-    kept = [clip for part in (parts.train | parts.held_out).values() for clip in part]
-    listed = hash_listing(kept, rejected)
+    listed = _listed(parts, rejected)
     if finished:
         result = reuse(data_dir, listed)
         refuse(result.rejected, source, data_dir / REJECTED_FILE)
@@ -145,6 +147,37 @@ def build_records(
             close_failed(folder, rejected)
             raise
         return finish(data_dir, units, build | {"excluded": parts.excluded}, rejected, listed)
+
+
+def changed_since(source: SourceConfig, data_dir: str | os.PathLike) -> str:
+    """What of a source is not as it was when records were built, in words; "" where all is.
+
+    Of a source that is not on this machine only its settings are compared, and nothing of records
+    that `build_records` did not make.
+
+    Raises:
+      RecordsError: no records at `data_dir`.
+    """
+    there, data_dir = records.read_build(data_dir), paths.as_path(data_dir)
+    if "source" not in there or "listed" not in there:
+        return ""
+    now = used_settings(there | {"source": to_dict(source)})
+    if found := differences(used_settings(there), now):
+        return "; ".join(found)
+    if source.kind == "sounds" or not Path(source.path).is_dir():
+        return ""
+    clips, rejected, _ = list_source(source, there["seed"], records.incomplete(data_dir))
+    parts = divide_clips(clips, source, there["seed"])
+    listed = _listed(parts, rejected + parts.rejected)
+    if there["listed"] == digest(listed):
+        return ""
+    return f"{source.path} has changed ({difference(data_dir, listed)})"
+
+
+def _listed(parts: Parts, rejected: list[Rejected]) -> np.ndarray:
+    """`hash_listing` of what a build uses and leaves out."""
+    kept = [clip for part in (parts.train | parts.held_out).values() for clip in part]
+    return hash_listing(kept, rejected)
 
 
 @dataclass(frozen=True)

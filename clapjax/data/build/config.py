@@ -26,13 +26,16 @@ class SourceConfig:
     # Of splits whose name does not say it, "NAME=train" or "NAME=held_out" (`role_of_name`).
     roles: tuple[str, ...] = ()
     whole: str = "train"  # the split of what is published without splits or folds
-    train_folds: tuple[int, ...] = (1, 2, 3)
-    test_folds: tuple[int, ...] = (4,)
+    # Where no split is held out: the part of the original recordings that a direct build holds out
+    # as "test", by a hash of each and the seed; 0: none (docs/records.md).
+    held_out_share: float = 0.0
+    train_folds: tuple[int, ...] = (1, 2, 3)  # of sets that are published in folds
+    test_folds: tuple[int, ...] = (4,)  # held out
     min_seconds: float = 0.1  # shorter recordings are rejected
     silence_db: float = -70.0  # recordings whose peak is below this are rejected
     on_rejected: str = "skip"  # "skip": list them and go on; "error": the build fails
     sounds_per_fold: int = 16  # embedded set: recordings of each class in a fold
-    sounds_seconds: float = 5.0
+    sounds_seconds: float = 5.0  # embedded set: length of a recording
     # A direct build cuts longer training clips into windows of so many seconds; 0: none.
     window_seconds: float = 0.0
     window_hop_seconds: float = 0.0  # from one window to the next; 0: window_seconds
@@ -55,6 +58,10 @@ class SourceConfig:
             raise ValueError(
                 f"source.on_rejected must be 'skip' or 'error', not {self.on_rejected}"
             )
+        if not 0 <= self.held_out_share < 1:
+            raise ValueError(f"source.held_out_share must be in 0 .. 1, not {self.held_out_share}")
+        if self.held_out_share and self.mixes_up():
+            raise ValueError("source.held_out_share is for direct builds (source.mode=direct)")
         for item in self.roles:
             name, _, role = item.rpartition("=")
             if not name or role not in ROLES:
@@ -132,7 +139,13 @@ def used_settings(build: dict) -> dict:
     else:
         unused += ["sounds_per_fold", "sounds_seconds"]
     if mixes_up:
-        unused += ["splits", "window_seconds", "window_hop_seconds", "window_held_out"]
+        unused += [
+            "splits",
+            "held_out_share",
+            "window_seconds",
+            "window_hop_seconds",
+            "window_held_out",
+        ]
     elif not source["window_seconds"]:
         unused += ["window_hop_seconds", "window_held_out"]
     return {

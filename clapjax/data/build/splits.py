@@ -1,5 +1,6 @@
 """Which clips of a listing a build uses: each split has a role, and no origin is on both sides."""
 
+import hashlib
 import warnings
 from collections import Counter
 from dataclasses import dataclass, field
@@ -7,6 +8,8 @@ from dataclasses import dataclass, field
 from clapjax.data.build.config import TEST, TRAIN, SourceConfig
 from clapjax.data.overlap import named_in, read_ids
 from clapjax.data.sources.clip import Clip, Rejected
+
+LEAST_HELD_OUT = 4  # origins, of 16 or more; of fewer a quarter
 
 
 @dataclass(frozen=True)
@@ -23,13 +26,18 @@ class Parts:
         return [clip for clips in self.held_out.values() for clip in clips]
 
 
-def divide_clips(clips: list[Clip], source: SourceConfig) -> Parts:
+def divide_clips(clips: list[Clip], source: SourceConfig, seed: int = 0) -> Parts:
     """Puts clips into splits, training splits without what is kept out of them.
 
     A training clip goes where an `exclude` list names its recording, and where a clip of any
     held-out split has its origin, whether or not that split becomes records. A mix-up has all
     clips for training in one split, and leaves out what has not exactly one label. What is left out
     is listed for the splits that become records.
+
+    Args:
+      clips: of the source.
+      source: the splits' roles, and what is kept out.
+      seed: of what is held out by `source.held_out_share`.
 
     Raises:
       ValueError: a split whose role is not known, or an `exclude` list that is none.
@@ -39,6 +47,9 @@ def divide_clips(clips: list[Clip], source: SourceConfig) -> Parts:
         if split := source.split_of(clip):
             listed.setdefault(split, []).append(clip)
     held_out_splits = {split for split in listed if source.is_held_out(split)}
+    if not held_out_splits and source.held_out_share and source.builds(TEST):
+        listed = hold_out_origins(listed, source.held_out_share, seed)
+        held_out_splits = listed.keys() & {TEST}
     origins = {clip.group for split in held_out_splits for clip in listed[split]}
     lists = {file: read_ids(file) for file in source.exclude}
     found = Parts(excluded=dict.fromkeys(lists, 0))
@@ -71,6 +82,38 @@ def divide_clips(clips: list[Clip], source: SourceConfig) -> Parts:
                 stacklevel=2,
             )
     return found
+
+
+def hold_out_origins(
+    listed: dict[str, list[Clip]], share: float, seed: int
+) -> dict[str, list[Clip]]:
+    """Moves a part of the origins of splits for training to a split TEST.
+
+    An origin is held out where the hash of it and the seed is low: it stays where it is when clips
+    are added. Where that gives fewer than LEAST_HELD_OUT, those with the lowest hashes are; never
+    more than half, so that a single origin is for training.
+
+    Raises:
+      ValueError: a split for training is called TEST.
+    """
+    if TEST in listed:
+        raise ValueError(f"source.held_out_share: {TEST!r} is for training, says source.roles")
+    hashes = {clip.group: _hash(clip.group, seed) for part in listed.values() for clip in part}
+    wanted = max(
+        sum(value < share for value in hashes.values()), min(LEAST_HELD_OUT, len(hashes) // 4)
+    )
+    chosen = set(sorted(hashes, key=hashes.get)[: min(wanted, len(hashes) // 2)])
+    moved = [clip for part in listed.values() for clip in part if clip.group in chosen]
+    left = {
+        split: [clip for clip in part if clip.group not in chosen] for split, part in listed.items()
+    }
+    return left | {TEST: moved} if moved else left
+
+
+def _hash(group: str, seed: int) -> float:
+    """A number in [0, 1)."""
+    digest = hashlib.blake2b(f"{seed} {group}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") / 2**64
 
 
 def check_splits(parts: Parts, source: SourceConfig) -> None:

@@ -1,0 +1,38 @@
+"""What is evaluated, on which splits."""
+
+from dataclasses import dataclass
+
+TASKS = ("t_classify", "retrieval", "zero_shot")
+# Prompts of zero-shot classification, as the projects publish them.
+TEMPLATES = {
+    "laion": "This is a sound of {}.",  # LAION-CLAP
+    "t_clap": "A sound of {}",  # T-CLAP
+    "ms_clap": "this is the sound of {}",  # Microsoft's CLAP of 2023
+}
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What is evaluated, on which splits."""
+
+    tasks: tuple[str, ...] = TASKS
+    split: str = "test"
+    zero_shot_split: str = ""  # none named: test_clips where there is one, else `split`
+    # Of zero-shot: a name of TEMPLATES, or prompts with a {}; several, joined by "|", are averaged.
+    template: str = TEMPLATES["laion"]
+    laion_compat: bool = False  # mAP@10 audio-to-text as LAION-CLAP's code has it, unsorted
+
+    def __post_init__(self):
+        unknown = set(self.tasks) - set(TASKS)
+        if unknown:
+            raise ValueError(f"evaluation.tasks: no task {sorted(unknown)}; there are {TASKS}")
+        if not all("{}" in prompt for prompt in self.prompts):
+            raise ValueError(
+                f"evaluation.template {self.template!r} has no {{}}; write one, or one of "
+                f"{', '.join(TEMPLATES)}"
+            )
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """The templates of zero-shot."""
+        return tuple(TEMPLATES.get(self.template, self.template).split("|"))

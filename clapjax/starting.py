@@ -1,0 +1,118 @@
+"""A run that starts from a model: its configuration and tokenizer are that model's own."""
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from clapjax.data.tokenizer import load_tokenizer
+from clapjax.experiment import Experiment, is_workdir, load_experiment
+from clapjax.interop.load import load_pretrained
+from clapjax.models.config import ClapConfig, TextConfig
+from clapjax.plain import from_dict, to_dict
+from clapjax.tasks.contrastive import FROM_MODEL, workdir_model
+from clapjax.training.checkpoint import latest_step
+
+# What of a model may be set beside `init_from`: nothing that its parameters were learnt with, but
+# what is random in training, how much is heard and read, the type of products, and parts to add.
+ADAPTABLE = re.compile(
+    r"(htsat|pann|text)\.(\w*dropout|drop_path|(time|freq)_(stripes|width))"
+    r"|audio\.(clip_samples|fill)|text\.max_length|compute_dtype"
+    r"|fusion\.\w+|logit_bias|logit_bias_init|mlp_transforms"
+)
+LONGEST_TEXT = TextConfig().max_length  # of models whose only limit is their table of positions
+
+
+def resolve(
+    experiment: Experiment, given: Iterable[str] = (), workdir: str | os.PathLike | None = None
+) -> tuple[Experiment, object | None]:
+    """Takes the model's configuration and tokenizer from `init_from`, where that is set.
+
+    What the experiment says of its model does not count then, but for the fields in `given`, and
+    for the heads that its loss needs. A workdir with a checkpoint knows all of it, so that a run
+    goes on though its model has vanished.
+
+    Args:
+      experiment: the settings.
+      given: fields that were set by hand, as "model.text.dropout", "data.tokenizer"; the latter is
+        for checkpoints that have no tokenizer, or must have the same vocabulary.
+      workdir: of the run.
+
+    Returns:
+      (the experiment as it is to be trained; the tokenizer that its workdir is to keep, None where
+      it has one, or the task needs none).
+
+    Raises:
+      ValueError: the model cannot be read, a given field is one that it was learnt with, or the
+        tokenizer is another model's.
+    """
+    source, given = experiment.init_from, set(given)
+    if not source:
+        return experiment, None
+    if workdir is not None and latest_step(workdir) is not None:
+        begun = load_experiment(workdir)
+        model, tokenizer, name = begun.model, None, begun.data.tokenizer
+    else:
+        named = experiment.data.tokenizer if "data.tokenizer" in given else None
+        model, tokenizer = read_model(source, named, experiment.task)
+        name = experiment.data.tokenizer if experiment.task == "tagging" else FROM_MODEL
+    model = replace(
+        _adapted(model, experiment.model, given, source),
+        logit_bias=model.logit_bias or experiment.model.logit_bias,
+        mlp_transforms=model.mlp_transforms or experiment.model.mlp_transforms,
+    )
+    data = replace(experiment.data, tokenizer=name)
+    return replace(experiment, model=model, data=data), tokenizer
+
+
+def read_model(source: str, tokenizer: str | None, task: str) -> tuple[ClapConfig, object | None]:
+    """The configuration and the tokenizer (None for tagging) of whatever `clapjax.load` takes."""
+    if is_workdir(Path(source)):
+        trained = load_experiment(source)
+        if task == "tagging":
+            return trained.model, None
+        if trained.task != task:
+            raise ValueError(f"{source}: a model for {trained.task}, which has no text encoder")
+        model, own = workdir_model(trained.model, trained.data.tokenizer, source)
+    else:
+        model, _, used = load_pretrained(source, tokenizer)
+        shorter = min(model.text.max_length, LONGEST_TEXT)
+        model = replace(model, text=replace(model.text, max_length=shorter))
+        if task == "tagging":
+            return model, None
+        own = used if tokenizer is None else _own_tokenizer(source) or used
+    if tokenizer is not None and load_tokenizer(tokenizer).get_vocab() != own.get_vocab():
+        raise ValueError(
+            f"data.tokenizer: {tokenizer} has other words than the tokenizer of {source}, which "
+            "comes with the model; leave the field out"
+        )
+    return model, own
+
+
+def _own_tokenizer(source: str):
+    """The tokenizer that lies with a model; None where there is none, as in a .pt file."""
+    try:
+        return None if Path(source).is_file() else load_tokenizer(source)
+    except ValueError:
+        return None
+
+
+def _adapted(model: ClapConfig, asked: ClapConfig, given: set[str], source: str) -> ClapConfig:
+    """The model with the given fields of the one that was asked for."""
+    values, wanted = to_dict(model), to_dict(asked)
+    for path in sorted(given):
+        group, _, field = path.partition(".")
+        if group != "model":
+            continue
+        *parents, name = field.split(".")
+        there, new = values, wanted
+        for parent in parents:
+            there, new = there[parent], new[parent]
+        if there[name] != new[name] and not ADAPTABLE.fullmatch(field):
+            raise ValueError(
+                f"{path} is {there[name]!r} in {source}, whose parameters were learnt with it, not "
+                f"{new[name]!r}; leave the field out"
+            )
+        there[name] = new[name]
+    return from_dict(ClapConfig, values, "model")
