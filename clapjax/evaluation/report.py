@@ -190,7 +190,8 @@ def _example(folder: Path, result: Result, shown: Shown) -> str:
     body = ""
     for sound in shown.sounds:
         title = f"{sound.clip}, wrong order" if sound.negative else sound.clip
-        body += f"<h3>{escape(title)}</h3>{_player(folder / sound.file, title)}"
+        label = f"{result.model}, {result.benchmark}, {shown.title}, {title}"
+        body += f"<h3>{escape(title)}</h3>{_player(folder / sound.file, label)}"
         for said in sound.said:
             kind = "good" if said.right else "bad"
             mark = "right" if said.right else "wrong"
