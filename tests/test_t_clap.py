@@ -1,7 +1,6 @@
 """configs/t_clap_mini.sh: T-CLAP from published layouts to T-Classify, as docs/t_clap.md has it."""
 
 import csv
-import json
 import subprocess
 from pathlib import Path
 
