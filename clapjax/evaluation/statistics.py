@@ -4,6 +4,7 @@ Whatever belongs together (the captions of a clip, the clips of a recording) is 
 as one draw. `python -m benchmarks.coverage` prints how often each kind of interval holds the truth.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -134,7 +135,7 @@ def _value(metric: Callable, arrays: tuple, rows=slice(None)) -> float:
 
 def _all_alike(value: float, groups: int, bounds) -> Metric:
     """What is left to say where a metric does not vary: Wilson's interval, one item a group."""
-    if bounds is None or groups == 1 and not bounds[0] <= value <= bounds[1]:
+    if bounds is None:
         raise ValueError("interval: the metric does not vary over the items, and has no bounds")
     low, high = bounds
     start, end = _score_interval((value - low) / (high - low), groups, groups)
@@ -149,7 +150,8 @@ def _bootstrap(arrays, metric, group, bounds, seed) -> Metric:
     def resampled(chosen):
         return _value(metric, arrays, np.concatenate([rows[i] for i in chosen]))
 
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # see below
         found = stats.bootstrap(
             (np.arange(len(rows)),),
             resampled,
@@ -163,7 +165,7 @@ def _bootstrap(arrays, metric, group, bounds, seed) -> Metric:
     low, high = map(float, found.confidence_interval)
     if np.ptp(found.bootstrap_distribution) == 0 or not np.isfinite([low, high]).all():
         return _all_alike(value, len(rows), bounds)
-    return Metric(value, min(low, value), max(high, value))
+    return Metric(value, low, high)
 
 
 def _jackknife(arrays, metric, group, bounds, seed) -> Metric:
@@ -301,8 +303,8 @@ def seeds(values: Sequence[float]) -> dict:
     """Mean and standard deviation of a metric over runs that differ in their seed.
 
     Returns:
-      {"mean", "deviation" (of the runs, n - 1), "low", "high" (95 % of the mean, Student's t), "n"};
-      of one run "deviation", "low" and "high" are None.
+      {"mean", "deviation" (of the runs, n - 1), "low" and "high" (95 % interval of the mean by
+      Student's t), "n"}; of one run "deviation", "low" and "high" are None.
 
     Raises:
       ValueError: no values, or NaN or infinite ones.
