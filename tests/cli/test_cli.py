@@ -297,7 +297,10 @@ def test_bad_input_in_a_process_shows_no_stack_trace(command, tmp_path):
     build = ("records", "build", "--config", DEMO, "--data_dir", tmp_path / "d")
     done = command(*build, "--config.batchsize=3")
     assert done.returncode == 2 and done.stdout == ""
-    expected = "clapjax records: no config field 'batchsize'; did you mean --config.batch_size?\n"
+    expected = (
+        "clapjax records: no config field 'batchsize'; did you mean --config.batch_size? "
+        "(`clapjax config` lists all)\n"
+    )
     assert done.stderr == expected
     assert list(tmp_path.iterdir()) == []
 
