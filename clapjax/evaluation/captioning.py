@@ -18,6 +18,7 @@ from clapjax.evaluation.statistics import interval
 ORDERS = 4  # the longest n-grams
 WORD = re.compile(r"[^\W_]+(?:['\N{RIGHT SINGLE QUOTATION MARK}][^\W_]+)*")
 BETA = 1.2  # ROUGE-L: how much more recall counts than precision
+BOUNDS = {"ROUGE-L": (0.0, 1.0), "CIDEr-D": (0.0, 10.0), "CLAP score": (-1.0, 1.0)}
 SIGMA = 6.0  # CIDEr-D: of the penalty for another length, in words
 
 
@@ -173,7 +174,7 @@ def captioning(
     candidates: Sequence[str],
     references: Sequence[Sequence[str]],
     embeddings: tuple[np.ndarray, np.ndarray] | None = None,
-    others: Mapping[str, Callable] | None = None,
+    others: Mapping[str, tuple[Callable, tuple[float, float]]] | None = None,
     groups: np.ndarray | None = None,
     seed: int = 0,
 ) -> tuple[dict[str, Metric], dict[str, np.ndarray]]:
@@ -184,7 +185,7 @@ def captioning(
       references: n lists of at least one caption.
       embeddings: of the n clips and the n candidates, for the CLAP score.
       others: name to a function of (candidates, references) that gives n scores, such as a SPICE or
-        FENSE that is installed elsewhere.
+        FENSE that the user has installed, and the least and greatest score.
       groups: (n,) recordings that stay together in the intervals.
       seed: of the intervals.
 
@@ -208,15 +209,20 @@ def captioning(
     items = {"ROUGE-L": rouge_l(said, wanted), "CIDEr-D": cider_d(said, wanted)}
     if embeddings is not None:
         items["CLAP score"] = clap_score(*embeddings)
-    for name, score in (others or {}).items():
+    bounds = dict(BOUNDS)
+    for name, (score, bounds[name]) in (others or {}).items():
         items[name] = np.asarray(score(candidates, references), np.float64)
     for name, scores in items.items():
         if scores.shape != (len(said),) or not np.isfinite(scores).all():
             raise ValueError(f"{name}: expected {len(said)} finite scores, got {scores.shape}")
 
     metrics = {
-        f"BLEU-{order}": interval(counts, lambda c, order=order: bleu(c, order), groups, seed=seed)
+        f"BLEU-{order}": interval(
+            counts, lambda c, order=order: bleu(c, order), groups, method="jackknife", seed=seed
+        )
         for order in range(1, ORDERS + 1)
     }
-    metrics |= {name: interval(scores, None, groups, seed=seed) for name, scores in items.items()}
+    metrics |= {
+        name: interval(scores, "mean", groups, bounds[name]) for name, scores in items.items()
+    }
     return metrics, {"BLEU-4": np.array([bleu(row[None]) for row in counts])} | items

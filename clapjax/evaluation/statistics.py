@@ -72,8 +72,10 @@ def interval(
     if bounds is None:
         raise ValueError(f"interval: the {metric} needs bounds")
     values, (low, high) = arrays[0].astype(np.float64), bounds
-    if values.min() < low or values.max() > high:
+    slack = 1e-6 * (high - low)  # a cosine of 1 + 1e-7 is 1
+    if values.min() < low - slack or values.max() > high + slack or low >= high:
         raise ValueError(f"interval: {values.min():g}..{values.max():g} is outside {bounds}")
+    values = values.clip(low, high)
     if metric == "median":
         return _median(values, group, low, high)
     value, start, end = _mean((values - low) / (high - low), group)

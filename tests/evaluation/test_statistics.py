@@ -158,6 +158,7 @@ def test_intervals_hold_the_truth():
         (((np.ones(3), np.ones(2)), ap), "arrays of n items"),
         (([0.1, np.nan],), "item 1 is NaN"),
         (([0.1, 1.1],), r"0\.1\.\.1\.1 is outside \(0\.0, 1\.0\)"),
+        (([0.1, 0.1], "mean", None, (0.1, 0.1)), "is outside"),
         (([0.1, 0.2], "mode"), "'mode'"),
         (([0.1, 0.2], "mean", [1]), r"groups: expected \(2,\)"),
         (([0.1, 0.2], "mean", None, None), "needs bounds"),
