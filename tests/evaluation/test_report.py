@@ -14,6 +14,7 @@ import soundfile
 
 from clapjax.evaluation import figures, report
 from clapjax.evaluation.result import Metric, Result, Said, Shown, Sound
+from clapjax.evaluation.statistics import compare
 
 EVIL = '<script>alert("1")</script> & $x_1$ \u72ac'
 RATE = 8000  # Hz
@@ -42,7 +43,12 @@ def results(folder, model="temporal", seed=0) -> list[Result]:
             0.5,
             {"text_to_audio": Metric(0.975 if seed else 0.512, 0.5, 0.99)},
             told,
-            {"margin": margin},
+            {
+                "id": np.arange(400).astype(str),
+                "margin": margin,
+                "right": margin > (0.0 if seed else 0.2),
+                "group": np.arange(400) // 4,
+            },
             (Shown("worst margin", tuple(sounds)),),
         ),
         Result(model, EVIL, "t_classify", 20, 0.5, {"text_to_audio/events=3": Metric(1, 0.8, 1)}),
@@ -145,6 +151,15 @@ def test_best_of_a_row_is_bold_and_the_lowest_rank_is_best(page):
     assert "<b>97.5 % [50.0, 99.0]</b>" in page.html
     assert "<b>51.2 % [50.0, 99.0]</b>" not in page.html
     assert "<b>2.0 [1.0, 4.0]</b>" in page.html and "<b>3.0 [1.0" not in page.html
+
+
+def test_models_are_compared_on_the_same_items(page, folder):
+    one, other = (r.items for _, r in full_case(folder)["found"] if "margin" in r.items)
+    found = compare(one["right"], other["right"], groups=one["group"])
+    assert found["p"] < 0.01 and found["difference"] < -0.2
+    interval = f"[{100 * found['low']:+.1f}, {100 * found['high']:+.1f}]"
+    expected = f"{EVIL} 400 {100 * found['difference']:+.1f} % {interval} {found['p']:.2g}"
+    assert expected in page.text
 
 
 def test_results_come_first_and_curves_are_folded_away(page):
