@@ -21,6 +21,7 @@ ADAPTABLE = re.compile(
     r"|audio\.(clip_samples|fill)|text\.max_length|compute_dtype"
     r"|fusion\.\w+|logit_bias|logit_bias_init|mlp_transforms"
 )
+OF_AUDIO = ("audio", "audio_encoder", "htsat", "pann", "fusion")  # fields of a ClapConfig
 LONGEST_TEXT = TextConfig().max_length  # of models whose only limit is their table of positions
 
 
@@ -54,9 +55,8 @@ def resolve(
         begun = load_experiment(workdir)
         model, tokenizer, name = begun.model, None, begun.data.tokenizer
     else:
-        named = experiment.data.tokenizer if "data.tokenizer" in given else None
-        model, tokenizer = read_model(source, named, experiment.task)
-        name = experiment.data.tokenizer if experiment.task == "tagging" else FROM_MODEL
+        model, tokenizer = _read(experiment, "data.tokenizer" in given)
+        name = experiment.data.tokenizer if tokenizer is None else FROM_MODEL
     model = replace(
         _adapted(model, experiment.model, given, source),
         logit_bias=model.logit_bias or experiment.model.logit_bias,
@@ -66,20 +66,26 @@ def resolve(
     return replace(experiment, model=model, data=data), tokenizer
 
 
-def read_model(source: str, tokenizer: str | None, task: str) -> tuple[ClapConfig, object | None]:
-    """The configuration and the tokenizer (None for tagging) of whatever `clapjax.load` takes."""
+def _read(experiment: Experiment, named: bool) -> tuple[ClapConfig, object | None]:
+    """Configuration and tokenizer of the model of `init_from`; None where the task takes none.
+
+    Of a tagger only the audio encoder is taken; `named` says that the tokenizer was set by hand.
+    """
+    source, tagging = experiment.init_from, experiment.task == "tagging"
+    tokenizer = experiment.data.tokenizer if named else None
     if is_workdir(Path(source)):
         trained = load_experiment(source)
-        if task == "tagging":
+        if tagging:
             return trained.model, None
-        if trained.task != task:
-            raise ValueError(f"{source}: a model for {trained.task}, which has no text encoder")
+        if trained.task == "tagging":
+            parts = {name: getattr(trained.model, name) for name in OF_AUDIO}
+            return replace(experiment.model, **parts), None
         model, own = workdir_model(trained.model, trained.data.tokenizer, source)
     else:
         model, _, used = load_pretrained(source, tokenizer)
         shorter = min(model.text.max_length, LONGEST_TEXT)
         model = replace(model, text=replace(model.text, max_length=shorter))
-        if task == "tagging":
+        if tagging:
             return model, None
         own = used if tokenizer is None else _own_tokenizer(source) or used
     if tokenizer is not None and load_tokenizer(tokenizer).get_vocab() != own.get_vocab():

@@ -6,7 +6,7 @@ r"""Your own sounds: a folder of audio with a table of captions or labels (docs/
 makes the records, trains, and evaluates on what is held out. `--model M` starts from a model, which
 brings its own configuration and tokenizer. Without one the model is small, and of a form that
 `clapjax export` writes for transformers. `--config.steps=N` is how long.
-Hardware: two CPU cores; one 16 GB GPU for a full-size model.
+Hardware: two CPU cores.
 """
 
 from clapjax.cli.config import base_config, shrink

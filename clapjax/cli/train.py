@@ -107,7 +107,7 @@ def train_and_evaluate(
     from clapjax.training.loop import train
 
     task, results = make_task(experiment, tokenizer), {}
-    for line in _doubts(experiment, data_dir):
+    for line in _doubts(experiment, data_dir, workdir, tokenizer):
         _warn(line)
     evaluate = judge(experiment, data_dir, workdir, results)
     distributed.wait_for_all("config is read")
@@ -209,22 +209,22 @@ def _judge_tagging(experiment, data_dir: str, workdir: str, rows: int):
 def load_model(task: str, source: str, workdir: str) -> dict:
     """{"params", "batch_stats"} of a workdir, or of whatever else `clapjax.load` takes.
 
-    For tagging that is the audio encoder, and of a tagger with the labels of `workdir` its head.
+    A tagger and a CLAP model start from each other's audio encoder, and so does a tagger from one
+    with other labels than are kept in `workdir`.
     """
+    from clapjax.experiment import load_experiment
     from clapjax.interop.load import load_pretrained
     from clapjax.training.checkpoint import latest_step, load_variables
 
+    theirs = "contrastive"
     if latest_step(source) is not None:
-        variables = load_variables(source)[0]
+        variables, theirs = load_variables(source)[0], load_experiment(source).task
     else:
         variables = load_pretrained(source).variables
-    if task != "tagging":
+    if task == theirs and (task != "tagging" or _same_labels(source, workdir)):
         return variables
-    parts = {"audio_encoder"} | ({"head"} if _same_labels(source, workdir) else set())
-    return {
-        kind: {name: part for name, part in tree.items() if name in parts}
-        for kind, tree in variables.items()
-    }
+    encoder = "audio_encoder"
+    return {kind: {encoder: tree[encoder]} for kind, tree in variables.items() if encoder in tree}
 
 
 def _same_labels(*workdirs: str) -> bool:
@@ -235,13 +235,18 @@ def _same_labels(*workdirs: str) -> bool:
     return have and len({workdir_labels(workdir) for workdir in workdirs}) == 1
 
 
-def _doubts(experiment, data_dir: str) -> list[str]:
-    from clapjax.tasks.contrastive import doubts
+def _doubts(experiment, data_dir: str, workdir: str, tokenizer) -> list[str]:
+    from clapjax.data.records import read_build
+    from clapjax.tasks.contrastive import doubts, workdir_tokenizer
 
     if experiment.task != "contrastive":
         return []
-    run = experiment
-    return doubts(data_dir, run.data, run.loss, run.batch_size, run.seed)
+    read_build(data_dir)  # raises where there are none
+    run, name = experiment, experiment.data.tokenizer
+    if tokenizer is None:
+        tokenizer = workdir_tokenizer(name, data_dir if name == "records" else workdir)
+    length = run.model.text.max_length
+    return doubts(data_dir, run.data, run.loss, run.batch_size, run.seed, tokenizer, length)
 
 
 def _warn(line: str) -> None:

@@ -15,10 +15,10 @@ TEMPLATES = {
 class EvaluationConfig:
     """What is evaluated, on which splits."""
 
-    tasks: tuple[str, ...] = TASKS
-    split: str = "test"
+    tasks: tuple[str, ...] = TASKS  # which; () for none
+    split: str = "test"  # of T-Classify and retrieval
     zero_shot_split: str = ""  # none named: test_clips where there is one, else `split`
-    # Of zero-shot: a name of TEMPLATES, or prompts with a {}; several, joined by "|", are averaged.
+    # Of zero-shot: prompts with a {}, or names of TEMPLATES; several, joined by "|", are averaged.
     template: str = TEMPLATES["laion"]
     laion_compat: bool = False  # mAP@10 audio-to-text as LAION-CLAP's code has it, unsorted
 
@@ -35,4 +35,4 @@ class EvaluationConfig:
     @property
     def prompts(self) -> tuple[str, ...]:
         """The templates of zero-shot."""
-        return tuple(TEMPLATES.get(self.template, self.template).split("|"))
+        return tuple(TEMPLATES.get(part, part) for part in self.template.split("|"))

@@ -110,7 +110,7 @@ def _results(embedded: Embedded, direction: str, pairs: Pairs, margin: np.ndarra
 
     def result(name: str, chosen: np.ndarray, chance=0.5, outcome=won, shown=()) -> Result:
         right = outcome[chosen]
-        items = {"id": ids[chosen], "right": right, "margin": margin[chosen], "clip": clip[chosen]}
+        items = {"id": ids[chosen], "right": right, "margin": margin[chosen], "group": clip[chosen]}
         texts = {"caption": pairs.right, "negative_caption": pairs.wrong}
         items |= {key: np.array(text)[chosen] for key, text in texts.items()}
         metric = interval(right, "mean", clip[chosen])

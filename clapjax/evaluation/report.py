@@ -12,6 +12,7 @@ from clapjax.data.paths import write_text
 from clapjax.evaluation import figures
 from clapjax.evaluation.config import TASKS
 from clapjax.evaluation.result import Result, Shown
+from clapjax.evaluation.statistics import compare
 from clapjax.evaluation.text import NAMES, chance, interval, is_part, spoken
 
 EXAMPLES = 12  # sound and picture of one take up to 400 kB
@@ -20,6 +21,11 @@ MISTAKES = 12  # rows of the table of confusions
 MARGIN = (
     "Cosine with the right order minus cosine with the wrong one: what lies right of the dashed "
     "line is judged right."
+)
+
+COMPARED = (
+    "The same items for both: difference of the shares that are right, its 95 % interval, and how "
+    "probable one as large would be if the models were equally good."
 )
 
 Found = Sequence[tuple[Path, Result]]  # with the folder that holds its files
@@ -40,7 +46,8 @@ def write_report(path: Path, found: Found, curves: Mapping[str, Sequence[dict]])
     results = [result for _, result in found]
     models = list(dict.fromkeys(result.model for result in results))
     title = f"clapjax: {', '.join(models)}"
-    boxes = [_numbers(results, models), _margins(results), *_classes(results), *_examples(found)]
+    boxes = [_numbers(results, models), _comparison(results, models), _margins(results)]
+    boxes += [*_classes(results), *_examples(found)]
     folded = [*_curves(curves), _folded("Where these numbers come from", _provenance(results))]
     body = f'{_absent(results)}<div class="grid">{"".join(boxes)}{"".join(folded)}</div>'
     write_text(
@@ -117,6 +124,39 @@ def _numbers(results: Sequence[Result], models: Sequence[str]) -> str:
     return _section("Results", body, how, wide=True)
 
 
+def _comparison(results: Sequence[Result], models: Sequence[str]) -> str:
+    """How much better the first model is than each other one on the same items."""
+    rows, first = [], {}
+    for result in results:
+        name = next(iter(result.metrics))
+        key = result.benchmark, result.task, name
+        if "right" not in result.items or is_part(name):
+            continue
+        if result.model == models[0]:
+            first[key] = result
+        elif key in first:
+            one, other = first[key].items, result.items
+            if list(one["id"]) != list(other["id"]):
+                continue  # other clips
+            found = compare(one["right"], other["right"], groups=one["group"])
+            low, high = 100 * found["low"], 100 * found["high"]
+            rows.append(
+                (
+                    result.benchmark,
+                    f"{spoken(result.task)} {spoken(name)}",
+                    result.model,
+                    found["n"],
+                    f"{100 * found['difference']:+.1f} % [{low:+.1f}, {high:+.1f}]",
+                    f"{found['p']:.2g}",
+                )
+            )
+    if not rows:
+        return ""
+    head = ["benchmark", "measure", "compared with", "n", "difference", "p"]
+    title = f"{models[0]} against the others"
+    return _section(title, _table(head, rows), COMPARED, wide=True)
+
+
 def _absent(results: Sequence[Result]) -> str:
     missing = [NAMES.get(task, task) for task in TASKS if all(r.task != task for r in results)]
     return f'<p class="absent">Not measured: {", ".join(missing)}.</p>' if missing else ""
@@ -190,7 +230,8 @@ def _example(folder: Path, result: Result, shown: Shown) -> str:
     body = ""
     for sound in shown.sounds:
         title = f"{sound.clip}, wrong order" if sound.negative else sound.clip
-        body += f"<h3>{escape(title)}</h3>{_player(folder / sound.file, title)}"
+        label = f"{result.model}, {result.benchmark}, {shown.title}, {title}"
+        body += f"<h3>{escape(title)}</h3>{_player(folder / sound.file, label)}"
         for said in sound.said:
             kind = "good" if said.right else "bad"
             mark = "right" if said.right else "wrong"

@@ -70,7 +70,8 @@ class Result:
     chance: float | None  # what guessing reaches on the first metric; None: not defined
     metrics: Mapping[str, Metric]  # the one to look at first
     provenance: Mapping[str, object] = field(default_factory=dict)  # JSON-ready
-    items: Mapping[str, np.ndarray] = field(default_factory=dict)  # (n,) each: outcomes, ids
+    # (n,) each: what happened to every item; "right" or wrong, in a "group" that belongs together.
+    items: Mapping[str, np.ndarray] = field(default_factory=dict)
     examples: Sequence[Shown] = ()
 
     def scores(self) -> dict[str, float]:

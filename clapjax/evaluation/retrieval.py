@@ -72,7 +72,7 @@ def _result(embedded: Embedded, direction: str, found: Outcomes, ids, clip, show
         "retrieval",
         chance(found, 1),
         {f"{direction}/{name}": metric for name, metric in metrics.items()},
-        ids | {"rank": place, "precision": found.precision, "clip": clip},
+        ids | {"right": found.rank < 1, "rank": place, "precision": found.precision, "group": clip},
         shown,
         pool=found.items,
     )

@@ -106,9 +106,10 @@ def run(embedded: Embedded, settings: EvaluationConfig) -> list[Result]:
         "id": np.array([clip.id for clip in clips]),
         "label": np.array(["; ".join(clip.labels) for clip in clips]),
         "predicted": np.array(names)[first],
+        "right": ahead < 1,
         "rank": ahead + 1,
+        "group": (groups := _origins(embedded)),
     }
-    groups = _origins(embedded)
     tops = {"accuracy": ahead < 1}
     if len(names) > 5:
         tops["top5"] = ahead < 5

@@ -99,7 +99,13 @@ def needs_negatives(loss: LossConfig) -> bool:
 
 
 def doubts(
-    data_dir: str | os.PathLike, data: DataConfig, loss: LossConfig, batch_size: int, seed: int
+    data_dir: str | os.PathLike,
+    data: DataConfig,
+    loss: LossConfig,
+    batch_size: int,
+    seed: int,
+    tokenizer,
+    max_length: int,
 ) -> list[str]:
     """What these records cannot teach, or would teach wrongly: a line each.
 
@@ -108,6 +114,7 @@ def doubts(
     Args:
       data_dir: records on this machine.
       data, loss, batch_size, seed: of the run.
+      tokenizer, max_length: and the tokens that its model reads.
 
     Raises:
       RecordsError: no such data set or split, or a damaged record.
@@ -120,6 +127,13 @@ def doubts(
         return []  # which reading them will say
     found = _repeats(sizes, [share for _, share in mixture], batch_size, seed)
     examples = [example for split in splits for example in _look_at(split)]
+    texts = [text for example in examples for text in example.captions]
+    lengths = [len(ids) for ids in tokenizer(texts, verbose=False)["input_ids"]]
+    if cut := sum(length > max_length for length in lengths):
+        found.append(
+            f"{cut} of {len(texts)} captions are longer than {max_length} tokens and are cut; "
+            f"--config.model.text.max_length={max(lengths)} reads them whole, given the positions"
+        )
     captions = Counter(example.captions[0] for example in examples)
     # Of a row, how many others have its caption, on average.
     alike = (batch_size - 1) * sum((n / len(examples)) ** 2 for n in captions.values())

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import soundfile
 
 import clapjax
 from clapjax.cli.config import load_config
@@ -16,6 +17,7 @@ from clapjax.evaluation.evaluate import scores
 from clapjax.evaluation.result import read_results
 from clapjax.evaluation.text import chance, interval, spoken
 from clapjax.experiment import Experiment
+from clapjax.synthesis.sounds import render
 from clapjax.training.log import read_log
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.py"))
@@ -122,6 +124,45 @@ def test_train_then_eval(demo_records, demo_workdir, command):
     assert "dog bark" in report and "<audio" in report
 
 
+def test_eval_of_two_models_on_a_folder_and_on_records(
+    demo_records, demo_workdir, command, tmp_path
+):
+    sounds = tmp_path / "sounds"
+    sounds.mkdir()
+    rows = ["file,caption,label"]
+    for number, label in enumerate(("dog bark", "rain", "siren")):
+        soundfile.write(sounds / f"{number}.wav", render(label, number, 2.0, 16_000), 16_000)
+        rows.append(f"{number}.wav,the sound of a {label},{label}")
+    (sounds / "captions.csv").write_text("\n".join(rows))
+    before = (demo_workdir / "results.json").read_bytes()
+    out = tmp_path / "out"
+    evaluation = (
+        *("eval", "--model", f"one={demo_workdir}", demo_workdir, "--out", out),
+        *("--benchmark", f"mine={sounds}", f"demo={demo_records}"),
+        "--config.evaluation.template=t_clap|laion",
+    )
+    done = command(*evaluation)
+    assert done.returncode == 0, done.stderr
+    assert "mine leaves out t_classify: no example of the split 'all' has a negat" in done.stderr
+    results = read_results(out)
+    own = {name: [r for r in results if r.model == name] for name in ("one", "run")}
+    assert len(own["one"]) == len(own["run"])
+    for left, right in zip(*own.values(), strict=True):
+        assert left.metrics == right.metrics and left.benchmark == right.benchmark
+    sizes = {(r.benchmark, r.task): r.n for r in own["one"] if r.task != "t_classify"}
+    assert sizes["mine", "retrieval"] == sizes["mine", "zero_shot"] == 3
+    assert sizes["demo", "zero_shot"] == 48
+    (mine,) = [r for r in own["run"] if (r.benchmark, r.task) == ("mine", "zero_shot")]
+    assert mine.provenance["template"] == "A sound of {} | This is a sound of {}."
+    assert mine.chance == pytest.approx(1 / 3)
+    assert (demo_workdir / "results.json").read_bytes() == before
+
+    done = command("report", out, demo_workdir, "--markdown")
+    assert done.returncode == 0 and "| mine | zero-shot | accuracy | 3 | 33.3 % |" in done.stdout
+    assert _main("report", out, demo_workdir, "--out", tmp_path / "both.html") == 0
+    assert "clapjax: one, run" in (tmp_path / "both.html").read_text()
+
+
 def test_another_config_is_refused(demo_records, demo_workdir, capsys):
     where = ("--config", DEMO, "--data_dir", demo_records, "--workdir", demo_workdir)
     assert _main("train", *where, "--config.optimizer.learning_rate=0.5") == 2
@@ -201,6 +242,16 @@ TRAIN = ("train", "--config", DEMO, "--data_dir", "nowhere", "--workdir", "run")
         (("records", "info", "nowhere"), "nowhere: no records here"),
         (("records", "check", "nowhere"), "nowhere: no records here"),
         (("eval", *TRAIN[1:]), "run: no config.json here; not a clapjax workdir"),
+        (("eval", "--data_dir", "d"), "nothing to evaluate; name --workdir W or --model M"),
+        (("eval", "--model", "m"), "nothing to evaluate on; name --data_dir D or --benchmark"),
+        (("eval", "--model", "m", "--benchmark", "esc50"), "esc50: write NAME=PATH"),
+        (("eval", "--model", "a/m", "b/m", "--data_dir", "d"), "two models have the same name"),
+        (("eval", "--model", "m", "--data_dir", "d"), "name a folder for the results of several"),
+        (
+            ("eval", "--model", "m", "--benchmark", "esc50=gone", "--out", "r"),
+            "gone: no such folder (benchmark 'esc50')",
+        ),
+        (("report", "gone"), "gone/results.json: no results here; `clapjax eval` writes them"),
         (
             ("records", "build", "--config", "configs/esc10_mixup.py", "--data_dir", "d"),
             "data/ESC-10: no such folder (source.path of 'esc50')",
@@ -246,7 +297,10 @@ def test_bad_input_in_a_process_shows_no_stack_trace(command, tmp_path):
     build = ("records", "build", "--config", DEMO, "--data_dir", tmp_path / "d")
     done = command(*build, "--config.batchsize=3")
     assert done.returncode == 2 and done.stdout == ""
-    expected = "clapjax records: no config field 'batchsize'; did you mean --config.batch_size?\n"
+    expected = (
+        "clapjax records: no config field 'batchsize'; did you mean --config.batch_size? "
+        "(`clapjax config` lists all)\n"
+    )
     assert done.stderr == expected
     assert list(tmp_path.iterdir()) == []
 

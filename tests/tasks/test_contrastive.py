@@ -6,11 +6,15 @@ import jax
 import numpy as np
 import pytest
 
+from clapjax.data.config import DataConfig
 from clapjax.experiment import make_task
+from clapjax.losses.clap import LossConfig
+from clapjax.tasks.contrastive import doubts
 from clapjax.tasks.task import Setting
 from clapjax.training.config import MeshConfig
 from clapjax.training.mesh import state_specs
 from clapjax.training.rows import make_forward
+from tests.data.building import make_example, write_records
 from tests.training.tiny import init_state, run_steps, some_batch, some_mesh, tiny_config
 
 BOTH = ("audio_encoder", "text_encoder")
@@ -109,3 +113,78 @@ def test_embeddings_do_not_depend_on_the_mesh(noisy, variables):
         found.append(np.concatenate(audio))
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_array_equal(found[0], found[2])
+
+
+def _sets(tmp_path, *sizes: int, negatives: bool = False, captions: int = 1000):
+    """Data sets with so many records and, each, so many captions at most."""
+    for number, size in enumerate(sizes):
+        examples = [
+            make_example(2 * index, captions=(f"Sound {index % captions} {tmp_path.name}",))
+            for index in range(size - negatives)
+        ]
+        examples += [make_example(1, captions=("Another sound",))] * negatives
+        write_records(tmp_path / str(number), {"train": examples})
+    return tmp_path / "0"
+
+
+QUIET = LossConfig(temporal_weight=0.0)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "mixture", "batch", "most"),
+    [((5,), (), 20, 4), ((6,), (), 4, 2), ((8,), (), 8, 0), ((8,), (), 4, 0), ((90,), (), 8, 0),
+     ((90, 3), ("=6rows",), 12, 2), ((90, 6), ("=6rows",), 12, 0)],
+)  # fmt: skip
+def test_a_record_that_is_its_own_negative_is_said(tmp_path, sizes, mixture, batch, most):
+    """Counted in the batches themselves."""
+    folder = _sets(tmp_path, *sizes)
+    data = DataConfig(mixture=tuple(f"{tmp_path / '1'}{share}" for share in mixture))
+    found = _doubts(folder, data, QUIET, batch)
+    assert len(found) == (most > 0)
+    if most:
+        assert (
+            f"batches of {batch} rows hold a record more than once, up to {most} times" in found[0]
+        )
+        assert f"there are {' + '.join(map(str, sizes))} records" in found[0]
+
+
+def _doubts(folder, data, loss, batch_size: int, max_length: int = 24) -> list[str]:
+    """`doubts`, with a tokenizer for which a word is a token."""
+
+    def split(texts, verbose):
+        return {"input_ids": [text.split() for text in texts]}
+
+    return doubts(folder, data, loss, batch_size, 0, split, max_length)
+
+
+def test_captions_that_are_cut_are_said(tmp_path):
+    captions = ["one two three", "one two three four five six", "one two three four"]
+    examples = [make_example(0, captions=(x, f"{n}")) for n, x in enumerate(captions)]
+    write_records(tmp_path / "d", {"train": examples})
+    (line,) = _doubts(tmp_path / "d", DataConfig(), QUIET, 3, 3)
+    assert line.startswith(
+        "2 of 6 captions are longer than 3 tokens and are cut; --config.model.tex"
+    )
+    assert "max_length=6 reads them whole" in line
+    assert _doubts(tmp_path / "d", DataConfig(), QUIET, 3, 6) == []
+
+
+def test_an_order_that_nothing_teaches_is_said(tmp_path):
+    without = _sets(tmp_path / "a", 8, 8)
+    some = _sets(tmp_path / "b", 8, negatives=True)
+    for loss in (LossConfig(temporal_weight=0.5), LossConfig(0.0, negatives="own")):
+        (line,) = _doubts(without, DataConfig(), loss, 8)
+        assert "none of 8 records has one: they teach nothing" in line
+        assert _doubts(some, DataConfig(), loss, 8) == []
+        mixed = DataConfig(mixture=(f"{some}=0.5",))
+        assert _doubts(without, mixed, loss, 16) == []  # the mixture has one
+    assert _doubts(without, DataConfig(), QUIET, 8) == []
+
+
+def test_captions_that_are_each_others_negatives_are_said(tmp_path):
+    """40 records with 4 captions: of 31 other rows a quarter have a row's own."""
+    folder = _sets(tmp_path, 320, captions=4)
+    (line,) = _doubts(folder, DataConfig(), QUIET, 32)
+    assert "256 records have 4 captions: in a batch of 32, 7.8 other rows" in line
+    masked = dataclasses.replace(QUIET, mask_same_events=True)
+    assert _doubts(folder, DataConfig(), masked, 32) == []

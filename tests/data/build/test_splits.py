@@ -1,5 +1,6 @@
 """Roles of splits, and what stays out of those that are trained on."""
 
+import random
 import warnings
 
 import pytest
@@ -7,8 +8,9 @@ import soundfile
 
 from clapjax.cli.main import main
 from clapjax.data import records
+from clapjax.data.build.builder import changed_since
 from clapjax.data.build.config import SourceConfig
-from clapjax.data.build.splits import divide_clips
+from clapjax.data.build.splits import divide_clips, hold_out_origins
 from clapjax.data.overlap import find_splits, role_of_name
 from clapjax.data.sources import list_clips
 from clapjax.data.sources.clip import Clip
@@ -153,3 +155,68 @@ def test_the_origin_is_stored(twins, tmp_path):
     for split in ("train", "validation"):
         for example in records.read_examples(tmp_path / "d", split):
             assert example.origin == groups[example.source]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_held_out_share_is_made_by_origin(seed):
+    """No origin on both sides; the same whatever is added, once there are enough."""
+    chance = random.Random(seed)
+    clips = [_clip(n, "train", f"g{chance.randrange(200)}") for n in range(400)]
+    clips += [_clip(n, "balanced_train", f"g{chance.randrange(200)}") for n in range(400, 500)]
+    listed = {"train": clips[:400], "balanced_train": clips[400:]}
+
+    def sides(clips) -> tuple[set, set]:
+        listed = {"train": clips[:400], "balanced_train": clips[400:]}
+        held_out = hold_out_origins(listed, 0.2, seed)
+        assert sorted(c.id for part in held_out.values() for c in part) == sorted(
+            c.id for c in clips
+        )
+        test = {clip.group for clip in held_out.pop("test")}
+        return {clip.group for part in held_out.values() for clip in part}, test
+
+    train, test = sides(clips)
+    assert not train & test and 0.1 < len(test) / len(train | test) < 0.3
+    more, held = sides(clips + [_clip(n, "balanced_train", f"new{n}") for n in range(500, 600)])
+    assert train <= more and test <= held
+    other = hold_out_origins(listed, 0.2, seed + 1)["test"]
+    assert {clip.group for clip in other} != test
+
+
+@pytest.mark.parametrize(("origins", "least"), [(1, 0), (3, 0), (4, 1), (8, 2), (16, 4), (30, 4)])
+def test_of_few_origins_a_quarter_is_held_out(origins, least):
+    """Fails where a share of a tiny set is nothing, or all of it."""
+    for seed in range(20):
+        clips = {"train": [_clip(n, "train") for n in range(origins)]}
+        held_out = hold_out_origins(clips, 0.01, seed).get("test", [])
+        assert least <= len(held_out) <= origins // 2
+        assert len(hold_out_origins(clips, 0.9, seed)["train"]) >= origins / 2
+
+
+def test_nothing_is_held_out_where_a_split_is_or_train_alone_is_asked_for():
+    clips = [_clip(n, "train") for n in range(8)]
+    assert len(_divide(clips, held_out_share=0.1).held_out["test"]) >= 2
+    assert not _divide(clips).held_out
+    assert not _divide(clips, held_out_share=0.1, splits=("train",)).held_out
+    there = [*clips, _clip(9, "validation")]
+    assert list(_divide(there, held_out_share=0.1).held_out) == ["validation"]
+    with pytest.raises(ValueError, match="held_out_share: 'test' is for training"):
+        _divide([_clip(0, "test")], held_out_share=0.1, roles=("test=train",))
+    with pytest.raises(ValueError, match="held_out_share must be in 0 .. 1, not 1"):
+        _divide(clips, held_out_share=1.0)
+
+
+def test_a_folder_with_one_table_is_divided(tmp_path):
+    root = tmp_path / "set"
+    rows = [(write_audio(root / f"{n}.wav", n).name, f"Sound {n}") for n in range(8)]
+    write_table(root / "sounds.csv", rows, "file,caption")
+    result = build(root, tmp_path / "d", held_out_share=0.1)
+    assert sum(result.counts.values()) == 8 and 2 <= result.counts["test"] <= 4
+    origins = [{e.origin for e in records.read_examples(tmp_path / "d", s)} for s in result.counts]
+    assert not origins[0] & origins[1]
+    path, source = str(root), SourceConfig(kind="folder", path=str(root), held_out_share=0.1)
+    assert changed_since(source, tmp_path / "d") == ""
+    other = SourceConfig(kind="folder", path=path, held_out_share=0.2, on_rejected="error")
+    expected = "source.held_out_share was 0.1, is 0.2"
+    assert changed_since(other, tmp_path / "d") == expected
+    write_table(root / "more.csv", [(write_audio(root / "8.wav", 8).name, "New")], "file,caption")
+    assert changed_since(source, tmp_path / "d") == f"{root} has changed (1 new, 0 gone, 0 changed)"

@@ -1,0 +1,149 @@
+"""A folder of own sounds with one table: built, trained on, gone on with, tuned from, exported."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+import torch
+import transformers
+
+import clapjax
+from clapjax.cli.main import main
+from clapjax.cli.train import _same_labels, load_model
+from clapjax.data import records
+from clapjax.data.tokenizer import load_tokenizer
+from clapjax.evaluation.benchmarks import load_tasks
+from clapjax.evaluation.config import EvaluationConfig
+from clapjax.evaluation.evaluate import LACKS, evaluate
+from clapjax.evaluation.evaluate import scores as measured
+from clapjax.evaluation.result import read_results
+from clapjax.experiment import load_experiment
+from clapjax.interop.export import write_model
+from clapjax.interop.load import Pretrained, load_pretrained
+from clapjax.models.config import with_vocabulary
+from clapjax.tasks.tagging import LABELS_FILE
+from clapjax.training.checkpoint import load_variables, scores
+from tests.data.miniature import sound, write_audio, write_table
+from tests.inference.tiny import SMALL, make_tokenizer, make_variables
+
+CONFIG = ("--config", "configs/folder.py", "--config.batch_size=8", "--config.checkpoint_every=2")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """`sounds`, a folder with a table of captions; `hf`, a model for transformers."""
+    place = tmp_path_factory.mktemp("own")
+    rows = [(write_audio(place / "sounds" / f"{n}.wav", n).name, f"Sound {n}") for n in range(20)]
+    write_table(place / "sounds" / "all.csv", [(*row, f"Noise {row[1]}") for row in rows],
+                "file,caption_1,caption_2")  # fmt: skip
+    tokenizer = make_tokenizer(place / "tokenizer")
+    config = with_vocabulary(SMALL, len(tokenizer), tokenizer.pad_token_id)
+    write_model(place / "hf", Pretrained(config, make_variables(config, 1), tokenizer), "hf")
+    return place
+
+
+def _train(place, workdir: str, model: str, *more: str) -> int:
+    where = (
+        "--data_dir",
+        place / "records",
+        "--workdir",
+        place / workdir,
+        "--model",
+        place / model,
+    )
+    source = f"--config.source.path={place / 'sounds'}"
+    return main([str(x) for x in ("train", *CONFIG, source, *where, *more)])
+
+
+@pytest.fixture(scope="module")
+def tuned(place):
+    """The workdir of two steps from the Hugging Face folder, and what was printed."""
+    assert _train(place, "tuned", "hf", "--config.steps=2") == 0
+    return place / "tuned"
+
+
+def test_one_command_builds_and_tunes_a_hugging_face_folder(place, tuned):
+    counts = records.read_build(place / "records")["counts"]
+    assert counts["train"] + counts["test"] == 20 and counts["test"] >= 4
+    assert records.read_build(place / "records")["sample_rate"] == SMALL.audio.sample_rate
+    expected = load_pretrained(place / "hf")
+    experiment = load_experiment(tuned)
+    assert experiment.model == expected.config and experiment.data.tokenizer == "model"
+    words = load_tokenizer(tuned / "tokenizer").get_vocab()
+    assert words == expected.tokenizer.get_vocab()
+    assert words != load_tokenizer(place / "records" / "tokenizer").get_vocab()
+    # What it began with is the model itself.
+    settings = EvaluationConfig(tasks=("retrieval",))
+    tasks, _ = load_tasks("own", place / "records", settings, LACKS)
+    found = measured(evaluate(clapjax.load(place / "hf"), "hf", tasks, settings))
+    logged = [json.loads(line) for line in (tuned / "log.jsonl").read_text().splitlines()]
+    assert {f"eval/{name}": value for name, value in found.items()}.items() <= logged[0].items()
+    moved, before = load_variables(tuned)[0]["params"], expected.variables["params"]
+    for name in ("audio_encoder", "text_encoder"):
+        assert not jax.tree.all(jax.tree.map(np.array_equal, moved[name], before[name]))
+
+
+def test_it_goes_on_when_the_model_has_vanished(place, tuned, capsys):
+    """And says that the folder has changed; a finished run of two steps goes on to four."""
+    run = shutil.copytree(tuned, place / "again")
+    (place / "hf").rename(place / "gone")
+    new = write_table(place / "sounds" / "new.csv", [("0.wav", "More")], "file,caption")
+    try:
+        assert _train(place, run.name, "hf", "--config.steps=4") == 0
+        captured = capsys.readouterr()
+        assert "has changed (0 new, 0 gone, 1 changed)" in captured.err
+        assert "evaluation leaves out t_classify: no example of the split 'test'" in captured.err
+        assert "step 4: retrieval" in captured.out and "step 2:" not in captured.out
+        assert load_variables(run)[1] == 4
+        assert _train(place, "other", "hf", "--config.steps=4") == 2
+        assert "hf: no such file or folder" in capsys.readouterr().err
+    finally:
+        (place / "gone").rename(place / "hf")
+        new.unlink()
+
+
+def test_a_workdir_is_tuned_evaluated_and_exported_for_transformers(place, tuned, capsys):
+    assert _train(place, "further", "tuned", "--config.steps=1") == 0
+    captured = capsys.readouterr()
+    assert f"starts from {tuned}\n" in captured.err and "are new" not in captured.err
+    found, before = scores(place / "further"), scores(tuned)
+    assert found[0] == before[2]  # it began where the other had ended
+    arguments = ["--data_dir", place / "records", "--workdir", place / "further"]
+    settings = "--config.evaluation.tasks=('retrieval',)"
+    assert main([str(x) for x in ("eval", *arguments, settings)]) == 0
+    assert measured(read_results(place / "further")) == found[1]
+
+    out = place / "exported"
+    assert main(["export", "--workdir", str(place / "further"), str(out)]) == 0
+    theirs, report = transformers.ClapModel.from_pretrained(out, output_loading_info=True)
+    assert not any(report.values()), report
+    ours, processor = (
+        clapjax.load(place / "further"),
+        transformers.AutoProcessor.from_pretrained(out),
+    )
+    texts = ["Sound 3", "noise and rain"]
+    clip = np.resize(sound(3), SMALL.audio.clip_samples) / 32768
+    tokens = processor.tokenizer(texts, padding=True, return_tensors="pt")
+    mel = processor.feature_extractor(
+        clip, sampling_rate=SMALL.audio.sample_rate, return_tensors="pt"
+    )
+    with torch.no_grad():
+        output = theirs.eval()(**tokens, **mel)
+    np.testing.assert_allclose(ours.embed_text(texts), output.text_embeds, atol=1e-5)
+    np.testing.assert_allclose(
+        ours.embed_audio(clip.astype(np.float32)), output.audio_embeds, atol=1e-5
+    )
+
+
+def test_a_head_of_other_labels_is_not_taken(place, tuned, tmp_path):
+    """Fails where as many labels are taken for the same ones."""
+    variables = load_model("tagging", str(tuned), str(tmp_path))
+    assert set(variables["params"]) == {"audio_encoder"}  # of both towers and their heads
+    tagger = tmp_path / "tagger"
+    tagger.mkdir()
+    (tagger / LABELS_FILE).write_text('["dog", "rain"]')
+    for labels, same in (('["dog", "rain"]', True), ('["rain", "dog"]', False)):
+        (tmp_path / LABELS_FILE).write_text(labels)
+        assert _same_labels(str(tagger), str(tmp_path)) == same
