@@ -79,8 +79,8 @@ MEANS = [
     ("mAP@10", mean_precision, (0.0, 3.0), "mean", (0, 1)),
     ("CLAP score", cosines, (0.0, 0.6), "mean", (-1, 1)),
     ("CIDEr-D", cider, (0.3, 1.5), "mean", (0, 10)),
-    ("median rank", median_rank, (2.0, 4.0), "median", (0, POOL - 1)),
-    ("mean rank", mean_rank, (1.0, 3.0), "mean", (0, POOL - 1)),
+    ("median rank", median_rank, (3.0, 5.0), "median", (0, POOL - 1)),
+    ("mean rank", mean_rank, (1.0, 3.0), "skewed mean", (0, POOL - 1)),
 ]
 
 
