@@ -15,7 +15,7 @@ from clapjax.evaluation.result import Metric
 
 LEVEL = 0.95
 RESAMPLES = 2000
-DROPPED = 200  # values of a metric, at most, that a jackknife takes
+ACCELERATED = 200  # groups, at most, for which BCa's jackknife is worth its time
 
 
 def interval(
@@ -24,6 +24,7 @@ def interval(
     groups=None,
     bounds: tuple[float, float] | None = (0.0, 1.0),
     method: Literal["bootstrap", "jackknife"] = "bootstrap",
+    parts: int = 200,
     seed: int = 0,
 ) -> Metric:
     """A metric of items and its 95 % confidence interval.
@@ -37,9 +38,9 @@ def interval(
     - "median": the order statistics between the ends of that interval about one half (Woodruff).
     - a function: BCa bootstrap (Efron, 1987) of scipy, over groups; or the jackknife, with
       Student's t on the scale of logits where there are bounds: for smooth metrics (average
-      precision, areas, BLEU), which it fits better, and for large sets, since it takes at most 200
-      values of the metric. It holds what the metric of sets of this size is on average; of few
-      items that matter (under ten clips of a label) not always.
+      precision, areas, BLEU), which it fits better, and for large sets, since it takes at most
+      `parts` values of the metric. It holds what the metric of sets of this size is on average, if
+      not of very few items that matter (three clips of a label).
 
     Args:
       items: (n,) outcomes; or for a function an array or a tuple of arrays of n rows.
@@ -48,6 +49,7 @@ def interval(
       groups: (n,) any labels, equal for items that belong together; None: each is on its own.
       bounds: the least and the greatest thinkable value; None only for functions.
       method: of a function.
+      parts: of the groups that the jackknife leaves out in turn, at most.
       seed: of the bootstrap, and of the groups that the jackknife drops together.
 
     Raises:
@@ -65,10 +67,11 @@ def interval(
             raise ValueError(f"interval: item {row} is NaN or infinite")
     group = _group_numbers(groups, lengths.pop())
     if callable(metric):
-        chosen = {"bootstrap": _bootstrap, "jackknife": _jackknife}
-        if method not in chosen:
-            raise ValueError(f"interval: no method {method!r}; there are {', '.join(chosen)}")
-        return chosen[method](arrays, metric, group, bounds, seed)
+        if method == "jackknife":
+            return _jackknife(arrays, metric, group, bounds, parts, seed)
+        if method != "bootstrap":
+            raise ValueError(f"interval: no method {method!r}; there are bootstrap and jackknife")
+        return _bootstrap(arrays, metric, group, bounds, seed)
     if metric not in ("mean", "skewed mean", "median") or len(arrays) > 1 or arrays[0].ndim != 1:
         raise ValueError(f"interval: {metric!r} of {[a.shape for a in arrays]}")
     if bounds is None:
@@ -172,7 +175,7 @@ def _bootstrap(arrays, metric, group, bounds, seed) -> Metric:
             batch=1,
             vectorized=False,
             confidence_level=LEVEL,
-            method="BCa" if len(rows) <= DROPPED else "percentile",
+            method="BCa" if len(rows) <= ACCELERATED else "percentile",
             rng=np.random.default_rng(seed),
         )
     low, high = map(float, found.confidence_interval)
@@ -181,11 +184,11 @@ def _bootstrap(arrays, metric, group, bounds, seed) -> Metric:
     return Metric(value, low, high)
 
 
-def _jackknife(arrays, metric, group, bounds, seed) -> Metric:
+def _jackknife(arrays, metric, group, bounds, parts, seed) -> Metric:
     value, groups = _value(metric, arrays), group.max() + 1
     if groups == 1:
         return _all_alike(value, 1, bounds)
-    parts = min(groups, DROPPED)
+    parts = min(groups, parts)
     part = np.random.default_rng(seed).permutation(groups) % parts
     without = [_value(metric, arrays, part[group] != i) for i in range(parts)]
     error = np.sqrt((parts - 1) * np.var(without))
@@ -250,7 +253,7 @@ def compare(
             groups,
             (-span, span),
             "jackknife",
-            seed,
+            seed=seed,
         )
         p = _exchange(one, two, metric, _group_numbers(groups, len(one[0])), seed)
         return {**_difference(found, p), "n": len(one[0])}
