@@ -1,11 +1,11 @@
 """How often 95 % intervals hold the truth, and how often a test sees a difference where none is.
 
     python -m benchmarks.coverage                  # 1,000 simulated sets each, some minutes
-    python -m benchmarks.coverage --sets 200
+    python -m benchmarks.coverage --parts bootstrap --sets 200
 
 Every set has a truth of its own, drawn from a range: of one fixed share only few intervals are
-possible, and their coverage jumps with it. Beside the intervals of `clapjax.evaluation.statistics`
-stand those of a plain BCa bootstrap of the mean, to show why it is not used for means.
+possible, and their coverage jumps with it. `--parts bootstrap` shows what a BCa bootstrap of the
+means would hold, which is why it is not used for them.
 """
 
 import argparse
@@ -90,7 +90,7 @@ def held(rng, sets, n, case, span, metric, bounds, bootstrap=False) -> float:
     for seed in range(sets):
         values, groups, truth = case(rng, n, *span)
         if bootstrap:
-            function = {"mean": np.mean, "median": np.median}[metric]
+            function = np.median if metric == "median" else np.mean
             found = interval(values, function, groups, bounds, seed=seed)
         else:
             found = interval(values, metric, groups, bounds)
@@ -129,8 +129,8 @@ def held_function(rng, sets, n, metric, prevalence, gap) -> float:
 
 
 def paired_share(rng, n):
-    one = rng.random(n)
-    return [(one + 0.4 * rng.random(n) < 0.8).astype(float) for _ in "ab"], None
+    ease = rng.random(n)
+    return [(ease + 0.6 * rng.random(n) < 0.8).astype(float) for _ in "ab"], None
 
 
 def paired_captions(rng, n):
@@ -151,38 +151,54 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--sets", type=int, default=1000)
     parser.add_argument("--sizes", type=int, nargs="+", default=[30, 100, 500])
-    parser.add_argument("--bootstrap-sets", type=int, default=0, help="of a BCa bootstrap of means")
+    parser.add_argument(
+        "--parts", nargs="+", choices=PARTS, default=["means", "functions", "paired"]
+    )
     args = parser.parse_args()
     rng = np.random.default_rng(0)
-    print(f"95 % intervals that hold the truth, % of {args.sets} sets of n items or groups")
-    header = "".join(f"{f'n={n}':>9}" for n in args.sizes)
-    print(f"{'':24}{header}")
+    print(f"{args.sets} simulated sets; n items or groups" + " " * 8 + "".join(
+        f"{f'n={n}':>8}" for n in args.sizes))  # fmt: skip
 
-    def row(name, share_at):
-        print(f"{name:24}" + "".join(f"{100 * share_at(n):9.1f}" for n in args.sizes), flush=True)
+    def row(name, shares):
+        print(f"{name:44}" + "".join(f"{100 * share:8.1f}" for share in shares), flush=True)
 
+    for part in args.parts:
+        PARTS[part](rng, args, row)
+
+
+def means(rng, args, row, bootstrap=False) -> None:
+    print("intervals that hold the truth, %" + ", BCa bootstrap" * bootstrap)
     for name, *case in MEANS:
-        row(name, lambda n, case=case: held(rng, args.sets, n, *case))
+        row(name, [held(rng, args.sets, n, *case, bootstrap=bootstrap) for n in args.sizes])
+
+
+def functions(rng, args, row) -> None:
+    print("intervals that hold the expected metric, %")
     for prevalence, gap in ((0.1, 1.0), (0.3, 2.0)):
         for name, metric in (("average precision", average_precision), ("area (ROC)", area)):
-            row(
-                f"{name}, {prevalence:.0%}",
-                lambda n, c=(metric, prevalence, gap): held_function(rng, args.sets, n, *c),
-            )
-    if args.bootstrap_sets:
-        print(f"the same by a BCa bootstrap, % of {args.bootstrap_sets} sets")
-        for name, *case in MEANS[:5]:
-            row(name, lambda n, c=case: held(rng, args.bootstrap_sets, n, *c, bootstrap=True))
-    print("equal models that a paired comparison calls different (p <= 0.05), %")
+            shares = [held_function(rng, args.sets, n, metric, prevalence, gap) for n in args.sizes]
+            row(f"{name}, {prevalence:.0%} of the clips", shares)
+
+
+def paired(rng, args, row) -> None:
+    print("equal models that are called different, p <= 0.05, %")
     for name, pairs in PAIRED:
-        found = {n: [compare(*ab, groups=g) for ab, g in (pairs(rng, n) for _ in range(args.sets))]
-                 for n in args.sizes}  # fmt: skip
-        row(name, lambda n, found=found: np.mean([x["p"] <= 0.05 for x in found[n]]))
-        row("  interval without 0", lambda n, found=found: np.mean(
-            [not x["low"] <= 0 <= x["high"] for x in found[n]]))  # fmt: skip
+        found = {}
+        for n in args.sizes:
+            drawn = (pairs(rng, n) for _ in range(args.sets))
+            found[n] = [compare(*ab, groups=groups) for ab, groups in drawn]
+        row(name, [np.mean([x["p"] <= 0.05 for x in each]) for each in found.values()])
         if pairs is paired_share:
-            row("  McNemar's exact", lambda n, found=found: np.mean(
-                [x["mcnemar"] <= 0.05 for x in found[n]]))  # fmt: skip
+            shares = [np.mean([x["mcnemar"] <= 0.05 for x in each]) for each in found.values()]
+            row(f"{name}, McNemar's exact test", shares)
+
+
+PARTS = {
+    "means": means,
+    "functions": functions,
+    "paired": paired,
+    "bootstrap": functools.partial(means, bootstrap=True),
+}
 
 
 if __name__ == "__main__":

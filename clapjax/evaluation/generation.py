@@ -180,7 +180,7 @@ def events(frames, seconds: float, threshold: float = 0.5) -> list[Event]:
 def order_error(first: Sequence[Event], second: Sequence[Event]) -> str:
     """What is wrong with two sounds that should follow each other, as AudioTime's STEAM judges.
 
-    STEAM (arXiv 2407.02857): an event lasts from its first start to its last end. After "missing"
+    An event lasts from its first start to its last end (steam_eval.py there). After "missing"
     comes "order" where the second does not start after the first, then "overlap" where they sound
     together for half of the shorter one or more.
 
