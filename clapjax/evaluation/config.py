@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-TASKS = ("t_classify", "retrieval", "zero_shot")
+USUAL = ("t_classify", "retrieval", "zero_shot")
+TASKS = (*USUAL, "groups")
 # Prompts of zero-shot classification, as the projects publish them.
 TEMPLATES = {
     "laion": "This is a sound of {}.",  # LAION-CLAP
@@ -15,7 +16,7 @@ TEMPLATES = {
 class EvaluationConfig:
     """What is evaluated, on which splits."""
 
-    tasks: tuple[str, ...] = TASKS  # which; () for none
+    tasks: tuple[str, ...] = USUAL  # which; () for none
     split: str = "test"  # of T-Classify and retrieval
     zero_shot_split: str = ""  # none named: test_clips where there is one, else `split`
     # Of zero-shot: prompts with a {}, or names of TEMPLATES; several, joined by "|", are averaged.

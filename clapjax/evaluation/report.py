@@ -10,7 +10,7 @@ import numpy as np
 
 from clapjax.data.paths import write_text
 from clapjax.evaluation import figures
-from clapjax.evaluation.config import TASKS
+from clapjax.evaluation.config import USUAL
 from clapjax.evaluation.result import Result, Shown
 from clapjax.evaluation.statistics import compare
 from clapjax.evaluation.text import NAMES, chance, interval, is_part, spoken
@@ -158,7 +158,7 @@ def _comparison(results: Sequence[Result], models: Sequence[str]) -> str:
 
 
 def _absent(results: Sequence[Result]) -> str:
-    missing = [NAMES.get(task, task) for task in TASKS if all(r.task != task for r in results)]
+    missing = [NAMES.get(task, task) for task in USUAL if all(r.task != task for r in results)]
     return f'<p class="absent">Not measured: {", ".join(missing)}.</p>' if missing else ""
 
 
