@@ -1,9 +1,11 @@
 """The report in a real browser, where there is one: it fits, follows the dark, and plays."""
 
+import base64
 import json
 import re
 import shutil
 import subprocess
+import threading
 
 import pytest
 
@@ -13,7 +15,7 @@ from tests.evaluation.test_report import full_case, results
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
 
-# Leaves what it finds as the only text of the page.
+# Says what it finds on the console.
 PROBE = """
 <script>
 addEventListener("load", async () => {
@@ -33,7 +35,7 @@ addEventListener("load", async () => {
     ink: getComputedStyle(document.querySelector("svg text")).fill,
     sorted: [...table.tBodies[0].rows].map(row => Number(row.cells[1].textContent)),
   };
-  document.body.replaceChildren(JSON.stringify(found));
+  console.log(`FOUND ${btoa(JSON.stringify(found))} END`);
 });
 </script>
 """
@@ -51,22 +53,31 @@ def page(tmp_path_factory):
     return folder / "report.html"
 
 
+def _look(page, folder, width: int, dark: bool) -> dict:
+    """What the probe finds; sounds are decoded in real time, for which --dump-dom does not wait."""
+    command = [
+        *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
+        *(f"--user-data-dir={folder}", f"--window-size={width},2000", "--enable-logging=stderr"),
+        f"--blink-settings=preferredColorScheme={0 if dark else 1}",
+        *("--remote-debugging-port=0", page.as_uri()),  # so that it stays
+    ]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as browser:
+        limit = threading.Timer(120, browser.kill)
+        limit.start()
+        lines = []
+        for line in browser.stderr:
+            lines.append(line)
+            if match := re.search(r"FOUND (\S+) END", line):
+                browser.terminate()
+                limit.cancel()
+                return json.loads(base64.b64decode(match[1]))
+    raise AssertionError("".join(lines)[-2000:])
+
+
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [500, 1280])
 def test_it_fits_and_plays(page, tmp_path, width, dark):
-    done = subprocess.run(
-        [
-            *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
-            *(f"--user-data-dir={tmp_path}", f"--window-size={width},2000"),
-            f"--blink-settings=preferredColorScheme={0 if dark else 1}",
-            *("--virtual-time-budget=20000", "--dump-dom", page.as_uri()),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-1000:]
-    found = json.loads(re.search(r"<body>(\{.*?\})</body>", done.stdout, re.S).group(1))
+    found = _look(page, tmp_path, width, dark)
     assert found["width"] == width and found["needed"] <= width
     assert len(found["seconds"]) == 6 and all(abs(s - 2) < 0.01 for s in found["seconds"])
     assert found["sorted"] == sorted(found["sorted"])
