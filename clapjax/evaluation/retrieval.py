@@ -66,7 +66,7 @@ def _result(embedded: Embedded, direction: str, found: Outcomes, ids, clip, show
     metrics = {f"R@{k}": interval(found.rank < k, "mean", clip) for k in (1, 5, 10)} | {
         "mAP@10": interval(found.precision, "mean", clip, (0.0, most)),
         "median_rank": interval(place, "median", clip, places),
-        "mean_rank": interval(place, "mean", clip, places),
+        "mean_rank": interval(place, "skewed mean", clip, places),
     }
     return embedded.result(
         "retrieval",
