@@ -40,6 +40,7 @@ table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabul
 th, td { padding: .35rem .7rem; border-bottom: 1px solid var(--line); text-align: right;
   overflow-wrap: normal }
 th:first-child, td:first-child { text-align: left }
+td:nth-child(n+4) { white-space: nowrap }
 svg { display: block; width: 100%; height: auto; max-width: 40rem; margin: 0 auto }
 svg * { stroke-linejoin: round; stroke-linecap: butt }
 blockquote { margin: .4rem 0; font-size: .95rem }
