@@ -13,7 +13,7 @@ from clapjax.evaluation import figures
 from clapjax.evaluation.config import USUAL
 from clapjax.evaluation.result import Result, Shown
 from clapjax.evaluation.statistics import compare
-from clapjax.evaluation.text import NAMES, chance, interval, is_part, spoken
+from clapjax.evaluation.text import NAMES, chance, interval, is_part, lower_is_better, spoken
 
 EXAMPLES = 12  # sound and picture of one take up to 400 kB
 MISTAKES = 12  # rows of the table of confusions
@@ -117,7 +117,7 @@ def _numbers(results: Sequence[Result], models: Sequence[str]) -> str:
 
 def _row_of_models(name: str, metrics: Mapping, models: Sequence[str]) -> list[str]:
     """The metric of each model, the best in bold."""
-    best = (min if name.endswith("_rank") else max)(metric.value for metric in metrics.values())
+    best = (min if lower_is_better(name) else max)(metric.value for metric in metrics.values())
     cells = []
     for model in models:
         if model not in metrics:
