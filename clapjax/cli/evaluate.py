@@ -174,6 +174,9 @@ def evaluate_models(
         tasks, left_out = load_tasks(name, path, settings, LACKS)
         for why in left_out:
             complain("eval", f"{name} leaves out {why}")
+        for rejected in {benchmark.rejected for benchmark in tasks.values()} - {()}:
+            count = f"{len(rejected)} clips that cannot be used"
+            complain("eval", f"{name} is without {count}; the first: {rejected[0]}")
         loaded.append((tasks, settings))
     results = []
     for name, source in models.items():

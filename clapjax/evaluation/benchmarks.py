@@ -14,11 +14,13 @@ from clapjax.data.paths import as_path, is_local, walk_files
 from clapjax.data.records import BUILD_FILE, build_id, open_builder, open_split, parser
 from clapjax.data.schema import Example
 from clapjax.data.sources import list_clips, source_names
-from clapjax.data.sources.clip import Clip
+from clapjax.data.sources.clip import Clip, Rejected
+from clapjax.evaluation import compa
 from clapjax.evaluation.config import EvaluationConfig
 
 # What is published of a benchmark besides its layout; of others, the defaults hold.
 PROTOCOLS = {
+    **dict.fromkeys(("compa_order", "compa_attribute"), {"tasks": ("groups",)}),
     "clotho": {"tasks": ("retrieval", "t_classify")},
     "audiocaps": {"tasks": ("retrieval", "t_classify")},
     **dict.fromkeys(
@@ -62,6 +64,7 @@ class Benchmark:
     data: str  # build id of records, or a digest of the files of a folder
     clips: tuple[Judged, ...]
     sounds: Callable[[int, int], Sounds] = field(repr=False)  # of (rate, first clip), in order
+    rejected: tuple[str, ...] = ()  # what is not among the clips, and why
 
     @property
     def key(self) -> tuple[str, str]:
@@ -163,8 +166,13 @@ class _Decoded:
 
 
 def _of_source(name: str, path, split: str) -> Benchmark:
-    kind = name if name in source_names() else "folder"
-    clips, _ = list_clips(kind, path)
+    if PROTOCOLS.get(name, {}).get("tasks") == ("groups",):
+        kind, found = "compa", list(compa.clips(as_path(path)))
+    else:
+        kind = name if name in source_names() else "folder"
+        found = [item for part in list_clips(kind, path) for item in part]
+    clips = [item for item in found if isinstance(item, Clip)]
+    lost = tuple(f"{one.source}: {one.reason}" for one in found if isinstance(one, Rejected))
     there = list(dict.fromkeys(clip.split for clip in clips if clip.split))
     chosen = _chosen(split, there)
     clips = [clip for clip in clips if not chosen or clip.split == chosen]
@@ -180,7 +188,8 @@ def _of_source(name: str, path, split: str) -> Benchmark:
         state.update(f"{place!r} {seen!r}\n".encode())
     judged = tuple(map(_judged_clip, clips))
     where = chosen or "all"
-    return Benchmark(name, os.fspath(path), where, state.hexdigest()[:32], judged, sounds)
+    data = state.hexdigest()[:32]
+    return Benchmark(name, os.fspath(path), where, data, judged, sounds, lost)
 
 
 def _judged_clip(clip: Clip) -> Judged:

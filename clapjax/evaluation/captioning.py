@@ -11,8 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from clapjax.captions.tables import read_captions
+from clapjax.evaluation.benchmarks import Benchmark
+from clapjax.evaluation.config import EvaluationConfig
+from clapjax.evaluation.embed import Embedded
 from clapjax.evaluation.ranks import unit_rows
-from clapjax.evaluation.result import Metric
+from clapjax.evaluation.result import Metric, Result
 from clapjax.evaluation.statistics import interval
 
 ORDERS = 4  # the longest n-grams
@@ -226,3 +230,33 @@ def captioning(
         name: interval(scores, "mean", groups, bounds[name]) for name, scores in items.items()
     }
     return metrics, {"BLEU-4": np.array([bleu(row[None]) for row in counts])} | items
+
+
+def lacks(benchmark: Benchmark) -> str:
+    """What a benchmark lacks for this task; "" for nothing."""
+    bare = sum(not clip.captions for clip in benchmark.clips)
+    return f"{bare} clips of the split {benchmark.split!r} have no caption" if bare else ""
+
+
+def run(embedded: Embedded, settings: EvaluationConfig) -> list[Result]:
+    """Judges the captions of the table `settings.captions` against the clips' own.
+
+    Raises:
+      ValueError: no table is named, it cannot be read, or none of its ids is of a clip.
+    """
+    if not settings.captions:
+        raise ValueError("captioning: name a table with --config.evaluation.captions=FILE")
+    said = {row.id: row.captions[0] for row in read_captions(settings.captions)}
+    clips = embedded.benchmark.clips
+    rows = [index for index, clip in enumerate(clips) if clip.id in said]
+    if not rows:
+        example = f"; the clips are called {clips[0].id!r} and so on"
+        raise ValueError(f"{settings.captions}: no id of it is of a clip{example}")
+    candidates = [said[clips[index].id] for index in rows]
+    metrics, items = captioning(
+        candidates,
+        [clips[index].captions for index in rows],
+        embeddings=(embedded.audio[rows], embedded.embed_text(candidates)),
+    )
+    items |= {"id": np.array([clips[index].id for index in rows]), "caption": np.array(candidates)}
+    return [embedded.result("captioning", None, metrics, items, captions=settings.captions)]

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-TASKS = ("t_classify", "retrieval", "zero_shot")
+USUAL = ("t_classify", "retrieval", "zero_shot")
+TASKS = (*USUAL, "groups", "captioning", "generation")
 # Prompts of zero-shot classification, as the projects publish them.
 TEMPLATES = {
     "laion": "This is a sound of {}.",  # LAION-CLAP
@@ -15,11 +16,13 @@ TEMPLATES = {
 class EvaluationConfig:
     """What is evaluated, on which splits."""
 
-    tasks: tuple[str, ...] = TASKS  # which; () for none
+    tasks: tuple[str, ...] = USUAL  # which; () for none
     split: str = "test"  # of T-Classify and retrieval
     zero_shot_split: str = ""  # none named: test_clips where there is one, else `split`
     # Of zero-shot: prompts with a {}, or names of TEMPLATES; several, joined by "|", are averaged.
     template: str = TEMPLATES["laion"]
+    captions: str = ""  # of captioning: a table with id and captions, to be judged
+    generated: str = ""  # of generation: records or a folder, to be judged against the benchmark
     laion_compat: bool = False  # mAP@10 audio-to-text as LAION-CLAP's code has it, unsorted
 
     def __post_init__(self):

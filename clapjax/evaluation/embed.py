@@ -3,6 +3,7 @@
 Whoever asks again, after an interruption or for another task, computes what is not there yet.
 """
 
+import functools
 import hashlib
 import itertools
 import json
@@ -62,6 +63,7 @@ class Embedded:
     negative_audio: np.ndarray  # (K, D), of the clips with audio in a wrong order
     negative_of: np.ndarray  # (K,) int64, which clip
     embed_text: Callable[[Sequence[str]], np.ndarray] = field(repr=False)
+    embed: Callable[[Benchmark], "Embedded"] = field(repr=False)  # another one, in the same way
     provenance: Mapping[str, object] = field(default_factory=dict)  # of every result
 
     def result(
@@ -132,6 +134,16 @@ def embed_dataset(
         negative_audio=np.array([rows[kept[at], True] for at in negative]).reshape(-1, width),
         negative_of=np.array(negative, np.int64),
         embed_text=_text_reader(model, cache),
+        embed=functools.partial(
+            embed_dataset,
+            model,
+            name=name,
+            cache=cache,
+            long=long,
+            hop=hop,
+            provenance=provenance,
+            progress=progress,
+        ),
         provenance=told | dict(provenance or {}),
     )
 

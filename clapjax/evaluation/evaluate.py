@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 
-from clapjax.evaluation import order, retrieval, zero_shot
+from clapjax.evaluation import captioning, generation, groups, order, retrieval, zero_shot
 from clapjax.evaluation.benchmarks import Benchmark
 from clapjax.evaluation.config import TASKS, EvaluationConfig
 from clapjax.evaluation.embed import Embedder, embed_dataset
 from clapjax.evaluation.result import Result
 
 # Each has `lacks(benchmark)` and `run(embedded, settings)`.
-MODULES = dict(zip(TASKS, (order, retrieval, zero_shot), strict=True))
+MODULES = dict(
+    zip(TASKS, (order, retrieval, zero_shot, groups, captioning, generation), strict=True)
+)
 LACKS = {task: module.lacks for task, module in MODULES.items()}
 
 

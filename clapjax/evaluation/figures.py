@@ -40,6 +40,7 @@ table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabul
 th, td { padding: .35rem .7rem; border-bottom: 1px solid var(--line); text-align: right;
   overflow-wrap: normal }
 th:first-child, td:first-child { text-align: left }
+td:nth-child(n+4) { white-space: nowrap }
 svg { display: block; width: 100%; height: auto; max-width: 40rem; margin: 0 auto }
 svg * { stroke-linejoin: round; stroke-linecap: butt }
 blockquote { margin: .4rem 0; font-size: .95rem }
@@ -203,13 +204,14 @@ def mistakes(label, true, predicted, names) -> str:
     return _draw(label, draw, height=5.2)
 
 
-def spectrogram(label, log_mel, seconds) -> str:
+def spectrogram(label: str, log_mel: np.ndarray, seconds: float, hertz: np.ndarray) -> str:
     """Log-mel energies over time, the loudest 80 dB.
 
     Args:
         label: what the picture shows, for screen readers.
         log_mel: (frames, mels) dB; drawn with at most 400 columns, each the maximum of its frames.
         seconds: length of the clip.
+        hertz: (mels,) where each band lies, ascending.
 
     Returns:
         An <svg> element with the picture as an embedded PNG.
@@ -217,19 +219,24 @@ def spectrogram(label, log_mel, seconds) -> str:
     step = -(-len(log_mel) // POINTS)
     image = np.maximum.reduceat(log_mel, np.arange(0, len(log_mel), step)).T  # (mels, columns)
     top = image.max()
+    ticks = [khz for khz in (0.5, 1, 2, 4, 8) if hertz[0] < 1000 * khz < hertz[-1]]
+    places = np.interp(1000 * np.array(ticks), hertz, np.arange(len(hertz)) + 0.5)
 
     def draw(axes):
-        axes.imshow(
-            image,
+        shown = axes.imshow(
+            image - top,
             origin="lower",
             aspect="auto",
             interpolation="none",
             cmap="magma",
-            vmin=top - 80,
-            vmax=top,
+            vmin=-80,
+            vmax=0,
             extent=(0, seconds, 0, len(image)),
         )
-        axes.set(xlabel="seconds", ylabel="mel band")
+        axes.set_yticks(places, [f"{khz:g}" for khz in ticks])
+        axes.set(xlabel="seconds", ylabel="kHz")
+        bar = axes.figure.colorbar(shown, label="dB", ticks=[-80, -40, 0])
+        bar.solids.set_rasterized(True)  # one picture, not 256 shapes
 
     return _draw(label, draw, height=2.3)
 
@@ -237,7 +244,7 @@ def spectrogram(label, log_mel, seconds) -> str:
 def sound_picture(label: str, samples: np.ndarray, sample_rate: int) -> str:
     """The `spectrogram` of (T,) int16."""
     from clapjax.audio.config import AudioConfig
-    from clapjax.audio.mel import log_mel
+    from clapjax.audio.mel import log_mel, mel_filters
 
     window = min(1024, 2 ** int(np.log2(sample_rate / 20)))
     config = AudioConfig(
@@ -249,4 +256,5 @@ def sound_picture(label: str, samples: np.ndarray, sample_rate: int) -> str:
     )
     padded = np.pad(samples, (0, max(0, window - samples.size)))
     mel = np.asarray(log_mel(padded[None], config)[0])
-    return spectrogram(label, mel, samples.size / sample_rate)
+    hertz = mel_filters(config).argmax(axis=0) * sample_rate / window
+    return spectrogram(label, mel, samples.size / sample_rate, hertz)

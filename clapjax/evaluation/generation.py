@@ -10,7 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clapjax.evaluation.result import Metric
+from clapjax.evaluation.benchmarks import Benchmark, load_benchmark
+from clapjax.evaluation.captioning import clap_score
+from clapjax.evaluation.config import EvaluationConfig
+from clapjax.evaluation.embed import Embedded
+from clapjax.evaluation.result import Metric, Result
 from clapjax.evaluation.statistics import interval
 
 SCALE = 100  # kernel audio distances are given times 100
@@ -277,3 +281,32 @@ def _distances(reference: np.ndarray, generated: np.ndarray, seed: int) -> dict[
         values = [measure(reference[h[:middle]], reference[h[middle:]]) for h in halves]
         found[f"{name}/real"] = Metric(float(np.mean(values)), min(values), max(values))
     return found
+
+
+def lacks(benchmark: Benchmark) -> str:
+    """What a benchmark lacks for this task; "" for nothing."""
+    return "" if len(benchmark.clips) > 1 else "one clip alone is nothing to compare with"
+
+
+def run(embedded: Embedded, settings: EvaluationConfig) -> list[Result]:
+    """Judges the clips of `settings.generated`; their captions, where they have some, are prompts.
+
+    Raises:
+      ValueError: none are named, or they cannot be read.
+    """
+    if not settings.generated:
+        raise ValueError("generation: name a folder with --config.evaluation.generated=FOLDER")
+    made = embedded.embed(load_benchmark("generated", settings.generated))
+    metrics, items = generation(_hear(embedded), _hear(made))
+    items = items | {"id": np.array([clip.id for clip in made.benchmark.clips])}
+    told = {"generated": settings.generated, "real": len(embedded.audio)}
+    return [embedded.result("generation", None, metrics, items, **told)]
+
+
+def _hear(embedded: Embedded) -> Heard:
+    """The embeddings of clips, and how near each is to its first caption where all have one."""
+    captions = [clip.captions[0] for clip in embedded.benchmark.clips if clip.captions]
+    cosines = None
+    if len(captions) == len(embedded.audio):
+        cosines = clap_score(embedded.audio, embedded.embed_text(captions))
+    return Heard(embedded.audio, cosines=cosines)

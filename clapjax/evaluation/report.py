@@ -10,10 +10,10 @@ import numpy as np
 
 from clapjax.data.paths import write_text
 from clapjax.evaluation import figures
-from clapjax.evaluation.config import TASKS
+from clapjax.evaluation.config import USUAL
 from clapjax.evaluation.result import Result, Shown
 from clapjax.evaluation.statistics import compare
-from clapjax.evaluation.text import NAMES, chance, interval, is_part, spoken
+from clapjax.evaluation.text import NAMES, chance, interval, is_part, lower_is_better, spoken
 
 EXAMPLES = 12  # sound and picture of one take up to 400 kB
 MISTAKES = 12  # rows of the table of confusions
@@ -94,34 +94,39 @@ def _cell(value) -> str:
 
 
 def _numbers(results: Sequence[Result], models: Sequence[str]) -> str:
-    """Every metric, one column a model; the parts of a task are folded away."""
-    rows: dict[tuple, dict] = {}
-    for result in results:
-        for place, (name, metric) in enumerate(result.metrics.items()):
-            guess = chance(result) if place == 0 else ""
-            key = (result.benchmark, spoken(result.task), name, result.n, guess)
-            rows.setdefault(key, {})[result.model] = metric
-    shown, parts = [], []
-    for (benchmark, task, name, n, guess), metrics in rows.items():
-        values = {model: metric.value for model, metric in metrics.items()}
-        best = (min if name.endswith("_rank") else max)(values.values())
-        cells = [
-            "–"
-            if model not in metrics
-            else (_Bold if len(models) > 1 and values[model] == best else str)(
-                interval(name, metrics[model])
-            )
-            for model in models
-        ]
-        (parts if is_part(name) else shown).append(
-            [benchmark, f"{task} {spoken(name)}", n, guess, *cells]
-        )
-    head = ["benchmark", "measure", "n", "chance", *models]
-    body = _table(head, shown)
-    if parts:
-        body += f"<details><summary>Parts</summary>{_table(head, parts)}</details>"
+    """Every metric, a table for each benchmark and a column for each model; parts are folded."""
+    body = ""
+    for benchmark in dict.fromkeys(result.benchmark for result in results):
+        rows: dict[tuple, dict] = {}
+        for result in (one for one in results if one.benchmark == benchmark):
+            for place, (name, metric) in enumerate(result.metrics.items()):
+                guess = chance(result) if place == 0 else ""
+                key = (spoken(result.task), name, result.n, guess)
+                rows.setdefault(key, {})[result.model] = metric
+        shown, parts = [], []
+        for (task, name, n, guess), metrics in rows.items():
+            cells = _row_of_models(name, metrics, models)
+            (parts if is_part(name) else shown).append([f"{task} {spoken(name)}", n, guess, *cells])
+        head = ["measure", "n", "chance", *models]
+        body += f"<h3>{escape(benchmark)}</h3>{_table(head, shown)}"
+        if parts:
+            body += f"<details><summary>Parts</summary>{_table(head, parts)}</details>"
     how = "In brackets: 95 % intervals over clips. Chance is that of the measure in its row."
     return _section("Results", body, how, wide=True)
+
+
+def _row_of_models(name: str, metrics: Mapping, models: Sequence[str]) -> list[str]:
+    """The metric of each model, the best in bold."""
+    best = (min if lower_is_better(name) else max)(metric.value for metric in metrics.values())
+    cells = []
+    for model in models:
+        if model not in metrics:
+            cells.append("–")
+            continue
+        text = interval(name, metrics[model])
+        bold = len(models) > 1 and metrics[model].value == best
+        cells.append(_Bold(text) if bold else text)
+    return cells
 
 
 def _comparison(results: Sequence[Result], models: Sequence[str]) -> str:
@@ -158,7 +163,7 @@ def _comparison(results: Sequence[Result], models: Sequence[str]) -> str:
 
 
 def _absent(results: Sequence[Result]) -> str:
-    missing = [NAMES.get(task, task) for task in TASKS if all(r.task != task for r in results)]
+    missing = [NAMES.get(task, task) for task in USUAL if all(r.task != task for r in results)]
     return f'<p class="absent">Not measured: {", ".join(missing)}.</p>' if missing else ""
 
 

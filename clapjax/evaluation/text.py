@@ -1,10 +1,14 @@
 """Results as text: lines for a console, and a Markdown table for papers and model cards."""
 
+import re
 from collections.abc import Sequence
 
 from clapjax.evaluation.result import Metric, Result
 
 NAMES = {"t_classify": "T-Classify", "zero_shot": "zero-shot"}
+# What is no share of something, and shown as it is.
+PLAIN = re.compile(r"_rank$|^(CIDEr-D|CLAP score|FAD|KAD|KL)(/|$)")
+LOW = re.compile(r"_rank$|^(FAD|KAD|KL|order error)(/|$)")  # the lower the better
 
 
 def spoken(name: str) -> str:
@@ -12,17 +16,21 @@ def spoken(name: str) -> str:
     return NAMES.get(name, name).replace("_to_", "-to-").replace("_", " ").replace("/", " ")
 
 
-def number(name: str, value: float | None) -> str:
-    """A value of a metric of this name: ranks as they are, all others in per cent."""
-    if value is None:
-        return "–"
-    return f"{value:.1f}" if name.endswith("_rank") else f"{100 * value:.1f} %"
+def lower_is_better(name: str) -> bool:
+    """Whether the model with the lowest value of a metric is the best."""
+    return LOW.search(name) is not None
 
 
 def interval(name: str, metric: Metric) -> str:
-    """A value with its interval: "96.0 % [92.0, 98.1]"."""
-    scale = 1 if name.endswith("_rank") else 100
-    return f"{number(name, metric.value)} [{scale * metric.low:.1f}, {scale * metric.high:.1f}]"
+    """A value with its interval: "96.0 % [92.0, 98.1]"; ranks and distances as they are."""
+    if name.endswith("_rank"):
+        value, low, high = (f"{end:.1f}" for end in metric)
+    elif PLAIN.search(name):
+        value, low, high = (f"{end:.3g}" for end in metric)
+    else:
+        value, low, high = (f"{100 * end:.1f}" for end in metric)
+        value += " %"
+    return f"{value} [{low}, {high}]"
 
 
 def chance(result: Result) -> str:

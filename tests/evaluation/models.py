@@ -28,9 +28,12 @@ def benchmark(clips, sounds=None, name="set", data="f") -> Benchmark:
     return Benchmark(name, "path", "test", data, tuple(clips), sounds or default)
 
 
-def embedded(clips: list[Judged], audio, texts: dict, negative=None) -> Embedded:
-    """As if a model had given these embeddings; `negative` is {clip: (D,)}."""
-    negative = negative or {}
+def embedded(clips: list[Judged], audio, texts: dict, negative=None, others=None) -> Embedded:
+    """As if a model had given these embeddings; `negative` is {clip: (D,)}.
+
+    `others` is {path: embedded}.
+    """
+    negative, others = negative or {}, others or {}
     audio = np.asarray(audio, np.float32)
     return Embedded(
         "model",
@@ -39,6 +42,7 @@ def embedded(clips: list[Judged], audio, texts: dict, negative=None) -> Embedded
         np.array(list(negative.values()), np.float32).reshape(-1, audio.shape[1]),
         np.array(list(negative), np.int64),
         lambda wanted: np.array([texts[text] for text in wanted], np.float32),
+        lambda other: others[other.path],
         {"data": "f", "split": "test"},
     )
 
