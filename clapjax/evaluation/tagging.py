@@ -6,10 +6,10 @@ from typing import Protocol
 import numpy as np
 
 from clapjax.audio.files import AudioError
-from clapjax.evaluation.benchmarks import Benchmark
+from clapjax.evaluation.benchmarks import Benchmark, recordings
 from clapjax.evaluation.result import Result
 from clapjax.evaluation.statistics import interval
-from clapjax.evaluation.zero_shot import class_ranks, mean_average_precision, origins
+from clapjax.evaluation.zero_shot import class_ranks, mean_average_precision
 
 
 class Tags(Protocol):
@@ -104,7 +104,7 @@ def tagging(
     some, had = targets.any(axis=1), targets.any(axis=0)
     if not some.any():
         raise ValueError(f"tagging: no clip has one of the {len(labels)} labels")
-    group = origins(clips)
+    group = recordings(clips)
     precision = interval((scores, targets), mean_average_precision, group, method="jackknife")
     ahead = class_ranks(scores[some], targets[some])
     common = {"id": np.array([clip.id for clip in clips]), "group": group}
