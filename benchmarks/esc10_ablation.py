@@ -8,12 +8,15 @@ one weight and prints its row, so that several machines or cores can share the w
 """
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 
+from clapjax.evaluation.evaluate import scores as measured
+from clapjax.evaluation.result import read_results
+
+MEASURES = ("t_classify/text_to_audio", "t_classify/audio_to_text", "zero_shot/accuracy")
 WEIGHTS, SEEDS = (0.0, 0.5, 1.0), (0, 1, 2)
 CONFIG = "configs/esc10_mixup.py"
 
@@ -46,18 +49,11 @@ def main() -> None:
                 f"--config.steps={args.steps}",
             ]
             if not (workdir / "results.json").is_file():
-                paths = ["--config", CONFIG, "--data_dir", records, "--workdir", str(workdir)]
-                run(["train", *paths], overrides)
-                run(["eval", *paths], overrides)
-            results = json.loads((workdir / "results.json").read_text())
-            order = results["t_classify"]
-            scores.append(
-                (
-                    order["text_to_audio"],
-                    order["audio_to_text"],
-                    results["zero_shot"]["accuracy"],
-                )
-            )
+                paths = ["--data_dir", records, "--workdir", str(workdir)]
+                run(["train", "--config", CONFIG, *paths], overrides)
+                run(["eval", *paths], [])
+            found = measured(read_results(workdir))
+            scores.append(tuple(found[name] for name in MEASURES))
         cells = [
             f"{100 * statistics.mean(column):.1f} +- {100 * statistics.stdev(column):.1f} %"
             for column in zip(*scores, strict=True)

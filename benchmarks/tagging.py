@@ -21,7 +21,9 @@ import clapjax
 from clapjax.audio.fill import fill, truncate
 from clapjax.audio.mel import log_mel
 from clapjax.data.records import read_examples
-from clapjax.evaluation.tagging import evaluate_tagging, headline, tagging
+from clapjax.evaluation.benchmarks import load_benchmark
+from clapjax.evaluation.tagging import evaluate_tagging, tagging
+from clapjax.evaluation.text import summary
 from clapjax.models.config import small_clap
 
 AUDIO = small_clap().audio  # as configs/tagging.py hears
@@ -33,13 +35,13 @@ def main(data_dir: str, workdir: str | None, split: str) -> None:
     labels = sorted(set().union(*owned))
     linear = make_pipeline(StandardScaler(), OneVsRestClassifier(LogisticRegression(max_iter=1000)))
     linear.fit(features, multi_hot(owned, labels))
-    features, owned = pooled(data_dir, split)
-    found = tagging(linear.predict_proba(features), multi_hot(owned, labels), labels)
-    chance = found["chance"]
-    print(f"one answer: mAP {100 * chance['mAP']:.1f} %, accuracy {100 * chance['accuracy']:.1f} %")
-    print(f"linear: {headline(found)}")
+    features, _ = pooled(data_dir, split)
+    benchmark = load_benchmark("tagging", data_dir, split)
+    scores, everything = linear.predict_proba(features), range(len(features))
+    print(f"linear: {summary(tagging(scores, labels, benchmark, everything, 'linear', {}))}")
     if workdir:
-        print(f"{workdir}: {headline(evaluate_tagging(clapjax.load(workdir), data_dir, split))}")
+        found = evaluate_tagging(clapjax.load(workdir), workdir, benchmark)
+        print(f"{workdir}: {summary(found)}")
 
 
 def pooled(data_dir: str, split: str, rows: int = 64) -> tuple[np.ndarray, list[set[str]]]:

@@ -10,7 +10,7 @@ from clapjax.data.build.config import SourceConfig
 from clapjax.data.order import parse_share
 from clapjax.data.paths import write_text
 from clapjax.data.records import TOKENIZER_FOLDER
-from clapjax.evaluation.tasks import EvaluationConfig
+from clapjax.evaluation.config import EvaluationConfig
 from clapjax.losses.config import LossConfig
 from clapjax.models.config import ClapConfig
 from clapjax.models.presets import small_clap

@@ -6,7 +6,7 @@ or by hand:
 
     clapjax records build --config configs/demo.py --data_dir data/demo
     clapjax train --config configs/demo.py --data_dir data/demo --workdir runs/demo
-    clapjax eval --config configs/demo.py --data_dir data/demo --workdir runs/demo
+    clapjax eval --data_dir data/demo --workdir runs/demo
 
 Hardware: two CPU cores.
 """

@@ -2,7 +2,7 @@
 
     clapjax records build --config configs/esc10_mixup.py --config.source.path=ESC10 --data_dir D
     clapjax train --config configs/esc10_mixup.py --data_dir D --workdir W
-    clapjax eval --config configs/esc10_mixup.py --data_dir D --workdir W
+    clapjax eval --data_dir D --workdir W
 
 ESC10 is a folder with meta.csv and audio/. Trains on folds 1-3, evaluates on fold 4.
 Hardware: two CPU cores.

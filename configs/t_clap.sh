@@ -41,8 +41,6 @@ clapjax train --config "$config" --data_dir "$out/autoacd.published" --workdir "
   --config.data.mixture="$mixture" --config.evaluation.tasks="('retrieval',)" "${train[@]}"
 
 # 4. T-Classify on the test sets: text-to-audio on all, audio-to-text where a clip has a wrong order.
-for set in audiocaps clotho esc50_mixup; do
-  tasks="('t_classify','retrieval')"
-  clapjax eval --config "$config" --data_dir "$out/$set" --workdir "$out/run" \
-    --config.evaluation.tasks="$tasks" --out "$out/results/$set"
-done
+clapjax eval --model "$out/run" --config "$config" \
+  --config.evaluation.tasks="('t_classify','retrieval')" --out "$out/results" --benchmark \
+  audiocaps="$out/audiocaps" clotho="$out/clotho" esc50_mixup="$out/esc50_mixup"

@@ -1,13 +1,13 @@
 """configs/t_clap_mini.sh: T-CLAP from published layouts to T-Classify, as docs/t_clap.md has it."""
 
 import csv
-import json
 import subprocess
 from pathlib import Path
 
 import pytest
 import soundfile
 
+from clapjax.evaluation.result import read_results
 from clapjax.synthesis.sounds import render
 from tests.conftest import REPO, SHARED
 
@@ -62,12 +62,14 @@ def test_negatives_reach_the_records_with_their_provenance(out):
 
 
 def test_t_classify_on_every_set(out):
-    found = {
-        name: json.loads((out / "results" / name / "results.json").read_text())["t_classify"]
-        for name in ("audiocaps", "clotho", "esc50_mixup")
-    }
-    assert [scores["n"] for scores in found.values()] == [8, 4, 8]
-    assert [scores["n_audio"] for scores in found.values()] == [0, 0, 8]
-    for scores in found.values():
-        low, high = scores["intervals"]["text_to_audio"]
-        assert 0 <= low <= scores["text_to_audio"] <= high <= 1
+    found = {}
+    for result in read_results(out / "results"):
+        if result.task == "t_classify":
+            found[result.benchmark] = found.get(result.benchmark, {}) | {
+                name: (result.n, metric) for name, metric in result.metrics.items()
+            }
+    assert list(found) == ["audiocaps", "clotho", "esc50_mixup"]
+    assert ["audio_to_text" in metrics for metrics in found.values()] == [False, False, True]
+    for metrics in found.values():
+        n, metric = metrics["text_to_audio"]
+        assert n >= 4 and 0 <= metric.low <= metric.value <= metric.high <= 1

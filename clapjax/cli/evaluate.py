@@ -1,111 +1,245 @@
 """`clapjax eval`."""
 
 import argparse
+import os
 from pathlib import Path
 
 from clapjax.cli.config import add_config_argument, load_config
+from clapjax.cli.inputs import add_long_arguments
+from clapjax.cli.show import complain, plain_warnings, progress
 
-EXAMPLE = "clapjax eval --data_dir data/demo --workdir runs/demo"
+EXAMPLE = r"""clapjax eval --workdir runs/demo --data_dir data/demo
+         clapjax eval --model runs/demo laion/clap-htsat-unfused \
+             --benchmark esc50=data/ESC-50 clotho=data/clotho --out results"""
+EMBEDDINGS = "embeddings"  # folder beside the results
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """[--config F] --data_dir D --workdir W [--model M] [--out R]."""
+    """--workdir W --data_dir D, or --model M [M ...] --benchmark NAME=PATH [...] --out R."""
+    parser.add_argument(
+        "--workdir", metavar="W", help="a run; its own config says what is evaluated, and how"
+    )
+    parser.add_argument("--data_dir", metavar="D", help="folder of records to evaluate it on")
+    parser.add_argument(
+        "--model",
+        nargs="+",
+        default=[],
+        metavar="[NAME=]M",
+        help="models: workdirs, exports, Hugging Face folders or hub ids, LAION .pt files, BLAT "
+        "folders",
+    )
+    parser.add_argument(
+        "--benchmark",
+        nargs="+",
+        default=[],
+        metavar="NAME=PATH",
+        help="records, a published layout (NAME is that of its source), or a folder of your own",
+    )
+    parser.add_argument("--out", metavar="R", help="folder of the results; default: the workdir")
+    parser.add_argument("--cache", metavar="C", help=f"of embeddings; default: R/{EMBEDDINGS}")
     add_config_argument(parser, required=False)
-    parser.add_argument("--data_dir", required=True, help="folder of the records")
-    parser.add_argument("--workdir", required=True, help="folder of the run")
-    parser.add_argument("--out", metavar="R", help="folder of the reports; default: the workdir")
-    parser.add_argument("--model", help="evaluate this instead: whatever clapjax.load takes")
+    parser.add_argument("--tokenizer", metavar="NAME", help="hub id or folder, not a model's own")
+    parser.add_argument("--batch_size", type=int, default=16, help="clips at once (default: 16)")
+    add_long_arguments(parser)
 
 
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
-    """Evaluates the newest checkpoint, or --model, and writes results.json and report.html."""
-    from clapjax.experiment import load_experiment
-
-    experiment = load_config(args.config or load_experiment(args.workdir), overrides)
-    out = Path(args.out or args.workdir)
-    results = evaluate_workdir(
-        experiment, args.data_dir, args.workdir, model_name=args.model, out=out
+    """Writes results.json and report.html, and prints every number of them."""
+    settings = find_settings(args, overrides)
+    models, benchmarks = find_models(args), find_benchmarks(args, settings)
+    out = find_out(args)
+    results = evaluate_models(
+        models,
+        benchmarks,
+        out,
+        command=args.command,
+        cache=args.cache,
+        tokenizer=args.tokenizer,
+        batch_size=args.batch_size,
+        long=args.long,
+        hop=args.hop,
     )
-    print(summary_line(results))
+    if not results:
+        raise ValueError("there is nothing to evaluate: every task was left out")
     print(f"wrote {out / 'results.json'} and {out / 'report.html'}")
     return 0
 
 
-def evaluate_workdir(
-    experiment,
-    data_dir: str,
-    workdir: str,
-    *,
-    model_name: str | None = None,
-    out: Path | None = None,
-    comparison=None,
-) -> dict:
-    """Evaluates a workdir's newest checkpoint, or `model_name`.
-
-    Writes results.json and report.html to `out`, or else to the workdir.
+def find_settings(args: argparse.Namespace, overrides: list[str]):
+    """The EvaluationConfig of --config, or else of the workdir, with the overrides.
 
     Raises:
-      FileNotFoundError: `workdir` is none, and no other model is named.
+      FileNotFoundError: `workdir` is none.
     """
-    import numpy as np
+    from clapjax.experiment import Experiment, load_experiment
 
+    own = load_experiment(args.workdir) if args.workdir else Experiment()
+    return load_config(args.config or own, overrides).evaluation
+
+
+def find_models(args: argparse.Namespace) -> dict[str, str]:
+    """Name to what `clapjax.load` takes.
+
+    Raises:
+      ValueError: no model, or two of one name.
+    """
+    named = [_named(item, required=False) for item in args.model]
+    if args.workdir:
+        named.insert(0, (Path(args.workdir).resolve().name, args.workdir))
+    if not named:
+        raise ValueError("nothing to evaluate; name --workdir W or --model M")
+    models = dict(named)
+    if len(models) < len(named):
+        raise ValueError("two models have the same name; call one --model NAME=M")
+    return models
+
+
+def find_benchmarks(args: argparse.Namespace, settings) -> list[tuple[str, str, object]]:
+    """(name, path, settings) of what the models are evaluated on.
+
+    Raises:
+      ValueError: nothing, or something without a name.
+    """
+    from clapjax.evaluation.benchmarks import settings_for
+
+    found = [(*_named(item), None) for item in args.benchmark]
+    found = [(name, path, settings_for(name, settings)) for name, path, _ in found]
+    if args.data_dir:
+        found.insert(0, (Path(args.data_dir).resolve().name, args.data_dir, settings))
+    if not found:
+        raise ValueError("nothing to evaluate on; name --data_dir D or --benchmark NAME=PATH")
+    return found
+
+
+def _named(item: str, required: bool = True) -> tuple[str, str]:
+    name, equals, path = item.partition("=")
+    if name and equals and path and not os.path.exists(item):
+        return name, path
+    if required:
+        raise ValueError(f"{item}: write NAME=PATH")
+    return Path(item).name or item, item
+
+
+def find_out(args: argparse.Namespace) -> Path:
+    """The folder of the results: the workdir's own is for its own results alone.
+
+    Raises:
+      ValueError: it is to be named.
+    """
+    if args.out:
+        return Path(args.out)
+    if args.workdir and not args.model:
+        return Path(args.workdir)
+    raise ValueError("name a folder for the results of several models: --out R")
+
+
+def evaluate_models(
+    models: dict[str, str],
+    benchmarks: list[tuple[str, str, object]],
+    out: Path,
+    *,
+    command: str,
+    cache: str | None = None,
+    tokenizer: str | None = None,
+    batch_size: int = 16,
+    **way,
+) -> list:
+    """Evaluates each model on each benchmark; writes results.json and report.html to `out`.
+
+    Args:
+      models: name to what `clapjax.load` takes.
+      benchmarks: name, path and EvaluationConfig of each.
+      out: folder of the results.
+      command: what was called, for the reader.
+      cache: folder of embeddings; None: in `out`.
+      tokenizer, batch_size: as for `clapjax.load`.
+      way: of `embed_dataset`.
+
+    Returns:
+      The results.
+    """
+    from clapjax import __version__
     from clapjax.api import load
-    from clapjax.audio.mel import log_mel
-    from clapjax.evaluation.report import write_report, write_results
+    from clapjax.cli.report import write_page
+    from clapjax.evaluation.benchmarks import load_benchmark
+    from clapjax.evaluation.evaluate import evaluate
+    from clapjax.evaluation.result import write_results
+    from clapjax.evaluation.sounds import keep_sounds
     from clapjax.evaluation.tagging import evaluate_tagging
-    from clapjax.evaluation.tasks import Evaluation, evaluate
-    from clapjax.experiment import load_experiment, to_dict
+    from clapjax.evaluation.text import line
     from clapjax.inference import Tagger
-    from clapjax.training.log import read_log
+    from clapjax.inference.store import model_fingerprint
+    from clapjax.training.checkpoint import latest_step
 
-    trained = load_experiment(workdir) if model_name is None else None
-    model = load(workdir if model_name is None else model_name)
-    if isinstance(model, Tagger):
-        found = evaluate_tagging(model, data_dir, experiment.evaluation.split)
-        evaluation = Evaluation({"tagging": found})
-    else:
-        evaluation = evaluate(model, data_dir, experiment.evaluation)
-    examples = []
-    for shown in evaluation.examples:
-        samples = shown["samples"]
-        mel = np.asarray(log_mel(samples[None], model.config.audio)[0])  # (F, M)
-        seconds = samples.size / shown["sample_rate"]
-        kept = {key: shown[key] for key in ("title", "caption", "score", "right_order")}
-        examples.append({**kept, "log_mel": mel, "seconds": seconds})
-    out = Path(workdir) if out is None else out
-    out.mkdir(parents=True, exist_ok=True)
-    write_results(out / "results.json", evaluation.results)
-    write_report(
-        out / "report.html",
-        title=f"clapjax: {model_name or Path(workdir).name}",
-        results=evaluation.results,
-        curves=read_log(workdir) if trained else [],
-        margins=evaluation.margins,
-        similarity=evaluation.similarity,
-        confusion=evaluation.results.get("zero_shot", {}).get("confusion"),
-        class_names=evaluation.class_names,
-        examples=examples,
-        config=to_dict(trained or model.config),
-        comparison=comparison,
+    results, known = [], {}
+    for name, source in models.items():
+        step = latest_step(source)
+        model = load(source, batch_size, tokenizer=tokenizer)
+        told = {
+            "source": source,
+            "fingerprint": model_fingerprint(model.config, model.variables),
+            "step": step,
+            "version": __version__,
+            "command": command,
+        }
+        folder = Path(cache) if cache else out / EMBEDDINGS
+        for benchmark, path, settings in benchmarks:
+            if isinstance(model, Tagger):
+                judged = load_benchmark(benchmark, path, settings.split)
+                used, found = (
+                    [judged],
+                    evaluate_tagging(model, name, judged, provenance=told, **way),
+                )
+            else:
+                if (benchmark, path) not in known:
+                    known[benchmark, path] = _tasks(benchmark, path, settings)
+                tasks = known[benchmark, path]
+                used, kept = tasks.values(), embedding_cache(model, source, folder)
+                with plain_warnings("eval"):
+                    found = evaluate(
+                        model,
+                        name,
+                        tasks,
+                        settings,
+                        cache=kept,
+                        provenance=told,
+                        progress=progress,
+                        **way,
+                    )
+            for result in found:
+                print(f"{name} on {result.benchmark}: {line(result)}", flush=True)
+            results += keep_sounds(out, used, found)
+    if results:
+        write_results(out, results)
+        write_page([out], out / "report.html")
+    return results
+
+
+def _tasks(name: str, path: str, settings) -> dict:
+    """`load_tasks`; says what is left out."""
+    from clapjax.evaluation.benchmarks import load_tasks
+    from clapjax.evaluation.evaluate import LACKS
+
+    tasks, left_out = load_tasks(name, path, settings, LACKS)
+    for why in left_out:
+        complain("eval", f"{name} leaves out {why}")
+    for rejected in {benchmark.rejected for benchmark in tasks.values()} - {()}:
+        count = f"{len(rejected)} clips that cannot be used"
+        complain("eval", f"{name} is without {count}; the first: {rejected[0]}")
+    return tasks
+
+
+def embedding_cache(model, source: str, folder: Path):
+    """Where embeddings of a `Clap` are kept, and how they are told from others'."""
+    import hashlib
+
+    from clapjax.evaluation.embed import Cache
+    from clapjax.inference.store import fingerprint
+
+    words = sorted(model.tokenizer.get_vocab().items())
+    return Cache(
+        folder,
+        source,
+        {tower: fingerprint(model.config, model.variables, tower) for tower in ("audio", "text")},
+        hashlib.sha256(repr(words).encode()).hexdigest()[:32],
     )
-    return evaluation.results
-
-
-def summary_line(results: dict) -> str:
-    """The headline numbers on one line, in per cent."""
-    from clapjax.evaluation.tagging import headline
-
-    parts = [headline(results["tagging"])] if "tagging" in results else []
-    if scores := results.get("t_classify"):
-        for key, name in (("text_to_audio", "text-to-audio"), ("audio_to_text", "audio-to-text")):
-            if scores[key] is not None:
-                low, high = (100 * bound for bound in scores["intervals"][key])
-                count = scores["n" if key == "text_to_audio" else "n_audio"]
-                found = f"{100 * scores[key]:.1f} % [{low:.1f}, {high:.1f}] (n={count})"
-                parts.append(f"T-Classify {name} {found}")
-    if scores := results.get("zero_shot"):
-        parts.append(f"zero-shot {100 * scores['accuracy']:.1f} % (n={scores['n']})")
-    if scores := results.get("retrieval"):
-        recall = scores["text_to_audio"]["R@1"]
-        parts.append(f"retrieval text-to-audio R@1 {100 * recall:.1f} %")
-    return ", ".join(parts)

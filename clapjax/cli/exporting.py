@@ -4,7 +4,6 @@ import argparse
 from pathlib import Path
 
 EXAMPLE = "clapjax export --workdir runs/demo --to clapjax demo-model"
-RESULTS = "results.json"  # of `clapjax eval`
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
     """Writes the newest checkpoint of a workdir, with its results on the model card."""
     from clapjax.experiment import load_experiment
+    from clapjax.inference.store import model_fingerprint
     from clapjax.interop.export import write_model
-    from clapjax.interop.files import read_json
     from clapjax.interop.load import Pretrained
     from clapjax.tasks.contrastive import workdir_model
     from clapjax.training.checkpoint import load_variables
@@ -37,8 +36,31 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
         )
     config, tokenizer = workdir_model(experiment.model, experiment.data.tokenizer, args.workdir)
     variables, step = load_variables(args.workdir)
-    file = Path(args.workdir) / RESULTS
-    results = read_json(file) if file.is_file() else None
+    results = own_results(args.workdir, model_fingerprint(config, variables), step)
     write_model(args.folder, Pretrained(config, variables, tokenizer), to=args.to, results=results)
     print(f"{args.folder}: step {step} of {args.workdir} written for {args.to}")
     return 0
+
+
+def own_results(workdir: str, fingerprint: str, step: int) -> str:
+    """The results of a workdir as a Markdown table; "" where nothing was measured.
+
+    Raises:
+      ValueError: they are damaged, or of another model than this.
+    """
+    from clapjax.evaluation.result import FILE, read_results
+    from clapjax.evaluation.text import markdown
+
+    file = Path(workdir) / FILE
+    if not file.is_file():
+        return ""
+    results = read_results(workdir)
+    for result in results:
+        if result.provenance.get("fingerprint") != fingerprint:
+            measured = f"{result.model}, step {result.provenance.get('step')}"
+            raise ValueError(
+                f"{file}: measured with another model ({measured}) than step {step}, which is to "
+                f"be exported; run `clapjax eval --workdir {workdir} --data_dir D` again, or "
+                "remove the file"
+            )
+    return markdown(results)

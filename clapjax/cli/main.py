@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import os
+import shlex
 import sys
 
 from clapjax.cli.compiled import add_cache_argument, keep_compiled
@@ -15,7 +16,8 @@ VERBS = {
     "train": ("clapjax.cli.train", "train or resume; the same command again continues"),
     "config": ("clapjax.cli.fields", "every field of a config: value, default and meaning"),
     "plan": ("clapjax.cli.plan", "what a config needs on a TPU slice, or takes on this machine"),
-    "eval": ("clapjax.cli.evaluate", "run the tasks of a config; results.json and report.html"),
+    "eval": ("clapjax.cli.evaluate", "models on benchmarks: results.json and report.html"),
+    "report": ("clapjax.cli.report", "results side by side: one page, or a Markdown table"),
     "embed": ("clapjax.cli.embed", "embeddings of files, folders and texts, into one file"),
     "classify": ("clapjax.cli.classify", "zero-shot labels for audio files"),
     "search": ("clapjax.cli.search", "what an embedded collection holds that fits a text"),
@@ -48,6 +50,7 @@ def main(argv: list[str] | None = None) -> int:
         add_cache_argument(sub)
     try:
         args, overrides = sub.parse_known_args(argv[1:])
+        args.command = shlex.join(["clapjax", *argv])
         stray = [item for item in overrides if not item.startswith("--config.")]
         if stray or (overrides and not hasattr(args, "config")):
             sub.error(f"unknown arguments: {' '.join(stray or overrides)}")

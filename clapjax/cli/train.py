@@ -1,7 +1,6 @@
 """`clapjax train`."""
 
 import argparse
-import dataclasses
 import functools
 import sys
 from pathlib import Path
@@ -178,43 +177,49 @@ def judge(experiment, data_dir: str, workdir: str, results: dict):
 
 def _judge_contrastive(experiment, data_dir: str, workdir: str, rows: int):
     """(a function of (forward, variables) to (results, scores, line), what is left out)."""
-    from clapjax.cli.evaluate import summary_line
-    from clapjax.evaluation.tasks import evaluate, supported
+    from clapjax.evaluation.benchmarks import load_tasks
+    from clapjax.evaluation.evaluate import LACKS, evaluate, scores
+    from clapjax.evaluation.text import summary
     from clapjax.inference import Clap
     from clapjax.tasks.contrastive import workdir_model
 
-    tasks, left_out = supported(data_dir, experiment.evaluation)
-    settings = dataclasses.replace(experiment.evaluation, tasks=tasks)
+    settings, where = experiment.evaluation, Path(data_dir).name
+    tasks, left_out = load_tasks(where, data_dir, settings, LACKS)
 
     def look(forward, variables: dict) -> tuple[dict, dict, str]:
         name = experiment.data.tokenizer
         config, tokenizer = workdir_model(experiment.model, name, workdir)
         model = Clap(config, variables, tokenizer, batch_size=rows, forward=forward)
-        evaluation = evaluate(model, data_dir, settings)
-        return evaluation.results, evaluation.scalars(), summary_line(evaluation.results)
+        results = evaluate(model, Path(workdir).name, tasks, settings)
+        return {"results": results}, scores(results), summary(results)
 
     return look if tasks else None, left_out
 
 
 def _judge_tagging(experiment, data_dir: str, workdir: str, rows: int):
     """As `_judge_contrastive`."""
-    from clapjax.cli.evaluate import summary_line
-    from clapjax.evaluation.tagging import evaluate_tagging, tagging_left_out
+    from clapjax.evaluation.benchmarks import SplitError, load_benchmark
+    from clapjax.evaluation.evaluate import scores
+    from clapjax.evaluation.tagging import evaluate_tagging, lacks
+    from clapjax.evaluation.text import summary
     from clapjax.inference import Tagger
     from clapjax.tasks.tagging import workdir_settings
 
-    split = experiment.evaluation.split
     if not experiment.evaluation.tasks:
         return None, []
-    if why := tagging_left_out(data_dir, split, experiment.tagging.labels):
+    try:
+        benchmark = load_benchmark(Path(data_dir).name, data_dir, experiment.evaluation.split)
+        why = lacks(benchmark, experiment.tagging.labels)
+    except SplitError as error:
+        why = str(error)
+    if why:
         return None, [f"tagging: {why}"]
 
     def look(forward, variables: dict) -> tuple[dict, dict, str]:
         settings = workdir_settings(experiment.tagging, workdir)
         tagger = Tagger(experiment.model, settings, variables, rows, forward)
-        results = {"tagging": evaluate_tagging(tagger, data_dir, split)}
-        scores = {f"tagging/{name}": results["tagging"][name] for name in ("mAP", "accuracy")}
-        return results, scores, summary_line(results)
+        results = evaluate_tagging(tagger, Path(workdir).name, benchmark)
+        return {"results": results}, scores(results), summary(results)
 
     return look, []
 

@@ -10,6 +10,7 @@ import numpy as np
 INK = "#123456"  # stands for the page's text colour: becomes currentColor in the SVG
 COLOURS = ("#3b82f6", "#f0803c", "#22a06b", "#a35ce0", "#d6409f", "#8a8f98")
 WIDTH = 5.6  # inches; about 400 CSS pixels, so that text stays readable on a phone
+MOST_NAMES = 60  # of a table of mistakes
 POINTS = 400  # of a curve, and columns of a spectrogram: more than the page has pixels for
 
 STYLE = """
@@ -39,6 +40,7 @@ table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabul
 th, td { padding: .35rem .7rem; border-bottom: 1px solid var(--line); text-align: right;
   overflow-wrap: normal }
 th:first-child, td:first-child { text-align: left }
+td:nth-child(n+4) { white-space: nowrap }
 svg { display: block; width: 100%; height: auto; max-width: 40rem; margin: 0 auto }
 svg * { stroke-linejoin: round; stroke-linecap: butt }
 blockquote { margin: .4rem 0; font-size: .95rem }
@@ -46,6 +48,21 @@ blockquote { margin: .4rem 0; font-size: .95rem }
 ol { margin: .5rem 0 0; padding-left: 1.8rem; font-size: .875rem }
 pre { overflow-x: auto; font-size: .8rem; margin: .6rem 0 0 }
 summary { cursor: pointer; font-weight: 600 }
+h3 { font-size: .9rem; margin: .6rem 0 .2rem; font-weight: 600 }
+audio { width: 100%; margin: .3rem 0 }
+table.sort th { cursor: pointer }
+"""
+# Sorts the rows of a table of class "sort" by the column whose head is clicked, then backwards.
+SORT = """
+document.querySelectorAll("table.sort th").forEach((head, column) => head.onclick = () => {
+  const body = head.closest("table").tBodies[0], at = head.cellIndex;
+  const value = row => row.cells[at].textContent, number = row => parseFloat(value(row));
+  const rows = [...body.rows].sort((a, b) => isNaN(number(a)) || isNaN(number(b))
+    ? value(a).localeCompare(value(b)) : number(a) - number(b));
+  if (body.dataset.by === String(at)) { rows.reverse(); delete body.dataset.by }
+  else body.dataset.by = at;
+  body.append(...rows);
+});
 """
 
 
@@ -151,53 +168,50 @@ def margin_histogram(label, margins) -> str:
     return _draw(label, draw, height=3.2)
 
 
-def matrix(label, values, shade, rows, columns, xlabel, ylabel, form) -> str:
-    """Shaded cells, with their numbers where there is room for them (up to 20 columns).
+def mistakes(label, true, predicted, names) -> str:
+    """Which classes are taken for which: shaded counts, without those that are right.
 
     Args:
         label: what the picture shows, for screen readers.
-        values: (R, C) numbers written into the cells.
-        shade: (R, C) in 0..1, clear to full colour.
-        rows, columns: names at the ticks, R and C of them; left out beyond 60.
-        xlabel, ylabel: texts beside the axes.
-        form: format of a number, such as ".2f".
+        true, predicted: (N,) class names.
+        names: of all classes, at most MOST_NAMES.
 
     Returns:
         An <svg> element.
     """
-    side = max(values.shape)
+    row = {name: number for number, name in enumerate(names)}
+    counts = np.zeros((len(names), len(names)), int)
+    for one, other in zip(true, predicted, strict=True):
+        if one != other and other in row:
+            counts[row[one], row[other]] += 1
+    side = len(names)
     size = float(np.clip(150 / side, 3, 11))  # points; what fits beside a cell
-
-    def names(axis, texts, **kwargs):
-        axis.set_ticks(range(len(texts)) if side <= 60 else [])
-        axis.set_ticklabels(texts if side <= 60 else [], fontsize=size, parse_math=False, **kwargs)
 
     def draw(axes):
         from matplotlib.colors import LinearSegmentedColormap
 
-        fade = LinearSegmentedColormap.from_list("fade", [COLOURS[0] + "00", COLOURS[0] + "d0"])
-        axes.imshow(shade, cmap=fade, vmin=0, vmax=1, interpolation="none")
-        turned = max(map(len, columns)) * side > 50
-        names(axes.xaxis, columns, **({"rotation": 90} if turned else {}))
-        names(axes.yaxis, rows)
+        fade = LinearSegmentedColormap.from_list("fade", [COLOURS[1] + "00", COLOURS[1] + "f0"])
+        axes.imshow(counts, cmap=fade, vmin=0, interpolation="none")
+        axes.set_xticks(range(side), names, rotation=90, fontsize=size, parse_math=False)
+        axes.set_yticks(range(side), names, fontsize=size, parse_math=False)
         axes.tick_params(length=0)
         axes.spines[["top", "right"]].set_visible(True)
-        axes.set(xlabel=xlabel, ylabel=ylabel)
-        if side <= 20:
-            for (i, j), value in np.ndenumerate(values):
-                text = format(value, form)
-                axes.text(j, i, text, ha="center", va="center", fontsize=size * 0.9)
+        axes.set(xlabel="taken for", ylabel="class")
+        for i, j in np.argwhere(counts):
+            if side <= 30:
+                axes.text(j, i, counts[i, j], ha="center", va="center", fontsize=size * 0.9)
 
     return _draw(label, draw, height=5.2)
 
 
-def spectrogram(label, log_mel, seconds) -> str:
+def spectrogram(label: str, log_mel: np.ndarray, seconds: float, hertz: np.ndarray) -> str:
     """Log-mel energies over time, the loudest 80 dB.
 
     Args:
         label: what the picture shows, for screen readers.
         log_mel: (frames, mels) dB; drawn with at most 400 columns, each the maximum of its frames.
         seconds: length of the clip.
+        hertz: (mels,) where each band lies, ascending.
 
     Returns:
         An <svg> element with the picture as an embedded PNG.
@@ -205,18 +219,42 @@ def spectrogram(label, log_mel, seconds) -> str:
     step = -(-len(log_mel) // POINTS)
     image = np.maximum.reduceat(log_mel, np.arange(0, len(log_mel), step)).T  # (mels, columns)
     top = image.max()
+    ticks = [khz for khz in (0.5, 1, 2, 4, 8) if hertz[0] < 1000 * khz < hertz[-1]]
+    places = np.interp(1000 * np.array(ticks), hertz, np.arange(len(hertz)) + 0.5)
 
     def draw(axes):
-        axes.imshow(
-            image,
+        shown = axes.imshow(
+            image - top,
             origin="lower",
             aspect="auto",
             interpolation="none",
             cmap="magma",
-            vmin=top - 80,
-            vmax=top,
+            vmin=-80,
+            vmax=0,
             extent=(0, seconds, 0, len(image)),
         )
-        axes.set(xlabel="seconds", ylabel="mel band")
+        axes.set_yticks(places, [f"{khz:g}" for khz in ticks])
+        axes.set(xlabel="seconds", ylabel="kHz")
+        bar = axes.figure.colorbar(shown, label="dB", ticks=[-80, -40, 0])
+        bar.solids.set_rasterized(True)  # one picture, not 256 shapes
 
     return _draw(label, draw, height=2.3)
+
+
+def sound_picture(label: str, samples: np.ndarray, sample_rate: int) -> str:
+    """The `spectrogram` of (T,) int16."""
+    from clapjax.audio.config import AudioConfig
+    from clapjax.audio.mel import log_mel, mel_filters
+
+    window = min(1024, 2 ** int(np.log2(sample_rate / 20)))
+    config = AudioConfig(
+        sample_rate=sample_rate,
+        clip_samples=samples.size,
+        window_length=window,
+        hop_length=max(1, window // 2),
+        fmax=min(14_000.0, sample_rate / 2),
+    )
+    padded = np.pad(samples, (0, max(0, window - samples.size)))
+    mel = np.asarray(log_mel(padded[None], config)[0])
+    hertz = mel_filters(config).argmax(axis=0) * sample_rate / window
+    return spectrogram(label, mel, samples.size / sample_rate, hertz)

@@ -7,7 +7,6 @@ from html import escape
 
 import numpy as np
 
-from clapjax.audio.config import AudioConfig
 from clapjax.data.paths import as_path, write_text
 from clapjax.data.schema import Example
 from clapjax.evaluation import figures
@@ -16,7 +15,6 @@ CLIPS = 8  # shown in all; sound and picture of one take up to 500 kB
 SECONDS = 10.0  # of a clip that are shown
 ROWS = 30  # of a table of counts
 STYLE = """
-audio { width: 100%; margin: .3rem 0 }
 blockquote.wrong { border-left: .2rem solid #dc2626; padding-left: .5rem }
 blockquote small { color: var(--soft) }
 td.bar { width: 50%; text-align: left }
@@ -151,22 +149,6 @@ def _heard(label: str, samples: np.ndarray, sample_rate: int) -> str:
     file = io.BytesIO()
     soundfile.write(file, samples, sample_rate, format="FLAC", subtype="PCM_16")
     data = base64.b64encode(file.getvalue()).decode()
-    picture = figures.spectrogram(label, _log_mel(samples, sample_rate), samples.size / sample_rate)
+    picture = figures.sound_picture(label, samples, sample_rate)
     player = f'<audio controls preload="none" src="data:audio/flac;base64,{data}"></audio>'
     return picture + player
-
-
-def _log_mel(samples: np.ndarray, sample_rate: int) -> np.ndarray:
-    """(T,) int16 to (frames, mels) dB."""
-    from clapjax.audio.mel import log_mel
-
-    window = min(1024, 2 ** int(np.log2(sample_rate / 20)))
-    config = AudioConfig(
-        sample_rate=sample_rate,
-        clip_samples=samples.size,
-        window_length=window,
-        hop_length=max(1, window // 2),
-        fmax=min(14_000.0, sample_rate / 2),
-    )
-    padded = np.pad(samples, (0, max(0, window - samples.size)))
-    return np.asarray(log_mel(padded[None], config)[0])

@@ -1,7 +1,8 @@
-"""The report: one HTML file that needs nothing else; and the results as JSON."""
+"""The report: one HTML file of results that needs nothing else."""
 
-import json
-import re
+import base64
+import io
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -9,280 +10,298 @@ import numpy as np
 
 from clapjax.data.paths import write_text
 from clapjax.evaluation import figures
+from clapjax.evaluation.config import USUAL
+from clapjax.evaluation.result import Result, Shown
+from clapjax.evaluation.statistics import compare
+from clapjax.evaluation.text import NAMES, chance, interval, is_part, lower_is_better, spoken
 
-NAMES = {"t_classify": "T-Classify", "zero_shot": "Zero-shot", "retrieval": "Retrieval"}
-# Shown in per cent, wherever it occurs in a name.
-FRACTION = re.compile(r"T.Classify|R@\d|mAP|accuracy|recall", re.I)
-EXAMPLES = 8  # spectrograms are the only large part of the file: up to 100 kB each
+EXAMPLES = 12  # sound and picture of one take up to 400 kB
+MISTAKES = 12  # rows of the table of confusions
 
+MARGIN = (
+    "Cosine with the right order minus cosine with the wrong one: what lies right of the dashed "
+    "line is judged right."
+)
 
-def _name(key) -> str:
-    """A key of the results as words: t_classify -> T-Classify, text_to_audio -> text to audio."""
-    return NAMES.get(key, str(key).replace("_", " "))
+COMPARED = (
+    "The same items for both: difference of the shares that are right, its 95 % interval, and how "
+    "probable one as large would be if the models were equally good."
+)
 
-
-def _show(name, value) -> str:
-    """A value as escaped text: fractions in per cent, None (not measured) as a dash."""
-    if value is None:
-        return "–"
-    if isinstance(value, float):
-        return f"{100 * value:.1f} %" if FRACTION.search(name) else f"{value:.4g}"
-    return escape(str(value))
-
-
-def _leaves(tree, name=""):
-    """(name, value) of every scalar in nested dicts and lists."""
-    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
-        label = f"{name} {_name(key)}".strip()
-        if isinstance(value, dict | list | tuple):
-            yield from _leaves(value, label)
-        else:
-            yield label, value
+Found = Sequence[tuple[Path, Result]]  # with the folder that holds its files
 
 
-def _headlines(results, task=""):
-    """(label, value, note) of each task's main numbers, wherever its dict lies in the results."""
-    for key, value in results.items():
-        label = f"{task} {_name(key)}".strip()
-        if isinstance(value, dict) and "R@1" in value:
-            note = ", ".join(f"{k} {_show(k, value.get(k))}" for k in ("R@10", "mAP@10"))
-            yield f"{label} R@1", value["R@1"], note
-        elif isinstance(value, dict) and key != "per_class":
-            yield from _headlines(value, label)
-        elif key in ("text_to_audio", "audio_to_text"):
-            pairs = results.get("n" if key == "text_to_audio" else "n_audio", "?")
-            yield label, value, f"{pairs} pairs, chance 50 %"
-        elif key == "accuracy" and "confusion" in results:
-            chance = 100 / len(results["confusion"])
-            yield label, value, f"{results.get('n', '?')} clips, chance {chance:.3g} %"
+def write_report(path: Path, found: Found, curves: Mapping[str, Sequence[dict]]) -> None:
+    """Writes the page, atomically; what is not in the results is said in a line.
 
+    Args:
+      path: the file.
+      found: results of one or several models, each with the folder of its results.json.
+      curves: {model: rows of its training log}.
 
-def _cards(results) -> str:
-    cards = "".join(
-        f'<div class="card"><p>{escape(label)}</p><b>{_show("accuracy", value)}</b>'
-        f"<p>{note}</p></div>"
-        for label, value, note in _headlines(results)
+    Raises:
+      ImportError: matplotlib is missing.
+      OSError: the folder is missing or not writable.
+    """
+    results = [result for _, result in found]
+    models = list(dict.fromkeys(result.model for result in results))
+    title = f"clapjax: {', '.join(models)}"
+    boxes = [_numbers(results, models), _comparison(results, models), _margins(results)]
+    boxes += [*_classes(results), *_examples(found)]
+    folded = [*_curves(curves), _folded("Where these numbers come from", _provenance(results))]
+    body = f'{_absent(results)}<div class="grid">{"".join(boxes)}{"".join(folded)}</div>'
+    write_text(
+        Path(path),
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{figures.STYLE}</style></head><body>"
+        f"<h1>{escape(title)}</h1>{body}<script>{figures.SORT}</script></body></html>\n",
     )
-    return f'<div class="cards">{cards}</div>' if cards else _absent("Headline numbers")
 
 
-def _table(rows) -> str:
-    """Dicts as table rows; of a column of fractions the best is bold."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    best = {
-        column: max([row[column] for row in rows if isinstance(row.get(column), float)], default=0)
-        for column in columns
-        if FRACTION.search(column) and len(rows) > 1
-    }
-    lines = ["".join(f"<th>{escape(str(column))}</th>" for column in columns)]
-    for row in rows:
-        cells = [(_show(c, row.get(c)), c in best and row.get(c) == best[c]) for c in columns]
-        lines.append("".join(f"<td>{f'<b>{t}</b>' if bold else t}</td>" for t, bold in cells))
-    body = "".join(f"<tr>{line}</tr>" for line in lines)
-    return f'<div class="scroll"><table>{body}</table></div>'
+def _section(title: str, body: str, how: str = "", wide: bool = False) -> str:
+    """A box with a heading and a sentence that says how to read it."""
+    told = f'<p class="how">{how}</p>' if how else ""
+    return f"<section{' class=wide' if wide else ''}><h2>{escape(title)}</h2>{body}{told}</section>"
 
 
-def _section(title, body, how, wide=False) -> str:
-    """A box with a heading and one sentence that says how to read it."""
-    start = '<section class="wide">' if wide else "<section>"
-    return f'{start}<h2>{escape(title)}</h2>{body}<p class="how">{how}</p></section>'
+def _folded(title: str, body: str) -> str:
+    inside = f"<details><summary>{escape(title)}</summary>{body}</details>"
+    return f'<section class="wide">{inside}</section>'
 
 
-def _absent(title) -> str:
-    why = "Not shown: this run has no data for it."
-    return f'<section><h2>{escape(title)}</h2><p class="absent">{why}</p></section>'
+def _table(head: Sequence[str], rows: Sequence[Sequence], sortable: bool = False) -> str:
+    """Cells are text; those that begin with "<b>" are bold already."""
+
+    def cells(values, tag):
+        return "".join(f"<{tag}>{_cell(value)}</{tag}>" for value in values)
+
+    body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
+    kind = ' class="sort"' if sortable else ""
+    return (
+        f'<div class="scroll"><table{kind}><thead><tr>{cells(head, "th")}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
 
 
-def _finite(name, array, ndim) -> np.ndarray:
-    """A float64 array of `ndim` dimensions, not empty, or a ValueError that names it."""
-    array = np.asarray(array, float)
-    if array.ndim != ndim or not array.size or not np.isfinite(array).all():
-        raise ValueError(f"{name}: expected a finite {ndim}-D array, got shape {array.shape}")
-    return array
+class _Bold(str):
+    """Text that stands out."""
 
 
-def _curves(rows) -> str:
-    """Losses in one chart, learning rate and throughput in their own."""
+def _cell(value) -> str:
+    text = escape(str(value))
+    return f"<b>{text}</b>" if isinstance(value, _Bold) else text
 
-    def series(key):
+
+def _numbers(results: Sequence[Result], models: Sequence[str]) -> str:
+    """Every metric, a table for each benchmark and a column for each model; parts are folded."""
+    body = ""
+    for benchmark in dict.fromkeys(result.benchmark for result in results):
+        rows: dict[tuple, dict] = {}
+        for result in (one for one in results if one.benchmark == benchmark):
+            for place, (name, metric) in enumerate(result.metrics.items()):
+                guess = chance(result) if place == 0 else ""
+                key = (spoken(result.task), name, result.n, guess)
+                rows.setdefault(key, {})[result.model] = metric
+        shown, parts = [], []
+        for (task, name, n, guess), metrics in rows.items():
+            cells = _row_of_models(name, metrics, models)
+            (parts if is_part(name) else shown).append([f"{task} {spoken(name)}", n, guess, *cells])
+        head = ["measure", "n", "chance", *models]
+        body += f"<h3>{escape(benchmark)}</h3>{_table(head, shown)}"
+        if parts:
+            body += f"<details><summary>Parts</summary>{_table(head, parts)}</details>"
+    how = "In brackets: 95 % intervals over clips. Chance is that of the measure in its row."
+    return _section("Results", body, how, wide=True)
+
+
+def _row_of_models(name: str, metrics: Mapping, models: Sequence[str]) -> list[str]:
+    """The metric of each model, the best in bold."""
+    best = (min if lower_is_better(name) else max)(metric.value for metric in metrics.values())
+    cells = []
+    for model in models:
+        if model not in metrics:
+            cells.append("–")
+            continue
+        text = interval(name, metrics[model])
+        bold = len(models) > 1 and metrics[model].value == best
+        cells.append(_Bold(text) if bold else text)
+    return cells
+
+
+def _comparison(results: Sequence[Result], models: Sequence[str]) -> str:
+    """How much better the first model is than each other one on the same items."""
+    rows, first = [], {}
+    for result in results:
+        name = next(iter(result.metrics))
+        key = result.benchmark, result.task, name
+        if "right" not in result.items or is_part(name):
+            continue
+        if result.model == models[0]:
+            first[key] = result
+        elif key in first:
+            one, other = first[key].items, result.items
+            if list(one["id"]) != list(other["id"]):
+                continue  # other clips
+            found = compare(one["right"], other["right"], groups=one["group"])
+            low, high = 100 * found["low"], 100 * found["high"]
+            rows.append(
+                (
+                    result.benchmark,
+                    f"{spoken(result.task)} {spoken(name)}",
+                    result.model,
+                    found["n"],
+                    f"{100 * found['difference']:+.1f} % [{low:+.1f}, {high:+.1f}]",
+                    f"{found['p']:.2g}",
+                )
+            )
+    if not rows:
+        return ""
+    head = ["benchmark", "measure", "compared with", "n", "difference", "p"]
+    title = f"{models[0]} against the others"
+    return _section(title, _table(head, rows), COMPARED, wide=True)
+
+
+def _absent(results: Sequence[Result]) -> str:
+    missing = [NAMES.get(task, task) for task in USUAL if all(r.task != task for r in results)]
+    return f'<p class="absent">Not measured: {", ".join(missing)}.</p>' if missing else ""
+
+
+def _margins(results: Sequence[Result]) -> str:
+    """Margins of T-Classify, the models over one another."""
+    boxes = []
+    for direction in ("text_to_audio", "audio_to_text"):
+        chosen = [r for r in results if r.task == "t_classify" and direction in r.metrics]
+        for benchmark in dict.fromkeys(result.benchmark for result in chosen):
+            margins = {
+                r.model: np.asarray(r.items["margin"], float)
+                for r in chosen
+                if r.benchmark == benchmark and r.items
+            }
+            if margins:
+                title = f"{benchmark}: T-Classify {spoken(direction)}"
+                boxes.append(_section(title, figures.margin_histogram(title, margins), MARGIN))
+    return "".join(boxes)
+
+
+def _classes(results: Sequence[Result]) -> list[str]:
+    """Of zero-shot with one label a clip: mistakes, and recall class by class."""
+    boxes = []
+    for result in results:
+        if result.task != "zero_shot" or "accuracy" not in result.metrics or not result.items:
+            continue
+        label, predicted = (np.asarray(result.items[key], str) for key in ("label", "predicted"))
+        right = np.asarray(result.items["rank"]) == 1
+        title = f"{result.benchmark}: what {result.model} takes for something else"
+        pairs, counts = np.unique(
+            np.stack([label, predicted])[:, ~right], axis=1, return_counts=True
+        )
+        order = np.argsort(-counts, kind="stable")[:MISTAKES]
+        rows = [
+            (
+                pairs[0, i],
+                pairs[1, i],
+                int(counts[i]),
+                f"{100 * counts[i] / (label == pairs[0, i]).sum():.0f} %",
+            )
+            for i in order
+        ]
+        table = _table(["class", "taken for", "clips", "of the class"], rows)
+        body = table if rows else "<p>No mistakes.</p>"
+        names = sorted(set(label))
+        if len(names) <= figures.MOST_NAMES and rows:
+            body = figures.mistakes(title, label, predicted, names) + body
+        per_class = [
+            (name, int((label == name).sum()), f"{100 * right[label == name].mean():.0f} %")
+            for name in names
+        ]
+        table = _table(["class", "clips", "right"], per_class, sortable=True)
+        body += f"<details><summary>All classes</summary>{table}</details>"
+        boxes.append(_section(title, body, "Mistakes alone; what is right is not drawn."))
+    return boxes
+
+
+def _examples(found: Found) -> list[str]:
+    """Sounds to listen to, with what the model makes of them."""
+    boxes = []
+    for folder, result in found:
+        for shown in result.examples:
+            if len(boxes) < EXAMPLES and any(sound.file for sound in shown.sounds):
+                boxes.append(_example(folder, result, shown))
+    return boxes
+
+
+def _example(folder: Path, result: Result, shown: Shown) -> str:
+    body = ""
+    for sound in shown.sounds:
+        title = f"{sound.clip}, wrong order" if sound.negative else sound.clip
+        label = f"{result.model}, {result.benchmark}, {shown.title}, {title}"
+        body += f"<h3>{escape(title)}</h3>{_player(folder / sound.file, label)}"
+        for said in sound.said:
+            kind = "good" if said.right else "bad"
+            mark = "right" if said.right else "wrong"
+            body += (
+                f"<blockquote>“{escape(said.text)}” "
+                f'<b class="{kind}">{mark}, {said.score:.3f}</b></blockquote>'
+            )
+    return _section(f"{result.model}: {shown.title}", body, "Numbers are cosines.")
+
+
+def _player(file: Path, label: str) -> str:
+    """A player and a spectrogram of a FLAC file, both inside the page."""
+    import soundfile
+
+    data = file.read_bytes()
+    samples, rate = soundfile.read(io.BytesIO(data), dtype="int16")
+    source = f"data:audio/flac;base64,{base64.b64encode(data).decode()}"
+    picture = figures.sound_picture(f"{label}: spectrogram", samples, rate)
+    return f'{picture}<audio controls preload="none" src="{source}"></audio>'
+
+
+def _curves(curves: Mapping[str, Sequence[dict]]) -> list[str]:
+    """Losses, learning rate and throughput of the training runs, folded away."""
+
+    def series(rows, key):
         # A run that was resumed may log a step twice: the later row counts.
         points = {row["step"]: row[key] for row in rows if row.get(key) is not None}
         points = {step: y for step, y in sorted(points.items()) if np.isfinite(y)}
         return list(points), list(points.values())
 
-    losses = [key for key in dict.fromkeys(k for row in rows for k in row) if "loss" in key]
-    charts = [
-        ("Loss curves", losses, "loss (nats)", "Each loss should fall and then level off."),
-        ("Learning rate", ["learning_rate"], "learning rate", "The schedule that was followed."),
-        ("Throughput", ["clips_per_second"], "clips per second", "Dips are stalls of the input."),
-    ]
     boxes = []
-    for title, keys, ylabel, how in charts:
-        found = {_name(key): points for key in keys if (points := series(key))[0]}
+    for key, ylabel in (
+        ("loss", "loss (nats)"),
+        ("learning_rate", "learning rate"),
+        ("clips_per_second", "clips per second"),
+    ):
+        found = {model: series(rows, key) for model, rows in curves.items()}
+        found = {model: points for model, points in found.items() if points[0]}
         if found:
-            boxes.append(_section(title, figures.line_chart(title, found, ylabel), how))
-        elif title == "Loss curves":
-            boxes.append(_absent(title))
-    return "".join(boxes)
+            title = spoken(key)
+            boxes.append(_section(title, figures.line_chart(title, found, ylabel)))
+    body = f'<div class="grid">{"".join(boxes)}</div>'
+    return [_folded("Training", body)] if boxes else []
 
 
-def _margins(margins) -> str:
-    title = "T-Classify margins"
-    margins = margins or {}
-    arrays = {_name(k): _finite(k, values, 1) for k, values in margins.items() if np.size(values)}
-    if not arrays:
-        return _absent(title)
-    how = (
-        "Cosine with the right order minus cosine with the wrong order: what lies right of the "
-        "dashed line is judged right."
+def _provenance(results: Sequence[Result]) -> str:
+    """Model, step, data and command of each row that differs."""
+    columns = (
+        "source",
+        "step",
+        "fingerprint",
+        "data",
+        "path",
+        "split",
+        "template",
+        "version",
+        "command",
     )
-    return _section(title, figures.margin_histogram(title, arrays), how)
-
-
-def _similarity(similarity) -> str:
-    title = "Similarity of clips and captions"
-    if not similarity or not np.size(similarity["values"]):
-        return _absent(title)
-    values, rows, columns = (similarity[key] for key in ("values", "rows", "columns"))
-    values = _finite("similarity", values, 2)
-    if values.shape != (len(rows), len(columns)):
-        raise ValueError(f"similarity: {values.shape} for {len(rows)} rows, {len(columns)} columns")
-    low, high = values.min(), values.max()
-    shade = (values - low) / ((high - low) or 1)
-    ticks = [[str(i + 1) for i in range(n)] for n in values.shape]
-    picture = figures.matrix(title, values, shade, *ticks, "caption", "clip", ".2f")
-    lists = "".join(
-        f"<details><summary>{name}</summary><ol>"
-        f"{''.join(f'<li>{escape(str(text))}</li>' for text in texts)}</ol></details>"
-        for name, texts in (("Captions", columns), ("Clips", rows))
+    rows: dict[tuple, list[str]] = {}
+    for result in results:
+        values = tuple(str(result.provenance.get(name, "–")) for name in columns)
+        tasks = rows.setdefault((result.model, result.benchmark, *values), [])
+        if spoken(result.task) not in tasks:
+            tasks.append(spoken(result.task))
+    return _table(
+        ["model", "benchmark", "tasks", *columns],
+        [(key[0], key[1], ", ".join(tasks), *key[2:]) for key, tasks in rows.items()],
     )
-    how = (
-        f"Cosines, {low:.2f} (clear) to {high:.2f} (full colour): each row should peak on the "
-        "diagonal."
-    )
-    return _section(title, picture + lists, how)
-
-
-def _confusion(confusion, class_names) -> str:
-    title = "Confusion of classes"
-    if confusion is None or not np.size(confusion):
-        return _absent(title)
-    counts = _finite("confusion", confusion, 2).astype(int)
-    names = [str(name) for name in class_names or ()]
-    if counts.shape != (len(names), len(names)):
-        raise ValueError(f"confusion: {counts.shape} for {len(names)} class names")
-    shade = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    picture = figures.matrix(title, counts, shade, names, names, "predicted", "true", "d")
-    wrong = np.where(np.eye(len(names), dtype=bool), 0, counts)
-    worst = [np.unravel_index(i, wrong.shape) for i in np.argsort(-wrong, axis=None)[:10]]
-    rows = [{"true": names[i], "predicted": names[j], "clips": int(wrong[i, j])} for i, j in worst]
-    rows = [row for row in rows if row["clips"]]
-    if rows:
-        picture += f"<details><summary>Most frequent mistakes</summary>{_table(rows)}</details>"
-    how = "Numbers are clips, colour is the share of the row: all on the diagonal is perfect."
-    return _section(title, picture, how)
-
-
-def _examples(examples) -> str:
-    if not examples:
-        return _absent("Right and wrong order")
-    boxes = []
-    for number, example in enumerate(examples[:EXAMPLES], 1):
-        log_mel = _finite("log_mel", example["log_mel"], 2)
-        label = f"Log-mel spectrogram {number}"
-        kind, text = ("good", "right order") if example["right_order"] else ("bad", "wrong order")
-        body = (
-            f"{figures.spectrogram(label, log_mel, example['seconds'])}"
-            f"<blockquote>“{escape(str(example['caption']))}”</blockquote>"
-            f'<b class="{kind}">{text}, cosine {example["score"]:.3f}</b>'
-        )
-        how = "The caption's events from left to right; the right order should score higher."
-        boxes.append(_section(str(example["title"]), body, how))
-    return "".join(boxes)
-
-
-def _details(results, config) -> str:
-    """What few look up, folded away: every number of the results, and the config."""
-    numbers = [
-        {"measure": name, "value": _show(name, value)}
-        for name, value in _leaves(results)
-        if "confusion" not in name
-    ]
-    text = json.dumps(config, indent=2, default=str)
-    folded = {"All numbers": _table(numbers)} if numbers else {}
-    folded |= {"Config": f"<pre>{escape(text)}</pre>"} if config else {}
-    return "".join(
-        f'<section class="wide"><details><summary>{name}</summary>{body}</details></section>'
-        for name, body in folded.items()
-    )
-
-
-def write_results(path, results) -> None:
-    """Writes results as JSON, indented by 2, atomically.
-
-    Raises:
-        ValueError: a value is NaN or infinite; names its key.
-        TypeError: a value is not a plain Python one.
-        OSError: the folder is missing or not writable.
-    """
-    for name, value in _leaves(results):
-        if isinstance(value, float) and not np.isfinite(value):
-            raise ValueError(f"{path}: '{name}' is {value}, which JSON cannot hold")
-    write_text(Path(path), json.dumps(results, indent=2, allow_nan=False) + "\n")
-
-
-def write_report(
-    path,
-    *,
-    title,
-    results,
-    curves=(),
-    margins=None,
-    similarity=None,
-    confusion=None,
-    class_names=(),
-    examples=(),
-    config=None,
-    comparison=None,
-) -> None:
-    """Writes a self-contained HTML page, atomically; what is empty or None is said to be absent.
-
-    Args:
-        path: the file.
-        title: heading of the page.
-        results: nested dicts as the tasks' functions return them, under any names.
-        curves: rows of a training log, each with "step" and scalars ("loss", "learning_rate",
-            "clips_per_second", every key with "loss" in it).
-        margins: {"text_to_audio": (N,) float, "audio_to_text": (M,) float}, from t_classify.
-        similarity: {"values": (K, L) cosines, "rows": K clip names, "columns": L captions}.
-        confusion: (C, C) counts, rows = true class, from zero_shot.
-        class_names: C names.
-        examples: dicts of "log_mel" (frames, mels) dB, "caption", "score" (cosine), "right_order"
-            (bool), "seconds", "title"; the first 8 are shown.
-        config: the resolved config, nested dicts.
-        comparison: rows of a table, {"model": name, column: number, ...}.
-
-    Raises:
-        ValueError: an array has the wrong shape, or NaN.
-        ImportError: matplotlib is missing.
-        OSError: the folder is missing or not writable.
-    """
-    compared = "Each row is a model on the same data; bold is the best of its column."
-    table = comparison and _section("Comparison", _table(comparison), compared, wide=True)
-    boxes = [
-        table or _absent("Comparison"),
-        _curves(curves),
-        _margins(margins),
-        _similarity(similarity),
-        _confusion(confusion, class_names),
-        _examples(examples),
-        _details(results, config),
-    ]
-    page = (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{figures.STYLE}</style></head><body>"
-        f'<h1>{escape(title)}</h1>{_cards(results)}<div class="grid">{"".join(boxes)}'
-        "</div></body></html>\n"
-    )
-    write_text(Path(path), page)

@@ -1,139 +1,97 @@
-"""Text-to-audio and audio-to-text retrieval: R@1, R@5, R@10 and mAP@10."""
+"""Retrieval: a caption asks for its clip, a clip for its captions."""
 
 import numpy as np
 
-DEPTH = 10  # mAP@10: captions and clips ranked lower count nothing
-BLOCK = 2**24  # scores held at once: 64 MiB of float32
-TIE = 1e-6  # BLAS sums equal vectors in different orders: equal cosines differ by up to 1e-7
+from clapjax.evaluation.benchmarks import Benchmark, Judged
+from clapjax.evaluation.config import EvaluationConfig
+from clapjax.evaluation.embed import Embedded
+from clapjax.evaluation.ranks import Outcomes, chance, rank
+from clapjax.evaluation.result import Result, Said, Shown, Sound
+from clapjax.evaluation.statistics import interval
+
+WORST = 2  # failures that are shown
 
 
-def unit_rows(name, array) -> np.ndarray:
-    """Embeddings as float32, refused unless they are finite, non-empty and of unit length.
+def lacks(benchmark: Benchmark) -> str:
+    """What a benchmark lacks for this task; "" for nothing."""
+    bare = sum(not clip.captions for clip in benchmark.clips)
+    return f"{bare} clips of the split {benchmark.split!r} have no caption" if bare else ""
 
-    Args:
-        name: what the error calls the array.
-        array: (N, D), any float dtype.
+
+def distinct(clips: tuple[Judged, ...]) -> list[int]:
+    """The clips that are asked for: of those that templates describe alike, the first.
+
+    Whatever templates say of the events of one clip is true of all clips with these events. Clips
+    with any other caption all stay.
+    """
+    seen, kept = set(), []
+    for index, clip in enumerate(clips):
+        told = clip.events if set(clip.kinds) == {"template"} else ()
+        if not told or told not in seen:
+            kept.append(index)
+        if told:
+            seen.add(told)
+    return kept
+
+
+def run(embedded: Embedded, settings: EvaluationConfig) -> list[Result]:
+    """Recalls, mAP@10 and ranks (1 is the first place), text to audio and audio to text.
+
+    Any of the clips that a caption describes word for word is right, and any caption of a clip;
+    equal cosines are wrong. `ranks.rank` says how mAP@10 is defined.
 
     Returns:
-        (N, D) float32.
-
-    Raises:
-        ValueError: not numeric, not 2-D, empty, NaN or infinite, or a length is not 1 +- 1e-3.
+      A result over captions and one over clips.
     """
-    try:
-        array = np.asarray(array, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name}: not an array of numbers ({error})") from error
-    if array.ndim != 2 or array.size == 0:
-        raise ValueError(f"{name}: expected a non-empty (N, D) array, got shape {array.shape}")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name}: holds NaN or infinity")
-    off = np.abs(np.linalg.norm(array, axis=1) - 1)  # (N,)
-    if off.max() > 1e-3:
-        raise ValueError(
-            f"{name}: row {off.argmax()} is not of unit length (off by {off.max():.2g})"
-        )
-    return array
+    clips, kept = embedded.benchmark.clips, distinct(embedded.benchmark.clips)
+    captions = [caption for index in kept for caption in clips[index].captions]
+    owner = np.repeat(np.arange(len(kept)), [len(clips[index].captions) for index in kept])
+    same = np.unique(captions, return_inverse=True)[1]
+    audio, text = embedded.audio[kept], embedded.embed_text(captions)
+    to_audio, to_text = rank(audio, text, owner, same, laion_compat=settings.laion_compat)
+    names = np.array([clips[index].id for index in kept])
+    asked = {"id": names[owner], "caption": np.array(captions)}
+    shown = _failures(embedded, kept, captions, owner, audio, text, to_audio)
+    return [
+        _result(embedded, "text_to_audio", to_audio, asked, owner, shown),
+        _result(embedded, "audio_to_text", to_text, {"id": names}, np.arange(len(kept)), ()),
+    ]
 
 
-def index_rows(name, array, length, limit) -> np.ndarray:
-    """Row indices as int64, refused unless they are `length` integers in [0, limit).
-
-    Raises:
-        ValueError: wrong shape, not integers, or out of range.
-    """
-    array = np.asarray(array)
-    if array.shape != (length,) or array.dtype.kind not in "iu":
-        raise ValueError(
-            f"{name}: expected ({length},) integers, got shape {array.shape} of {array.dtype}"
-        )
-    if array.min() < 0 or array.max() >= limit:
-        raise ValueError(f"{name}: {array.min()}..{array.max()} is outside 0..{limit - 1}")
-    return array.astype(np.int64)
-
-
-def _rivals(queries, items, query_clip, item_clip, target):
-    """Of every query: its target item's score, and how many items of other clips score no less."""
-    own = np.empty(len(queries), np.float32)
-    rivals = np.empty(len(queries), np.int64)
-    rows = max(1, BLOCK // len(items))
-    for start in range(0, len(queries), rows):
-        block = slice(start, start + rows)
-        scores = queries[block] @ items.T  # (rows, items)
-        own[block] = scores[np.arange(len(scores)), target[block]]
-        ahead = scores >= own[block, None] - TIE  # (rows, items)
-        ahead &= item_clip != query_clip[block, None]
-        rivals[block] = np.count_nonzero(ahead, axis=1)
-    return own, rivals
-
-
-def _summary(rank, precision) -> dict:
-    """Recalls of the best ranks (0-based) and the mean of the average precisions, as floats."""
-    recall = {f"R@{k}": float(np.mean(rank < k)) for k in (1, 5, 10)}
-    return recall | {"mAP@10": float(np.mean(precision))}
-
-
-def _text_to_audio(audio, text, clip) -> dict:
-    """Every caption asks for its one clip; average precision is then 1 / (rank + 1)."""
-    _, rank = _rivals(text, audio, clip, np.arange(len(audio)), clip)  # (M,)
-    return _summary(rank, np.where(rank < DEPTH, 1 / (rank + 1), 0))
-
-
-def _audio_to_text(audio, text, clip, laion_compat) -> dict:
-    """Every clip asks for its captions; recall looks at the best placed of them."""
-    own, rivals = _rivals(audio[clip], text, clip, clip, np.arange(len(text)))  # (M,)
-    count = np.bincount(clip)  # (N,) captions of each clip
-    first = np.cumsum(count) - count  # (N,) where each clip's captions begin, in clip order
-    best_first = np.lexsort((-own, clip))  # (M,) clip by clip, best caption first
-    rank = np.empty_like(rivals)  # (M,) rivals ahead, and own captions ahead
-    rank[best_first] = rivals[best_first] + np.arange(len(text)) - np.repeat(first, count)
-
-    rank = rank[np.argsort(clip, kind="stable") if laion_compat else best_first]  # clip by clip
-    hit = rank < DEPTH
-    seen = np.cumsum(hit)
-    nth = seen - np.repeat((seen - hit)[first], count)  # 1 for a clip's first hit, 2, ...
-    precision = np.add.reduceat(np.where(hit, nth / (rank + 1), 0), first) / count  # (N,)
-    return _summary(np.minimum.reduceat(rank, first), precision)
-
-
-def retrieval(audio, text, text_to_clip, laion_compat=False) -> dict:
-    """Retrieval in both directions over one pool of clips and captions.
-
-    Text to audio: every caption is a query. Audio to text: every clip is a query, R@k takes the
-    best of its captions, and mAP@10 is the mean over clips of sum_i i / (rank_i + 1) / captions,
-    over the captions in order of rank, rank_i < 10 (0-based), i = 1, 2, ... This is the formula of
-    WavCaps (retrieval/tools/utils.py) and of LAION-CLAP's docstring; LAION-CLAP's code
-    (training/train.py, evaluate_clotho_audiocaps) leaves the captions unsorted, which can pass 1.
-
-    Ties are pessimistic: a wrong item whose cosine is equal (within 1e-6) ranks first, so constant
-    embeddings score nothing. Captions of the same clip do not compete with each other, but a clip
-    whose caption another clip shares word for word cannot reach R@1 by that caption.
-
-    Takes N * M * D multiply-adds one way, M * M * D the other, and memory linear in N and M.
-
-    Args:
-        audio: (N, D) float32, unit length.
-        text: (M, D) float32, unit length.
-        text_to_clip: (M,) int, the row of `audio` that each caption describes; every row occurs.
-        laion_compat: number the captions in the given order, as LAION-CLAP's code does.
-
-    Returns:
-        {"text_to_audio": {"R@1", "R@5", "R@10", "mAP@10"}, "audio_to_text": {the same},
-        "n_audio": N, "n_text": M}; fractions in 0..1.
-
-    Raises:
-        ValueError: bad embeddings, different D, indices out of range, or a clip with no caption.
-    """
-    audio, text = unit_rows("audio", audio), unit_rows("text", text)
-    if audio.shape[1] != text.shape[1]:
-        raise ValueError(f"audio has {audio.shape[1]} dimensions, text has {text.shape[1]}")
-    clip = index_rows("text_to_clip", text_to_clip, len(text), len(audio))
-    bare = np.bincount(clip, minlength=len(audio)) == 0  # (N,)
-    if bare.any():
-        raise ValueError(f"text_to_clip: clip {bare.argmax()} has no caption ({bare.sum()} such)")
-    return {
-        "text_to_audio": _text_to_audio(audio, text, clip),
-        "audio_to_text": _audio_to_text(audio, text, clip, laion_compat),
-        "n_audio": len(audio),
-        "n_text": len(text),
+def _result(embedded: Embedded, direction: str, found: Outcomes, ids, clip, shown) -> Result:
+    """The metrics of one direction; intervals are over clips."""
+    place = found.rank + 1
+    places = (1, found.items)
+    most = max(1.0, float(found.precision.max()))  # as LAION-CLAP's code has it, it can pass 1
+    metrics = {f"R@{k}": interval(found.rank < k, "mean", clip) for k in (1, 5, 10)} | {
+        "mAP@10": interval(found.precision, "mean", clip, (0.0, most)),
+        "median_rank": interval(place, "median", clip, places),
+        "mean_rank": interval(place, "skewed mean", clip, places),
     }
+    return embedded.result(
+        "retrieval",
+        chance(found, 1),
+        {f"{direction}/{name}": metric for name, metric in metrics.items()},
+        ids | {"right": found.rank < 1, "rank": place, "precision": found.precision, "group": clip},
+        shown,
+        pool=found.items,
+    )
+
+
+def _failures(embedded: Embedded, kept, captions, owner, audio, text, found) -> list[Shown]:
+    """The captions whose clips are found last, and what is found in their stead."""
+    shown = []
+    for query in np.argsort(-found.rank, kind="stable")[:WORST]:
+        if not found.rank[query]:
+            break
+        scores = audio @ text[query]
+        sounds = tuple(
+            Sound(
+                embedded.benchmark.clips[kept[at]].id,
+                False,
+                (Said(captions[query], float(scores[at]), right),),
+            )
+            for at, right in ((owner[query], True), (int(scores.argmax()), False))
+        )
+        shown.append(Shown(f"retrieval: asked for, found at place {found.rank[query] + 1}", sounds))
+    return shown

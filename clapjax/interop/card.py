@@ -17,8 +17,8 @@ or, without PyTorch,
 }
 
 
-def model_card(name: str, config: ClapConfig, layout: str, results: dict | None) -> str:
-    """Markdown with what the model is, how to load it, and its measured numbers."""
+def model_card(name: str, config: ClapConfig, layout: str, results: str) -> str:
+    """Markdown with what the model is, how to load it, and the table of its `results`."""
     audio, text = config.audio, config.text
     tags = ["clap", "audio", "audio-text-retrieval"]
     library = "transformers" if layout == "hf" else "clapjax"
@@ -51,15 +51,12 @@ def model_card(name: str, config: ClapConfig, layout: str, results: dict | None)
         "```",
     ]
     if results:
-        lines += ["", "## Results", "", "| measure | value |", "|---|---|"]
-        lines += [f"| {measure} | {value:.4g} |" for measure, value in _numbers(results)]
+        lines += [
+            "",
+            "## Results",
+            "",
+            "In brackets: 95 % intervals over clips.",
+            "",
+            results.strip(),
+        ]
     return "\n".join(lines) + "\n"
-
-
-def _numbers(results: dict, prefix: str = ""):
-    """(name, number) of every number in nested dicts; lists (confusions, ranks) are left out."""
-    for key, value in results.items():
-        if isinstance(value, dict):
-            yield from _numbers(value, f"{prefix}{key} / ")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            yield f"{prefix}{key}", value

@@ -20,7 +20,7 @@ LAYOUTS = ("hf", "clapjax")
 
 
 def write_model(
-    folder: str | os.PathLike, model: Pretrained, to: str = "hf", results: dict | None = None
+    folder: str | os.PathLike, model: Pretrained, to: str = "hf", results: str = ""
 ) -> None:
     """Writes a model as a folder; `load_pretrained` reads either layout back bit for bit.
 
@@ -28,7 +28,7 @@ def write_model(
       folder: a new one; it appears only when everything in it is written.
       model: config, variables and tokenizer.
       to: "hf" for `transformers.ClapModel`, "clapjax" for any model.
-      results: what `clapjax eval` measured, for the model card.
+      results: what `clapjax eval` measured, in Markdown, for the model card.
 
     Raises:
       CheckpointError: transformers cannot represent the model (the message says what of it), or

@@ -9,10 +9,17 @@ import sys
 from pathlib import Path
 
 import pytest
+import soundfile
 
+import clapjax
 from clapjax.cli.config import load_config
 from clapjax.cli.main import VERBS, main
+from clapjax.data.records import build_id
+from clapjax.evaluation.evaluate import scores
+from clapjax.evaluation.result import read_results
+from clapjax.evaluation.text import chance, interval, spoken
 from clapjax.experiment import Experiment
+from clapjax.synthesis.sounds import render
 from clapjax.training.log import read_log
 from clapjax.training.mesh import micro_batches
 
@@ -91,40 +98,72 @@ def test_records_build_again_reuses(demo_records, capsys):
 def test_train_then_eval(demo_records, demo_workdir, command):
     rows = read_log(demo_workdir)
     assert [row["step"] for row in rows if "loss" in row] == [2, 4]
-    scores = rows[-1]
-    assert scores.keys() == {
-        "step",
-        "eval/t_classify/text_to_audio",
-        "eval/t_classify/audio_to_text",
-        "eval/zero_shot/accuracy",
-        *(
-            f"eval/retrieval/{direction}/{score}"
-            for direction in ("text_to_audio", "audio_to_text")
-            for score in ("R@1", "R@5", "R@10", "mAP@10")
-        ),
-    }
-
-    where = ("--config", DEMO, "--data_dir", demo_records, "--workdir", demo_workdir)
-    done = command("eval", *where)
+    logged = rows[-1]
+    done = command("eval", "--data_dir", demo_records, "--workdir", demo_workdir)
     assert done.returncode == 0, done.stderr
-    results = json.loads((demo_workdir / "results.json").read_text())
-    assert results.keys() == {"t_classify", "retrieval", "zero_shot"}
-    t_classify, zero_shot = results["t_classify"], results["zero_shot"]
-    assert t_classify["n"] == t_classify["n_audio"] == 8
-    for task, key in (("t_classify", "text_to_audio"), ("t_classify", "audio_to_text")):
-        assert results[task][key] * 8 in range(9)
-        assert scores[f"eval/{task}/{key}"] == results[task][key]
-    assert zero_shot["n"] == 48 and zero_shot["accuracy"] * 48 == pytest.approx(
-        sum(zero_shot["confusion"][i][i] for i in range(24))
-    )
-    assert scores["eval/zero_shot/accuracy"] == zero_shot["accuracy"]
-    assert 0 <= results["retrieval"]["text_to_audio"]["R@1"] <= 1
-    assert f"zero-shot {100 * zero_shot['accuracy']:.1f} % (n=48)" in done.stdout
+    results = read_results(demo_workdir)
+    found = {f"eval/{name}": value for name, value in scores(results).items()}
+    assert logged == {"step": 4, **found}  # the same as the loop's own
+    assert "eval/t_classify/text_to_audio" in logged and "eval/zero_shot/accuracy" in logged
+    assert "eval/retrieval/text_to_audio/R@1" in logged
+
+    for result in results:
+        assert (result.model, result.benchmark) == ("run", "records")
+        told = result.provenance
+        assert told["step"] == 4 and told["path"] == str(demo_records)
+        assert told["data"] == build_id(demo_records)
+        assert told["version"] == clapjax.__version__ and len(told["fingerprint"]) == 32
+        assert told["command"] == f"clapjax eval --data_dir {demo_records} --workdir {demo_workdir}"
+        for name, metric in result.metrics.items():
+            assert metric.low <= metric.value <= metric.high
+            shown = f"{spoken(name)} {interval(name, metric)}"
+            (line,) = [line for line in done.stdout.splitlines() if f"{shown}" in line]
+            assert f"(n={result.n}, chance {chance(result)})" in line
+    assert {r.provenance["split"] for r in results} == {"test", "test_clips"}
     assert f"wrote {demo_workdir / 'results.json'}" in done.stdout
 
     report = (demo_workdir / "report.html").read_text()
     assert report.lstrip().lower().startswith("<!doctype html>")
-    assert "dog bark" in report and "temporal_weight" in report
+    assert "dog bark" in report and "<audio" in report
+
+
+def test_eval_of_two_models_on_a_folder_and_on_records(
+    demo_records, demo_workdir, command, tmp_path
+):
+    sounds = tmp_path / "sounds"
+    sounds.mkdir()
+    rows = ["file,caption,label"]
+    for number, label in enumerate(("dog bark", "rain", "siren")):
+        soundfile.write(sounds / f"{number}.wav", render(label, number, 2.0, 16_000), 16_000)
+        rows.append(f"{number}.wav,the sound of a {label},{label}")
+    (sounds / "captions.csv").write_text("\n".join(rows))
+    before = (demo_workdir / "results.json").read_bytes()
+    out = tmp_path / "out"
+    evaluation = (
+        *("eval", "--model", f"one={demo_workdir}", demo_workdir, "--out", out),
+        *("--benchmark", f"mine={sounds}", f"demo={demo_records}"),
+        "--config.evaluation.template=t_clap|laion",
+    )
+    done = command(*evaluation)
+    assert done.returncode == 0, done.stderr
+    assert "mine leaves out t_classify: no example of the split 'all' has a negat" in done.stderr
+    results = read_results(out)
+    own = {name: [r for r in results if r.model == name] for name in ("one", "run")}
+    assert len(own["one"]) == len(own["run"])
+    for left, right in zip(*own.values(), strict=True):
+        assert left.metrics == right.metrics and left.benchmark == right.benchmark
+    sizes = {(r.benchmark, r.task): r.n for r in own["one"] if r.task != "t_classify"}
+    assert sizes["mine", "retrieval"] == sizes["mine", "zero_shot"] == 3
+    assert sizes["demo", "zero_shot"] == 48
+    (mine,) = [r for r in own["run"] if (r.benchmark, r.task) == ("mine", "zero_shot")]
+    assert mine.provenance["template"] == "A sound of {} | This is a sound of {}."
+    assert mine.chance == pytest.approx(1 / 3)
+    assert (demo_workdir / "results.json").read_bytes() == before
+
+    done = command("report", out, demo_workdir, "--markdown")
+    assert done.returncode == 0 and "| mine | zero-shot | accuracy | 3 | 33.3 % |" in done.stdout
+    assert _main("report", out, demo_workdir, "--out", tmp_path / "both.html") == 0
+    assert "clapjax: one, run" in (tmp_path / "both.html").read_text()
 
 
 def test_another_config_is_refused(demo_records, demo_workdir, capsys):
@@ -167,13 +206,19 @@ def test_demo_compares_two_models(tmp_path, quick_env):
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("built: 160 train") == 1
     assert done.stdout.count("step 2: T-Classify") == 2
-    table = [line.split("  ")[0] for line in done.stdout.splitlines() if "%  " in line]
-    assert table == ["temporal (lambda 0.5)", "no order negatives (lambda 0)"]
-    for name, weight in (("temporal", 0.5), ("plain", 0.0)):
+    results = read_results(tmp_path)
+    assert {result.benchmark for result in results} == {"demo"}
+    for name, weight in (("temporal", 0.5), ("control", 0.0)):
         saved = json.loads((tmp_path / name / "config.json").read_text())
         assert saved["loss"]["temporal_weight"] == weight
-        assert any("temporal_loss" in row for row in read_log(tmp_path / name)) == (weight > 0)
-    assert "no order negatives (lambda 0)" in (tmp_path / "temporal" / "report.html").read_text()
+        rows = read_log(tmp_path / name)
+        assert any("temporal_loss" in row for row in rows) == (weight > 0)
+        own = {f"eval/{n}": v for n, v in scores([r for r in results if r.model == name]).items()}
+        assert rows[-1] == {"step": 2, **own}
+    assert "| benchmark | task | metric | n | chance | temporal | control |" in done.stdout
+    (row,) = [line for line in done.stdout.splitlines() if "| zero-shot |" in line]
+    assert "| accuracy | 48 | 4.17 % |" in row
+    assert "temporal, control" in (tmp_path / "report.html").read_text()
 
 
 # --- bad input ------------------------------------------------------------------------------
@@ -200,6 +245,16 @@ TRAIN = ("train", "--config", DEMO, "--data_dir", "nowhere", "--workdir", "run")
         (("records", "info", "nowhere"), "nowhere: no records here"),
         (("records", "check", "nowhere"), "nowhere: no records here"),
         (("eval", *TRAIN[1:]), "run: no config.json here; not a clapjax workdir"),
+        (("eval", "--data_dir", "d"), "nothing to evaluate; name --workdir W or --model M"),
+        (("eval", "--model", "m"), "nothing to evaluate on; name --data_dir D or --benchmark"),
+        (("eval", "--model", "m", "--benchmark", "esc50"), "esc50: write NAME=PATH"),
+        (("eval", "--model", "a/m", "b/m", "--data_dir", "d"), "two models have the same name"),
+        (("eval", "--model", "m", "--data_dir", "d"), "name a folder for the results of several"),
+        (
+            ("eval", "--model", "m", "--benchmark", "esc50=gone", "--out", "r"),
+            "gone: no such folder (benchmark 'esc50')",
+        ),
+        (("report", "gone"), "gone/results.json: no results here; `clapjax eval` writes them"),
         (
             ("records", "build", "--config", "configs/esc10_mixup.py", "--data_dir", "d"),
             "data/ESC-10: no such folder (source.path of 'esc50')",

@@ -1,7 +1,6 @@
 """`clapjax import` and `clapjax export`."""
 
 import dataclasses
-import json
 import shutil
 
 import numpy as np
@@ -14,7 +13,9 @@ from clapjax.cli.config import load_config
 from clapjax.cli.main import main
 from clapjax.data.records import TOKENIZER_FOLDER
 from clapjax.data.tokenizer import load_tokenizer
+from clapjax.evaluation.result import Metric, Result, write_results
 from clapjax.experiment import make_task, save_experiment
+from clapjax.inference.store import model_fingerprint
 from clapjax.interop.load import load_pretrained
 from clapjax.tasks.contrastive import adapt_to_tokenizer
 from clapjax.training.checkpoint import open_manager, save
@@ -107,18 +108,31 @@ def test_workdir_to_a_folder(workdir, tmp_path, capsys):
     np.testing.assert_array_equal(exported.embed_audio(clip), trained.embed_audio(clip))
 
 
-def test_results_stand_on_the_model_card(workdir, tmp_path, capsys):
+def test_results_stand_on_the_model_card_but_no_others(workdir, tmp_path, capsys):
     workdir = shutil.copytree(workdir, tmp_path / "run")
-    results = {"t_classify": {"text_to_audio": 0.948, "n": 240}, "zero_shot": {"confusion": [[1]]}}
-    (workdir / "results.json").write_text(json.dumps(results))
-    out = tmp_path / "out"
-    assert _main("export", "--workdir", workdir, "--to", "clapjax", out) == 0
-    card = (out / "README.md").read_text()
-    assert "| t_classify / text_to_audio | 0.948 |\n| t_classify / n | 240 |\n" in card
-    assert "confusion" not in card
+    model = clapjax.load(workdir)
+    told = {"fingerprint": model_fingerprint(model.config, model.variables), "step": 4}
+    metrics = {"text_to_audio": Metric(0.948, 0.912, 0.97)}
+    result = Result("run", "demo", "t_classify", 240, 0.5, metrics, told)
+    write_results(workdir, [result])
+    export = ("export", "--workdir", workdir, "--to", "clapjax")
+    assert _main(*export, tmp_path / "out") == 0
+    card = (tmp_path / "out" / "README.md").read_text()
+    row = "| demo | T-Classify | text-to-audio | 240 | 50 % | 94.8 % [91.2, 97.0] |\n"
+    assert card.endswith(row)
+
+    # Of another model, and of this one before it was trained on.
+    for other in ({"step": 4, "fingerprint": "0" * 32}, {"step": 2}):
+        write_results(workdir, [result, dataclasses.replace(result, provenance=other)])
+        capsys.readouterr()
+        assert _main(*export, tmp_path / "other") == 2
+        err = capsys.readouterr().err
+        assert f"{workdir / 'results.json'}: measured with another model (run, step " in err
+        assert f"than step 4, which is to be exported; run `clapjax eval --workdir {workdir}" in err
+        assert err.count("\n") == 1
 
     (workdir / "results.json").write_text("{")
-    assert _main("export", "--workdir", workdir, "--to", "clapjax", tmp_path / "other") == 2
+    assert _main(*export, tmp_path / "other") == 2
     assert f"{workdir / 'results.json'}: damaged" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
 

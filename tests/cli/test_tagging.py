@@ -1,7 +1,5 @@
 """Every verb on the workdir of a tagging run: it works, or says in a line what does."""
 
-import json
-
 import jax
 import numpy as np
 import pytest
@@ -11,7 +9,10 @@ from benchmarks.kill_resume import SMALL
 from clapjax.cli.main import VERBS, main
 from clapjax.cli.train import load_model
 from clapjax.data.records import read_examples
+from clapjax.evaluation.benchmarks import load_benchmark
+from clapjax.evaluation.result import read_results
 from clapjax.evaluation.tagging import tagging
+from clapjax.evaluation.text import line, summary
 from clapjax.inference.store import Table, write_table
 from clapjax.interop.load import load_pretrained
 from tests.inference.tiny import make_tagging_workdir, make_workdir
@@ -29,7 +30,7 @@ CASES = {  # verb: (arguments, what the line says)
     "import": ("W out", "a workdir of clapjax, which needs no import; name it"),
 }
 # What takes a config, records or tables; and `eval`, which works and has a test of its own.
-NO_MODEL = {"demo", "records", "captions", "train", "plan", "eval"}
+NO_MODEL = {"demo", "records", "captions", "train", "config", "plan", "eval", "report"}
 
 
 @pytest.fixture(scope="module")
@@ -60,15 +61,18 @@ def test_train_then_eval(demo_records, tmp_path, capsys):
     assert main(["train", *command, *SMALL, "--config.steps=2"]) == 0
     (first, last) = capsys.readouterr().out.splitlines()
     assert first.startswith("step 0: tagging mAP ")
-    assert main(["eval", *command]) == 0
-    line = capsys.readouterr().out.splitlines()[0]
-    assert last == f"step 2: {line}"
+    assert main(["eval", *folders]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    found = read_results(tmp_path)
+    assert last == f"step 2: {summary(found)}"
+    assert [f"{tmp_path.name} on records: {line(result)}" for result in found] == lines[:2]
 
     tagger, examples = clapjax.load(tmp_path), list(read_examples(demo_records, "test"))
-    targets = [[label in e.labels for label in tagger.labels] for e in examples]
-    expected = tagging(tagger.tag([e.audio for e in examples]), targets, tagger.labels)
-    assert json.loads((tmp_path / "results.json").read_text()) == {"tagging": expected}
-    assert f"mAP {100 * expected['mAP']:.1f} % [" in line and f"(n={len(examples)})" in line
+    heard = tagger.tag([e.audio for e in examples])
+    benchmark = load_benchmark("records", demo_records, "test")
+    expected = tagging(heard, tagger.labels, benchmark, range(len(examples)), "", {})
+    assert [result.metrics for result in found] == [result.metrics for result in expected]
+    assert found[0].provenance["step"] == 2
     assert "tagging" in (tmp_path / "report.html").read_text()
 
 

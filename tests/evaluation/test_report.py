@@ -1,6 +1,8 @@
+"""The page of results: what it shows, that it is whole, escaped and loads nothing."""
+
 import base64
+import dataclasses
 import io
-import json
 import os
 import re
 from html.parser import HTMLParser
@@ -8,61 +10,85 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from PIL import Image
+import soundfile
 
 from clapjax.evaluation import figures, report
+from clapjax.evaluation.result import Metric, Result, Said, Shown, Sound
+from clapjax.evaluation.statistics import compare
 
 EVIL = '<script>alert("1")</script> & $x_1$ \u72ac'
-RESULTS = {
-    "t_classify": {"text_to_audio": 0.975, "audio_to_text": None, "n": 400, "n_audio": 0},
-    "esc": {
-        "retrieval": {
-            "text_to_audio": {"R@1": 0.3125, "R@5": 0.6, "R@10": 0.8125, "mAP@10": 0.44},
-            "audio_to_text": {"R@1": 0.25, "R@5": 0.5, "R@10": 0.75, "mAP@10": 0.4},
-            "n_audio": 16,
-            "n_text": 16,
-        }
-    },
-    "zero_shot": {
-        "accuracy": 0.625,
-        "mean_per_class_recall": 0.7,
-        "n": 8,
-        "confusion": [[3, 2], [1, 2]],
-        "per_class": {"dog": {"recall": 0.6, "n": 5}, EVIL: {"recall": 0.6667, "n": 3}},
-    },
-}
+RATE = 8000  # Hz
 
 
-def full_case(seed=0):
+def results(folder, model="temporal", seed=0) -> list[Result]:
+    """Of every kind that the page shows, with names that must be escaped."""
     rng = np.random.default_rng(seed)
-    curves = [
-        {"step": s, "loss": 5 / (1 + s), "temporal_loss": 0.7, "learning_rate": 1e-4}
-        for s in range(0, 3000, 2)
+    told = {"source": EVIL, "step": 7, "fingerprint": "abc", "command": f"clapjax eval {EVIL}"}
+    margin = rng.normal(0.2, 0.1, 400)
+    (folder / "items").mkdir(exist_ok=True)
+    sounds = []
+    for name in ("right", "wrong"):
+        file = folder / "items" / f"{name}.flac"
+        soundfile.write(file, rng.integers(-3000, 3000, 2 * RATE).astype(np.int16), RATE)
+        said = (Said(EVIL, 0.7125, True), Said("caption", 0.2875, False))
+        sounds.append(Sound(EVIL, name == "wrong", said, f"items/{name}.flac"))
+    label = np.array(["dog", "dog", EVIL, EVIL, "rain"])
+    predicted = np.array(["dog", EVIL, EVIL, "dog", "rain"])
+    return [
+        Result(
+            model,
+            EVIL,
+            "t_classify",
+            400,
+            0.5,
+            {"text_to_audio": Metric(0.975 if seed else 0.512, 0.5, 0.99)},
+            told,
+            {
+                "id": np.arange(400).astype(str),
+                "margin": margin,
+                "right": margin > (0.0 if seed else 0.2),
+                "group": np.arange(400) // 4,
+            },
+            (Shown("worst margin", tuple(sounds)),),
+        ),
+        Result(model, EVIL, "t_classify", 20, 0.5, {"text_to_audio/events=3": Metric(1, 0.8, 1)}),
+        Result(
+            model,
+            EVIL,
+            "retrieval",
+            287,
+            1 / 287,
+            {
+                "text_to_audio/R@1": Metric(0.3125, 0.25, 0.375),
+                "text_to_audio/median_rank": Metric(3.0 - seed, 1, 4),
+            },
+        ),
+        Result(
+            model,
+            EVIL,
+            "zero_shot",
+            5,
+            1 / 3,
+            {"accuracy": Metric(0.6, 0.2, 0.9)},
+            told,
+            {"label": label, "predicted": predicted, "rank": 1 + (label != predicted)},
+        ),
     ]
-    log_mel = rng.uniform(-100, 20, (1001, 64))
-    example = {"log_mel": log_mel, "caption": EVIL, "seconds": 10.0, "title": EVIL}
+
+
+def full_case(folder) -> dict:
+    curves = [{"step": s, "loss": 5 / (1 + s), "learning_rate": 1e-4} for s in range(0, 3000, 2)]
+    curves += [{"step": 3000, "note": "no loss here", "loss": float("nan")}]
+    found = results(folder) + results(folder, EVIL, seed=1)
     return {
-        "title": EVIL,
-        "results": RESULTS,
-        "curves": [*curves, {"step": 3000, "note": "no loss here", "loss": float("nan")}],
-        "margins": {"text_to_audio": rng.normal(0.2, 0.1, 400), "audio_to_text": np.zeros(0)},
-        "similarity": {
-            "values": rng.uniform(-1, 1, (6, 6)),
-            "rows": [EVIL] * 6,
-            "columns": [f"caption {i}" for i in range(6)],
-        },
-        "confusion": [[3, 2], [1, 2]],
-        "class_names": ["dog", EVIL],
-        "examples": [
-            {**example, "score": 0.7125, "right_order": True},
-            {**example, "score": 0.2875, "right_order": False},
-        ],
-        "config": {"seed": 7, "note": EVIL},
-        "comparison": [
-            {"model": EVIL, "T-Classify text-to-audio": 0.512, "loss": 0.25},
-            {"model": "temporal", "T-Classify text-to-audio": 0.975, "extra": 3},
-        ],
+        "found": [(folder, result) for result in found],
+        "curves": {"temporal": curves, EVIL: curves[:9]},
     }
+
+
+def _bare(folder) -> list:
+    """Of retrieval alone, which has no picture."""
+    return [(folder, result) for result in results(folder) if result.task == "retrieval"]
 
 
 class Page(HTMLParser):
@@ -93,72 +119,95 @@ class Page(HTMLParser):
         assert self.stack.pop() == tag
 
     def handle_data(self, data):
-        if self.stack and self.stack[-1] != "style":
+        if self.stack and self.stack[-1] not in ("style", "script"):
             self.texts.append(data)
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
-    path = tmp_path_factory.mktemp("report") / "report.html"
-    report.write_report(path, **full_case())
-    return Page(path)
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("report")
+
+
+@pytest.fixture(scope="module")
+def page(folder):
+    report.write_report(folder / "report.html", **full_case(folder))
+    return Page(folder / "report.html")
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "T-Classify text to audio 97.5 % 400 pairs, chance 50 %",
-        "T-Classify audio to text – 0 pairs",
-        "esc Retrieval text to audio R@1 31.2 % R@10 81.2 %, mAP@10 44.0 %",
-        "esc Retrieval audio to text R@1 25.0 % R@10 75.0 %, mAP@10 40.0 %",
-        "Zero-shot accuracy 62.5 % 8 clips, chance 50 %",
-        "Zero-shot mean per class recall 70.0 %",
-        "temporal 97.5 % – 3",
-        "51.2 % 0.25 –",
-        "right order, cosine 0.713",
-        "wrong order, cosine 0.287",
-        '"seed": 7',
-        "caption 5",
+        "T-Classify text-to-audio 400 50 % 51.2 % [50.0, 99.0] 97.5 % [50.0, 99.0]",
+        "retrieval text-to-audio R@1 287 0.348 % 31.2 % [25.0, 37.5]",
+        "retrieval text-to-audio median rank 287 3.0 [1.0, 4.0] 2.0 [1.0, 4.0]",
+        "zero-shot accuracy 5 33.3 % 60.0 % [20.0, 90.0]",
+        "T-Classify text-to-audio events=3 20 50 % 100.0 % [80.0, 100.0]",
+        "right, 0.713",
+        "wrong, 0.287",
+        f"dog {EVIL} 1 50 %",  # half of the dogs
+        f"temporal {EVIL} T-Classify, zero-shot {EVIL} 7 abc – – – – – clapjax eval {EVIL}",
     ],
 )
 def test_numbers_shown(page, text):
     assert text in page.text
 
 
-def test_best_of_a_column_is_bold(page):
-    assert "<b>97.5 %</b></td>" in page.html
-    assert "<b>51.2 %</b>" not in page.html
+def test_best_of_a_row_is_bold_and_the_lowest_rank_is_best(page):
+    assert "<b>97.5 % [50.0, 99.0]</b>" in page.html
+    assert "<b>51.2 % [50.0, 99.0]</b>" not in page.html
+    assert "<b>2.0 [1.0, 4.0]</b>" in page.html and "<b>3.0 [1.0" not in page.html
 
 
-def test_histogram_states_the_accuracy_of_its_margins(page):
-    right = np.mean(full_case()["margins"]["text_to_audio"] > 0)
-    assert f"text to audio: {100 * right:.1f} % right" in page.text
+def test_models_are_compared_on_the_same_items(page, folder):
+    one, other = (r.items for _, r in full_case(folder)["found"] if "margin" in r.items)
+    found = compare(one["right"], other["right"], groups=one["group"])
+    assert found["p"] < 0.01 and found["difference"] < -0.2
+    interval = f"[{100 * found['low']:+.1f}, {100 * found['high']:+.1f}]"
+    expected = f"{EVIL} 400 {100 * found['difference']:+.1f} % {interval} {found['p']:.2g}"
+    assert expected in page.text
+
+
+def test_results_come_first_and_curves_are_folded_away(page):
+    results, curves = page.html.index("<h2>Results"), page.html.index("<summary>Training")
+    assert results == page.html.index("<h2>") < curves
+    assert page.html.index("<svg") > results
+    assert "loss (nats)" in page.html[curves:] and "loss (nats)" not in page.html[:curves]
+
+
+def test_histogram_states_the_accuracy_of_its_margins(page, folder):
+    for _, result in full_case(folder)["found"]:
+        if "margin" in result.items:
+            right = 100 * np.mean(result.items["margin"] > 0)
+            assert f"{result.model}: {right:.1f} % right" in page.text
 
 
 def test_user_text_is_escaped(page):
-    assert "script" not in page.tags
-    assert "<script" not in page.html.lower()
-    assert page.text.count(EVIL) >= 8  # title twice, tables, lists, ticks, captions, config
+    assert page.tags.count("script") == 1  # which sorts tables
+    assert "<script>alert" not in page.html
+    assert page.text.count(EVIL) >= 8  # title twice, tables, ticks, captions, command
 
 
-def test_every_picture_and_its_sentence(page):
-    assert page.tags.count("svg") == 7  # losses, rate, margins, similarity, confusion, 2 clips
-    assert page.html.count('class="how"') == 7 + 1  # and the comparison
-    assert "Not shown" not in page.text
+def test_every_picture_is_well_formed(page):
+    # Margins, two tables of mistakes, two examples of two sounds, loss and rate.
+    assert page.tags.count("svg") == 1 + 2 + 4 + 2
     for svg in re.findall(r"<svg.*?</svg>", page.html, re.S):
         ElementTree.fromstring(svg)
 
 
-def test_embedded_pictures_decode(page):
-    pictures = [link for link in page.links if link.startswith("data:")]
-    sizes = []
-    for link in pictures:
-        head, data = link.split(",", 1)
-        assert head == "data:image/png;base64"
-        image = Image.open(io.BytesIO(base64.b64decode(data)))
-        image.load()
-        sizes.append(image.size)
-    assert sizes == [(6, 6), (2, 2), (334, 64), (334, 64)]  # 1001 frames, three to a column
+def test_mistakes_are_shown_and_what_is_right_is_not():
+    labels, names = np.array(["a"] * 90 + ["b"] * 3), ["a", "b"]
+    svg = figures.mistakes("x", labels, np.array(["a"] * 88 + ["b"] * 5), names)
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+    assert "2" in texts and "88" not in texts and "3" not in texts
+
+
+def test_every_example_plays(page, folder):
+    players = [link for link in page.links if link.startswith("data:audio/flac;base64,")]
+    assert page.tags.count("audio") == len(players) == 4
+    found = [soundfile.read(io.BytesIO(base64.b64decode(p.split(",")[1])))[0] for p in players]
+    expected = [soundfile.read(folder / "items" / f"{name}.flac")[0] for name in ("right", "wrong")]
+    for left, right in zip(found, expected * 2, strict=True):
+        np.testing.assert_array_equal(left, right)
 
 
 def test_nothing_is_loaded_from_outside(page):
@@ -177,9 +226,9 @@ def test_ids_are_unique_and_references_resolve(page):
     assert set(used) <= set(page.ids)
 
 
-def test_same_data_gives_the_same_file(page, tmp_path):
-    report.write_report(tmp_path / "again.html", **full_case())
-    assert (tmp_path / "again.html").read_text(encoding="utf-8") == page.html
+def test_same_data_gives_the_same_file(page, folder):
+    report.write_report(folder / "again.html", **full_case(folder))
+    assert (folder / "again.html").read_text(encoding="utf-8") == page.html
 
 
 def test_colours_follow_the_page(page):
@@ -189,30 +238,31 @@ def test_colours_follow_the_page(page):
     assert not re.search(r"(fill|stroke): (#000000|black)", page.html)
 
 
-def test_absent_data_is_said_to_be_absent(tmp_path):
-    report.write_report(
-        tmp_path / "r.html", title="t", results={}, margins={"text_to_audio": []}, confusion=[]
-    )
-    page = Page(tmp_path / "r.html")
-    for title in ("Headline numbers", "Loss curves", "T-Classify margins", "Confusion of classes"):
-        assert f"{title} Not shown" in page.text
-    assert page.text.count("Not shown") == 7
-    assert "svg" not in page.tags
+def test_what_was_not_measured_is_one_line(tmp_path, page):
+    assert "Not measured" not in page.text
+    report.write_report(tmp_path / "r.html", _bare(tmp_path), {})
+    bare = Page(tmp_path / "r.html")
+    assert "Not measured: T-Classify, zero-shot." in bare.text
+    assert bare.text.count("Not measured") == 1 and "svg" not in bare.tags
+    assert "Training" not in bare.text
 
 
-def test_large_inputs_stay_below_3_mb(tmp_path):
-    rng = np.random.default_rng(0)
-    case = full_case()
-    noise = rng.uniform(-80, 0, (6000, 128))
-    case["examples"] = [{**case["examples"][0], "log_mel": noise}] * 40
-    case["curves"] = [{"step": s, "loss": v} for s, v in enumerate(rng.normal(size=50_000))]
-    captions = ["a dog barks, then a man speaks"] * 64
-    values = rng.normal(size=(64, 64))
-    case["similarity"] = {"values": values, "rows": captions, "columns": captions}
-    case["confusion"] = rng.integers(0, 9, (527, 527))
-    case["class_names"] = [f"AudioSet class {i}" for i in range(527)]
-    report.write_report(tmp_path / "r.html", **case)
-    assert os.path.getsize(tmp_path / "r.html") < 3e6
+def test_large_inputs_stay_below_5_mb(folder, monkeypatch):
+    rng, found = np.random.default_rng(0), []
+    monkeypatch.setattr(figures, "sound_picture", lambda *_: "<svg></svg>" + " " * 30_000)
+    names = np.array([f"AudioSet class {i}" for i in range(527)])
+    label, predicted = names[rng.integers(0, 527, (2, 20_000))]
+    for _, result in full_case(folder)["found"]:
+        if result.task == "zero_shot":
+            items = {"label": label, "predicted": predicted, "rank": 1 + (label != predicted)}
+            result = dataclasses.replace(result, items=items)
+        if result.examples:
+            result = dataclasses.replace(result, examples=result.examples * 40)
+        found.append((folder, result))
+    curves = [{"step": s, "loss": v} for s, v in enumerate(rng.normal(size=20_000))]
+    report.write_report(folder / "large.html", found, {"temporal": curves})
+    assert os.path.getsize(folder / "large.html") < 5e6
+    assert Page(folder / "large.html").tags.count("audio") == 2 * report.EXAMPLES
 
 
 def points(svg):
@@ -221,12 +271,12 @@ def points(svg):
     return np.array(max(paths, key=len), float)
 
 
-def test_curves_thin_out_by_means_and_later_rows_win(tmp_path, monkeypatch):
+def test_curves_thin_out_by_means_and_later_rows_win(folder, monkeypatch):
     seen = {}
     monkeypatch.setattr(report.figures, "line_chart", lambda t, s, y: seen.update(s) or "")
     rows = [{"step": s, "loss": 1.0} for s in (0, 10, 20)] + [{"step": 10, "loss": 2.0}]
-    report.write_report(tmp_path / "r.html", title="t", results={}, curves=rows)
-    assert seen == {"loss": ([0, 10, 20], [1.0, 2.0, 1.0])}
+    report.write_report(folder / "r.html", _bare(folder), {"m": rows})
+    assert seen == {"m": ([0, 10, 20], [1.0, 2.0, 1.0])}
     monkeypatch.undo()
     # An alternating -1, 1 averages out; picking every k-th row would shift the curve.
     steps = np.arange(80_000)
@@ -246,26 +296,7 @@ def test_histogram_counts_a_tie_as_wrong():
     assert bars[bars[:, 1] == bars[:, 1].min(), 0].max() == pytest.approx(zero, abs=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"class_names": ["dog"]}, "confusion: .* for 1 class names"),
-        ({"margins": {"text_to_audio": [np.nan]}}, "text_to_audio: expected a finite 1-D"),
-        ({"similarity": {"values": np.eye(2), "rows": ["a"], "columns": ["b"]}}, "similarity"),
-        ({"examples": [{"log_mel": np.zeros(3)}]}, "log_mel: expected a finite 2-D"),
-        ({"examples": [{"log_mel": np.zeros((0, 64))}]}, "log_mel: expected a finite 2-D"),
-    ],
-)
-def test_bad_input_leaves_the_old_file(tmp_path, change, message):
-    path = tmp_path / "r.html"
-    path.write_text("old")
-    with pytest.raises(ValueError, match=message):
-        report.write_report(path, **(full_case() | change))
-    assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["r.html"]
-
-
-def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+def test_failed_write_leaves_the_old_file(folder, tmp_path, monkeypatch):
     path = tmp_path / "file"
     path.write_text("old")
 
@@ -274,26 +305,6 @@ def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match="No space"):
-        report.write_results(path, {"a": 1})
-    with pytest.raises(OSError, match="No space"):
-        report.write_report(path, title="t", results={})
+        report.write_report(path, _bare(folder), {})
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["file"]
-
-
-def test_results_are_readable_json(tmp_path):
-    path = tmp_path / "results.json"
-    path.write_text("old")
-    report.write_results(path, RESULTS)
-    assert json.loads(path.read_text()) == RESULTS
-    assert path.read_text().startswith('{\n  "t_classify"')
-
-
-@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_results_refuse_nan(tmp_path, bad):
-    path = tmp_path / "results.json"
-    with pytest.raises(ValueError, match=r"results.json: 'T-Classify by seed 1' is (nan|inf)"):
-        report.write_results(path, {"t_classify": {"by_seed": [0.5, bad]}})
-    with pytest.raises(TypeError, match="float32"):
-        report.write_results(path, {"loss": np.float32(1)})
-    assert os.listdir(tmp_path) == []

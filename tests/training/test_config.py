@@ -7,7 +7,7 @@ import pytest
 
 from clapjax.data.build.builder import SourceConfig
 from clapjax.data.config import DataConfig
-from clapjax.evaluation.tasks import EvaluationConfig
+from clapjax.evaluation.config import EvaluationConfig
 from clapjax.experiment import (
     Experiment,
     from_dict,

@@ -1,0 +1,342 @@
+"""What can be read from frozen features: a linear or a small non-linear classifier on them."""
+
+import functools
+import itertools
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import special, stats
+from scipy.optimize import minimize
+
+from clapjax.evaluation.benchmarks import Benchmark, load_benchmark, recordings
+from clapjax.evaluation.config import EvaluationConfig
+from clapjax.evaluation.embed import Embedded
+from clapjax.evaluation.result import Metric, Result
+from clapjax.evaluation.statistics import interval
+from clapjax.evaluation.zero_shot import mean_average_precision
+
+UNTESTED = -1  # any negative fold: rows that are only trained on
+PARTS = 100  # of a jackknife of a metric over many labels
+CERTAIN = 1e-6  # an area nearer to 0 or 1 counts as this near: d' stays finite
+
+
+@dataclass(frozen=True)
+class ProbeConfig:
+    """How a probe is trained."""
+
+    hidden: int = 0  # units of a hidden layer (ReLU); 0: linear
+    strengths: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)  # scikit-learn's C
+    inner_folds: int = 5  # of the training rows, by origin, which choose among the strengths
+    steps: int = 1000  # of L-BFGS, at most
+    seed: int = 0  # of the inner folds and of a hidden layer
+
+    def __post_init__(self):
+        if not self.strengths or min(self.strengths) <= 0:
+            raise ValueError(f"probe.strengths: expected positive numbers, not {self.strengths}")
+        if self.hidden < 0 or self.inner_folds < 2 or self.steps < 1:
+            raise ValueError("probe: hidden >= 0, inner_folds >= 2 and steps >= 1 are needed")
+
+
+def logits(layers, features):
+    """(n, L) float32 of (n, D): linear layers, ReLU between them."""
+    *first, last = layers
+    for weight, bias in first:
+        features = jax.nn.relu(features @ weight + bias)
+    return features @ last[0] + last[1]
+
+
+def _layers(flat, sizes: tuple[int, ...]):
+    """[(weight, bias), ...] between layers of these sizes, of one vector of them all."""
+    layers, at = [], 0
+    for n, m in itertools.pairwise(sizes):
+        layers.append((flat[at : at + n * m].reshape(n, m), flat[at + n * m : at + n * m + m]))
+        at += n * m + m
+    return layers
+
+
+@functools.partial(jax.jit, static_argnames=("sizes", "several"))
+@functools.partial(jax.value_and_grad, argnums=0)
+def _loss(flat, features, targets, rows, strength, sizes: tuple[int, ...], several: bool):
+    """Mean cross entropy over some rows, and the squared weights over 2 C (rows)."""
+    layers = _layers(flat, sizes)
+    with jax.default_matmul_precision("highest"):
+        found = logits(layers, features)
+    if several:
+        losses = jnp.sum(jax.nn.softplus(found) - targets * found, axis=1)
+    else:
+        losses = jax.nn.logsumexp(found, axis=1) - jnp.sum(targets * found, axis=1)
+    squares = sum(jnp.sum(weight**2) for weight, _ in layers)
+    return (jnp.sum(rows * losses) + squares / (2 * strength)) / jnp.sum(rows)
+
+
+def fit(features, targets, rows, strength: float, several: bool, config: ProbeConfig, start=None):
+    """Layers that minimise scikit-learn's objective of LogisticRegression, or of an MLP.
+
+    Args:
+      features: (n, D) float32, standardised.
+      targets: (n, L) float32: one label a row, or with `several` each label on its own.
+      rows: (n,) float32, 1 for rows to train on: with all rows there, all fits have one shape.
+      strength: C, inverse of the penalty on the squared weights; biases are free.
+      start: weights to begin with.
+
+    Returns:
+      (weights,) float32, for `_layers` with `_sizes`.
+    """
+    sizes = _sizes(features, targets, config)
+    if start is None:
+        start = np.zeros(sum((n + 1) * m for n, m in itertools.pairwise(sizes)))
+        if config.hidden:
+            rng = np.random.default_rng(config.seed)
+            for weight, _ in _layers(start, sizes):  # views
+                weight[:] = rng.normal(0, np.sqrt(2 / len(weight)), weight.shape)
+
+    def value_and_gradient(flat):
+        flat = jnp.asarray(flat, jnp.float32)
+        value, gradient = _loss(flat, features, targets, rows, strength, sizes, several)
+        return float(value), np.asarray(gradient, np.float64)
+
+    options = {"maxiter": config.steps, "maxfun": 2 * config.steps, "ftol": 1e-9, "gtol": 1e-5}
+    found = minimize(value_and_gradient, start, jac=True, method="L-BFGS-B", options=options)
+    return found.x.astype(np.float32)
+
+
+def _sizes(features, targets, config: ProbeConfig) -> tuple[int, ...]:
+    hidden = (config.hidden,) if config.hidden else ()
+    return (features.shape[1], *hidden, targets.shape[1])
+
+
+@functools.partial(jax.jit, static_argnames="sizes")
+def predict(flat, features, sizes: tuple[int, ...]):
+    """(n, L) float32 logits of the weights of `fit`."""
+    with jax.default_matmul_precision("highest"):
+        return logits(_layers(flat, sizes), features)
+
+
+def _standardised(features: np.ndarray, rows: np.ndarray) -> jax.Array:
+    """By the mean and the deviation of some rows; what does not vary there is 0 in them."""
+    mean, deviation = features[rows].mean(0), features[rows].std(0)
+    return jnp.asarray((features - mean) / np.where(deviation > 1e-12, deviation, 1), jnp.float32)
+
+
+def _inner(origins: np.ndarray, rows: np.ndarray, config: ProbeConfig) -> np.ndarray:
+    """(n,) inner fold of the rows to train on, no origin in two; -1 elsewhere."""
+    names, number = np.unique(origins[rows], return_inverse=True)
+    parts = min(config.inner_folds, len(names))
+    order = np.random.default_rng(config.seed).permutation(len(names))
+    fold = np.full(len(rows), -1)
+    fold[rows] = order[number] % parts
+    return fold
+
+
+def choose(features, targets, rows, origins, several: bool, config: ProbeConfig) -> float:
+    """The strength of the least cross entropy on inner folds of the rows to train on.
+
+    Args:
+      features: (n, D) float.
+      targets: (n, L) float32.
+      rows: (n,) bool, to train on.
+      origins: (n,) recordings.
+    """
+    inner = _inner(origins, rows, config)
+    if len(config.strengths) == 1 or inner.max() < 1:  # of one recording nothing can be held out
+        return config.strengths[0]
+    losses = np.zeros(len(config.strengths))
+    for fold in range(inner.max() + 1):
+        train, held = rows & (inner != fold), jnp.asarray(inner == fold, jnp.float32)
+        x, weights = _standardised(features, train), None
+        for i, strength in enumerate(sorted(config.strengths)):
+            start = None if config.hidden else weights  # convex: begun where the last one ended
+            seen = jnp.asarray(train, jnp.float32)
+            weights = fit(x, targets, seen, strength, several, config, start)
+            value, _ = _loss(weights, x, targets, held, np.inf, _sizes(x, targets, config), several)
+            losses[i] += float(value) * float(held.sum())
+    return sorted(config.strengths)[int(np.argmin(losses))]
+
+
+def areas(scores: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Area under each label's ROC curve, equal scores half; NaN where all or no rows have it.
+
+    Args:
+      scores: (n, L) float.
+      right: (n, L) bool.
+    """
+    ranks = stats.rankdata(scores, axis=0)
+    have = right.sum(0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (np.sum(ranks * right, 0) - have * (have + 1) / 2) / (have * (len(right) - have))
+
+
+def mean_area(scores, right) -> float:
+    """Mean of `areas` over the labels that have one."""
+    return float(np.nanmean(areas(scores, right)))
+
+
+def d_prime(area: float) -> float:
+    """sqrt(2) times the normal quantile of a mean area, as AudioSet's baselines report it."""
+    return float(np.sqrt(2) * special.ndtri(np.clip(area, CERTAIN, 1 - CERTAIN)))
+
+
+def probe(features, labels, folds, origins=None, config: ProbeConfig | None = None) -> dict:
+    """Trains a classifier on frozen features, fold by fold, and judges what it was not trained on.
+
+    Each fold in turn is held out; the strength of the penalty is chosen on inner folds of the
+    others, in which no recording is on both sides. Features are standardised by the rows trained
+    on. Deterministic.
+
+    Args:
+      features: (n, D) float.
+      labels: (n,) one label a row; or (n, L) bool, any of L labels.
+      folds: (n,) int; negative: only trained on. A set with a test split has -1 and 0.
+      origins: (n,) recordings that rows were cut from; None: each row is its own.
+      config: of the probe.
+
+    Returns:
+      {"metrics": {"accuracy", "mean_class_recall"} or {"mAP", "mAUC", "d'"}, each a `Metric` over
+      all rows tested, its interval over origins; "n": those rows; "chance": of the first metric;
+      "classes": (L,) labels, or numbers of columns; "folds": {fold: first metric of the fold};
+      "strengths": {fold: C}; "items": {"row": (n,) int, "fold", "scores": (n, L) logits,
+      and "label", "predicted" of one label a row}}.
+
+    Raises:
+      ValueError: shapes that do not fit, NaN or infinite features, fewer than two classes, no fold
+        or nothing to train on beside one, or a recording in two folds.
+    """
+    config = config or ProbeConfig()
+    features, labels, folds = (
+        np.asarray(features, np.float64),
+        np.asarray(labels),
+        np.asarray(folds),
+    )
+    origins = np.arange(len(folds)) if origins is None else np.asarray(origins)
+    _check(features, labels, folds, origins)
+    several = labels.ndim == 2
+    classes, number = (
+        (np.arange(labels.shape[1]), None) if several else np.unique(labels, return_inverse=True)
+    )
+    if len(classes) < 2 and not several:
+        raise ValueError(f"probe: all rows have the label {classes[0]}; there is nothing to tell")
+    right = labels.astype(bool) if several else np.arange(len(classes)) == number[:, None]
+    targets = jnp.asarray(right, jnp.float32)
+    first = mean_average_precision if several else _accuracy
+    scores, strengths, each = np.zeros(right.shape), {}, {}
+    for fold in np.unique(folds[folds >= 0]).tolist():
+        held, rows = folds == fold, folds != fold
+        strengths[fold] = choose(features, targets, rows, origins, several, config)
+        x = _standardised(features, rows)
+        weights = fit(x, targets, jnp.asarray(rows, jnp.float32), strengths[fold], several, config)
+        scores[held] = np.asarray(predict(weights, x, _sizes(x, targets, config)))[held]
+        if right[held].any():
+            each[fold] = first(scores[held], right[held])
+    tested = np.flatnonzero(folds >= 0)
+    scores, right = scores[tested], right[tested]
+    items = {"row": tested, "fold": folds[tested], "scores": scores}
+    if not several:
+        items |= {"label": labels[tested], "predicted": classes[scores.argmax(1)]}
+    return {
+        "metrics": _metrics(scores, right, origins[tested], several),
+        "n": len(tested),
+        "chance": float(right.any(0) @ right.mean(0) / max(right.any(0).sum(), 1))
+        if several
+        else 1 / len(classes),
+        "classes": classes,
+        "folds": each,
+        "strengths": strengths,
+        "items": items,
+    }
+
+
+def _check(features, labels, folds, origins) -> None:
+    n = len(folds)
+    if features.ndim != 2 or not features.size or features.shape[0] != n:
+        raise ValueError(f"probe: features {features.shape} for {n} folds; expected (n, D)")
+    if labels.ndim not in (1, 2) or len(labels) != n or origins.shape != (n,):
+        raise ValueError(f"probe: {n} rows, but labels {labels.shape}, origins {origins.shape}")
+    if not np.isfinite(features).all():
+        row = np.argwhere(~np.isfinite(features))[0][0]
+        raise ValueError(f"probe: features of row {row} are NaN or infinite")
+    if folds.dtype.kind not in "iu" or not (folds >= 0).any():
+        raise ValueError("probe: folds: expected integers, of which one is at least 0")
+    if len(np.unique(folds)) < 2:
+        raise ValueError("probe: all rows are in one fold; nothing is left to train on")
+    pairs = np.unique(np.stack([np.unique(origins, return_inverse=True)[1], folds], 1), axis=0)
+    twice = np.flatnonzero(np.diff(pairs[:, 0]) == 0)
+    if twice.size:
+        name, one, other = (
+            np.unique(origins)[pairs[twice[0], 0]],
+            *pairs[twice[0] : twice[0] + 2, 1],
+        )
+        raise ValueError(f"probe: the recording {name} is in folds {one} and {other}")
+
+
+def _accuracy(scores: np.ndarray, right: np.ndarray) -> float:
+    return float(right[np.arange(len(right)), scores.argmax(1)].mean())
+
+
+def _class_recall(scores: np.ndarray, right: np.ndarray) -> float:
+    """Mean over the classes of the share of their rows that is right."""
+    hit = right[np.arange(len(right)), scores.argmax(1)]
+    have = right.sum(0)
+    return float(np.mean((right & hit[:, None]).sum(0)[have > 0] / have[have > 0]))
+
+
+def _metrics(scores, right, origins, several: bool) -> dict[str, Metric]:
+    whole = functools.partial(interval, groups=origins, method="jackknife", parts=PARTS)
+    if not several:
+        hit = right[np.arange(len(right)), scores.argmax(1)]
+        return {
+            "accuracy": interval(hit, "mean", origins),
+            "mean_class_recall": whole((scores, right), _class_recall),
+        }
+    area = whole((scores, right), mean_area)
+    return {
+        "mAP": whole((scores, right), mean_average_precision),
+        "mAUC": area,
+        "d'": Metric(*map(d_prime, area)),
+    }
+
+
+def lacks(benchmark: Benchmark) -> str:
+    """What a benchmark lacks for this task; "" for nothing."""
+    if bare := sum(not clip.labels for clip in benchmark.clips):
+        return f"{bare} clips of the split {benchmark.split!r} have no label"
+    if _folds(benchmark) is None and (
+        "train" not in benchmark.splits or benchmark.split == "train"
+    ):
+        return "there are neither folds nor a split 'train' to train on"
+    return ""
+
+
+def run(embedded: Embedded, settings: EvaluationConfig) -> list[Result]:
+    """A probe on the embeddings: fold by fold, or trained on the split train and judged on this."""
+    benchmark, features = embedded.benchmark, embedded.audio
+    clips, folds = list(benchmark.clips), _folds(benchmark)
+    if folds is None:
+        other = embedded.embed(load_benchmark(benchmark.name, benchmark.path, "train"))
+        folds = np.array([0] * len(clips) + [UNTESTED] * len(other.benchmark.clips))
+        clips += other.benchmark.clips
+        features = np.concatenate([features, other.audio])
+    names = sorted({label for clip in clips for label in clip.labels})
+    several = any(len(clip.labels) != 1 for clip in clips)
+    labels = np.array([[name in clip.labels for name in names] for clip in clips])
+    if not several:
+        labels = np.array(names)[labels.argmax(axis=1)]
+    config = ProbeConfig(hidden=settings.probe_hidden)
+    found = probe(features, labels, folds, recordings(clips), config)
+    rows = found["items"]["row"]
+    items = {"id": np.array([clips[row].id for row in rows]), "fold": found["items"]["fold"]}
+    if not several:
+        told = {name: found["items"][name] for name in ("label", "predicted")}
+        items |= told | {
+            "right": told["label"] == told["predicted"],
+            "group": recordings(clips)[rows],
+        }
+    kind = {"probe": f"{config.hidden} hidden units" if config.hidden else "linear"}
+    return [embedded.result("probe", found["chance"], found["metrics"], items, **kind)]
+
+
+def _folds(benchmark: Benchmark) -> np.ndarray | None:
+    """(N,) folds of the clips; None where not each has one, or all have the same."""
+    folds = [clip.fold for clip in benchmark.clips]
+    return np.array(folds) if None not in folds and len(set(folds)) > 1 else None

@@ -1,0 +1,69 @@
+"""Results on disk: what was written is read, old items go, NaN and other files are refused."""
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+
+from clapjax.evaluation.result import Metric, Result, read_results, write_results
+
+RESULT = Result(
+    "temporal",
+    "demo",
+    "t_classify",
+    n=3,
+    chance=0.5,
+    metrics={"text_to_audio": Metric(2 / 3, 0.2, 0.9), "margin": Metric(0.1, -0.2, 0.3)},
+    provenance={"step": 7, "split": "test"},
+    items={"id": np.array(["a", "b", "ü"]), "margin": np.array([0.5, -0.1, 0.2])},
+)
+
+
+def test_results_come_back_from_disk(tmp_path):
+    bare = dataclasses.replace(RESULT, task="zero_shot", chance=None, items={})
+    write_results(tmp_path, [RESULT, bare])
+    first, second = read_results(tmp_path)
+    assert dataclasses.replace(first, items={}) == dataclasses.replace(RESULT, items={})
+    assert second == bare
+    assert {name: column.tolist() for name, column in first.items.items()} == {
+        "id": ["a", "b", "ü"],
+        "margin": [0.5, -0.1, 0.2],
+    }
+    assert first.scores() == {"t_classify/text_to_audio": 2 / 3, "t_classify/margin": 0.1}
+
+
+def test_json_has_the_documented_form(tmp_path):
+    write_results(tmp_path, [RESULT])
+    (row,) = json.loads((tmp_path / "results.json").read_text())
+    assert list(row) == ["model", "benchmark", "task", "n", "chance", "metrics", "provenance"]
+    assert row["metrics"]["text_to_audio"] == {"value": 2 / 3, "low": 0.2, "high": 0.9}
+    assert row["provenance"]["step"] == 7
+
+
+def test_items_of_replaced_results_go(tmp_path):
+    write_results(tmp_path, [RESULT])
+    write_results(tmp_path, [dataclasses.replace(RESULT, items={"margin": np.zeros(3)})])
+    assert len(list((tmp_path / "items").iterdir())) == 1
+    assert read_results(tmp_path)[0].items["margin"].tolist() == [0, 0, 0]
+
+
+def test_not_a_number_is_refused_by_name_and_the_old_results_stay(tmp_path):
+    write_results(tmp_path, [RESULT])
+    bad = dataclasses.replace(RESULT, metrics={"margin": Metric(0.1, math.nan, 1.0)})
+    with pytest.raises(ValueError, match="t_classify: margin low is nan"):
+        write_results(tmp_path, [bad])
+    assert read_results(tmp_path)[0].n == 3
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"t_classify": {}}', '[{"n": 3}]', "[3]"])
+def test_other_files_are_refused(tmp_path, text):
+    (tmp_path / "results.json").write_text(text)
+    with pytest.raises(ValueError, match="results.json: damaged, or no results"):
+        read_results(tmp_path)
+
+
+def test_no_results_are_one_clear_line(tmp_path):
+    with pytest.raises(ValueError, match="no results here; `clapjax eval` writes them"):
+        read_results(tmp_path / "gone")
