@@ -46,7 +46,7 @@ def clapjax_work(workload: str, batch: int, dtype: str) -> Callable[[], None]:
 
     from clapjax.audio.mel import log_mel
     from clapjax.experiment import Experiment, make_task
-    from clapjax.losses.clap import LossConfig
+    from clapjax.losses.config import LossConfig
     from clapjax.models.clap import Clap, cast_kernels, compute_dtype, init_variables
     from clapjax.models.config import ClapConfig
     from clapjax.training.mesh import batch_sharding, make_mesh
@@ -75,7 +75,7 @@ def clapjax_work(workload: str, batch: int, dtype: str) -> Callable[[], None]:
             jax.block_until_ready(metrics)
 
         return run
-    model = Clap(config, compute_dtype(config, "cpu"))
+    model = Clap(config, compute_dtype(config, "cpu"), platform="cpu")
     variables = jax.jit(lambda key: init_variables(config, key))(jax.random.key(0))
     variables["params"] = cast_kernels(variables["params"], model.dtype)  # as clapjax.load does
     if workload == "audio":

@@ -4,11 +4,11 @@
 
 Trains the small demo, or a tagger, on two processes with two CPU devices each. SIGKILL goes to
 both, as when a machine is lost; SIGTERM to one of them, as when it is preempted: then both must
-save the same step and exit with 75. Half of them come at a random moment, start-up and compilation
-included, half in the middle of an evaluation, and every time the same command is started again. At
-last the newest checkpoint is truncated, which must cost one interval. Ends with status 0 if all
-parameters, the steps that were evaluated and their scores are those of the undisturbed run, bit for
-bit. Takes a quarter of an hour on two cores.
+save the same step and exit with 75. They come at random moments, start-up and compilation included,
+and before, in and just after evaluations, and every time the same command is started again. Now and
+then, and at last, the newest checkpoint is truncated, which must cost one interval. Ends with
+status 0 if all exits are right and all parameters, the steps that were evaluated and their scores
+are those of the undisturbed run, bit for bit. Takes a quarter of an hour on two cores.
 """
 
 import argparse
@@ -24,17 +24,18 @@ from pathlib import Path
 import numpy as np
 
 from clapjax.training.checkpoint import load_variables, scores
-from clapjax.training.log import is_scores, read_log
+from clapjax.training.log import LOG_FILE, is_scores, read_log
 
 PROCESSES, DEVICES = 2, 2
 DEMO = "configs/demo.py:runlocal"
 CONFIGS = {"contrastive": DEMO, "tagging": "configs/tagging.py:runlocal"}
-EVERY = 40  # steps between evaluations
-GRACE = 60  # seconds for the others to end by themselves where one has ended
+EVERY, LOGGED = 40, 20  # steps between evaluations, and between rows of the log
+PLACES = ("before an evaluation", "in an evaluation", "after an evaluation")
+GRACE = 30  # seconds for the others to end by themselves where one has ended
 SMALL = (
     "--config.evaluation.tasks=('zero_shot',)",
-    "--config.log_every=20",
-    "--config.checkpoint_every=20",
+    f"--config.log_every={LOGGED}",
+    f"--config.checkpoint_every={LOGGED}",
     f"--config.eval_every={EVERY}",
     "--config.model.audio.clip_samples=16000",
     "--config.model.audio.hop_length=320",
@@ -58,13 +59,14 @@ class Job:
             "JAX_NUM_CPU_DEVICES": str(DEVICES),
             # Only process 0 would find its program in a cache, and Gloo waits 30 s for the other.
             "JAX_ENABLE_COMPILATION_CACHE": "false",
+            "XLA_FLAGS": os.environ.get("XLA_FLAGS", "--xla_backend_optimization_level=0"),
             "JAX_COORDINATOR_ADDRESS": f"localhost:{port}",
             "JAX_NUM_PROCESSES": str(PROCESSES),
         }
         command = [sys.executable, "-m", "clapjax", "train", "--config", config]
         command += ["--data_dir", str(data_dir), "--workdir", str(workdir), *overrides]
         workdir.mkdir(parents=True, exist_ok=True)
-        self._workdir = workdir
+        self._workdir, self._old_log = workdir, _inode(workdir / LOG_FILE)
         self.logs = [workdir / f"process{index}.txt" for index in range(PROCESSES)]
         self.processes = []
         for index, log in enumerate(self.logs):
@@ -81,16 +83,17 @@ class Job:
         """Whether all processes are alive."""
         return all(process.poll() is None for process in self.processes)
 
-    def wait_for_evaluation(self, seconds: float) -> None:
-        """Returns when the process that logs has begun an evaluation, or at the latest then."""
-        known = {row["step"] for row in read_log(self._workdir) if is_scores(row)}
-        until = time.monotonic() + seconds
+    def wait_for(self, place: str, seconds: float) -> bool:
+        """Whether the process that logs came to one of PLACES, within so many seconds."""
+        until, known = time.monotonic() + seconds, None
         while self.running() and time.monotonic() < until:
-            rows = read_log(self._workdir)
-            begun = [row["step"] for row in rows if "loss" in row and row["step"] % EVERY == 0]
-            if begun and begun[-1] not in known and begun[-1] == rows[-1]["step"]:
-                return
+            if _inode(self._workdir / LOG_FILE) not in (None, self._old_log):  # this start's own
+                rows = read_log(self._workdir)
+                known = len(rows) if known is None else known
+                if len(rows) > known and _place(rows[-1]) == place:
+                    return True
             time.sleep(0.01)
+        return False
 
     def send(self, number: signal.Signals, index: int | None = None) -> None:
         """A signal to one process, or to all."""
@@ -108,6 +111,18 @@ class Job:
             while time.monotonic() < until and any(p.poll() is None for p in self.processes):
                 time.sleep(0.05)
         return [process.wait() for process in self.processes]
+
+
+def _inode(file: Path) -> int | None:
+    return file.stat().st_ino if file.exists() else None
+
+
+def _place(row: dict) -> str | None:
+    """Where a run is that has just logged a row."""
+    before, now, after = PLACES
+    if is_scores(row):
+        return after
+    return {0: now, EVERY - LOGGED: before}.get(row["step"] % EVERY)
 
 
 def steps_of(workdir: Path) -> list[int]:
@@ -148,6 +163,24 @@ def same(left: Path, right: Path) -> bool:
     return step == other and all(jax.tree.leaves(equal))
 
 
+def _truncate_newest(workdir: Path) -> int:
+    at = newest(workdir)
+    cut = truncate(workdir / "checkpoints" / str(at))
+    print(f"truncated {cut.relative_to(workdir)}", flush=True)
+    return at
+
+
+def exits_are_right(name: str, index: int | None, codes: list[int]) -> bool:
+    """Whether a run may end with these codes after a signal; 0: it had come to its end."""
+    if codes == [0] * PROCESSES:
+        return True
+    if name == "SIGKILL":
+        return codes == [-signal.SIGKILL] * PROCESSES
+    early = [os.EX_TEMPFAIL] * PROCESSES
+    early[index] = -signal.SIGTERM  # before Python had begun
+    return codes in (early, [os.EX_TEMPFAIL] * PROCESSES)
+
+
 def main() -> int:
     """Runs it and prints a line for each attempt."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -178,24 +211,29 @@ def main() -> int:
     signals = ["SIGKILL"] * args.kills + ["SIGTERM"] * args.terms
     generator, failures = random.Random(args.seed), 0
     generator.shuffle(signals)
-    for name in signals:
+    for number, name in enumerate(signals):
         job = Job(records, killed, overrides, config)
         moment = generator.uniform(0.2, 1.2 * start_up + 2 * (cold - start_up) / len(signals))
-        evaluating = generator.random() < 0.5
-        time.sleep(0 if evaluating else moment)
-        if evaluating:
-            job.wait_for_evaluation(2 * start_up)
+        place = generator.choice((*PLACES, *["at random"] * len(PLACES)))
+        if place == "at random":
+            time.sleep(moment)
+            place = f"after {moment:.1f} s"
+        elif not job.wait_for(place, 3 * cold):
+            place = f"not {place}"
         alive, before = job.running(), newest(killed)
         index = generator.randrange(PROCESSES) if name == "SIGTERM" else None
         job.send(signal.Signals[name], index)
         codes, after = job.wait(), newest(killed)
-        training = alive and before > 0 and name == "SIGTERM" and after > before
-        failures += training and codes != [os.EX_TEMPFAIL] * PROCESSES and codes != [0] * PROCESSES
-        when = "in an evaluation" if evaluating else f"after {moment:.1f} s"
-        print(f"{name} {when}: step {before} to {after}, exit {codes}", flush=True)
-    at = newest(killed)
-    cut = truncate(killed / "checkpoints" / str(at))
-    print(f"truncated {cut.relative_to(args.out)} of step {at}", flush=True)
+        wrong = not exits_are_right(name, index, codes) and alive
+        failures += wrong
+        print(
+            f"{number + 1}: {name} {place}: step {before} to {after}, exit {codes}"
+            f"{' WRONG' if wrong else ''}",
+            flush=True,
+        )
+        if number % 7 == 6 and len(steps_of(killed)) > 1:
+            _truncate_newest(killed)
+    at = _truncate_newest(killed)
     codes = Job(records, killed, overrides, config).wait()
     kept = (killed / "damaged_checkpoints" / str(at)).is_dir()
     print(f"last start: exit {codes}, damaged checkpoint set aside: {kept}")

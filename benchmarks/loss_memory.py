@@ -25,7 +25,7 @@ from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from clapjax.losses.clap import LossConfig
+from clapjax.losses.config import LossConfig
 from clapjax.losses.contrastive import make_contrastive
 
 AXES = ("data", "fsdp")

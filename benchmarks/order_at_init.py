@@ -16,7 +16,8 @@ from clapjax.audio.fill import fill
 from clapjax.audio.mel import log_mel
 from clapjax.data.tokenizer import load_tokenizer, tokenize, train_tokenizer
 from clapjax.models.clap import Clap, init_variables
-from clapjax.models.config import ClapConfig, small_clap, with_vocabulary
+from clapjax.models.config import ClapConfig, with_vocabulary
+from clapjax.models.presets import small_clap
 from clapjax.synthesis.sounds import SOUND_CLASSES, render
 
 PAIRS, SEEDS = 24, 3

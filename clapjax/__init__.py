@@ -9,4 +9,8 @@ def __getattr__(name: str):
         from clapjax.api import load
 
         return load
+    if name == "compilation_cache":
+        from clapjax.compilation import compilation_cache
+
+        return compilation_cache
     raise AttributeError(f"module 'clapjax' has no attribute {name!r}")

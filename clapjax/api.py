@@ -3,11 +3,13 @@
 import os
 from pathlib import Path
 
+from clapjax.compilation import compilation_cache as keep_compiled
 from clapjax.data.tokenizer import load_tokenizer
 from clapjax.experiment import is_workdir, load_experiment
-from clapjax.inference import Clap
+from clapjax.inference import Clap, Tagger
 from clapjax.interop.load import load_pretrained
 from clapjax.tasks.contrastive import adapt_to_tokenizer, workdir_model
+from clapjax.tasks.tagging import workdir_settings
 from clapjax.training.checkpoint import load_variables
 
 TOWERS = {"both": None, "audio": "audio", "text": "text"}
@@ -19,7 +21,8 @@ def load(
     batch_size: int = 16,
     towers: str = "both",
     tokenizer: str | os.PathLike | None = None,
-) -> Clap:
+    compilation_cache: bool = True,
+) -> Clap | Tagger:
     """Loads a trained model.
 
     Args:
@@ -28,24 +31,33 @@ def load(
       batch_size: clips embedded at once.
       towers: "both", or "audio" or "text" to read and keep that one only.
       tokenizer: hub id or folder, in place of the model's own.
+      compilation_cache: keep what JAX compiles from here on, of all this process, in a folder (see
+        `clapjax.compilation_cache`): the next process that embeds need not compile.
 
     Returns:
-      A `clapjax.inference.Clap` with embed_audio, embed_text, similarity, classify and params.
+      A `clapjax.inference.Clap` with embed_audio, embed_text, similarity, classify and params; of
+      the workdir of a tagging run a `clapjax.inference.Tagger` with tag and labels.
 
     Raises:
       FileNotFoundError: a workdir without a checkpoint.
       ValueError: a model that cannot be found, read or represented (`CheckpointError`), or an
-        unknown `towers`.
+        unknown `towers`, or the text tower of a tagger.
     """
     if towers not in TOWERS:
         raise ValueError(f"load: towers must be one of {', '.join(TOWERS)}, not {towers!r}")
     tower = TOWERS[towers]
+    if compilation_cache:
+        keep_compiled()
     if not is_workdir(Path(model)):
         config, variables, own_tokenizer = load_pretrained(model, tokenizer, tower)
         return Clap(config, variables, own_tokenizer, batch_size)
     experiment = load_experiment(model)
-    if experiment.task != "contrastive":
-        raise ValueError(f"{model}: a model for {experiment.task}, not for embeddings")
+    if experiment.task == "tagging":
+        if tower == "text":
+            raise ValueError(f"{model}: a tagger, which has no text tower")
+        variables, _ = load_variables(model)
+        settings = workdir_settings(experiment.tagging, model)
+        return Tagger(experiment.model, settings, variables, batch_size)
     if tokenizer is None:
         config, own_tokenizer = workdir_model(experiment.model, experiment.data.tokenizer, model)
     else:

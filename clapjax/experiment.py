@@ -11,8 +11,9 @@ from clapjax.data.order import parse_share
 from clapjax.data.paths import write_text
 from clapjax.data.records import TOKENIZER_FOLDER
 from clapjax.evaluation.config import EvaluationConfig
-from clapjax.losses.clap import LossConfig
-from clapjax.models.config import ClapConfig, small_clap
+from clapjax.losses.config import LossConfig
+from clapjax.models.config import ClapConfig
+from clapjax.models.presets import small_clap
 from clapjax.plain import from_dict, to_dict
 from clapjax.synthesis.mixup import MixupConfig
 from clapjax.tasks.contrastive import check, contrastive
@@ -59,7 +60,7 @@ def make_task(experiment: Experiment, tokenizer=None) -> Task:
 FREE = (
     "mesh",
     "remat",
-    "micro_batches",
+    "rows_per_device",
     "steps",
     "log_every",
     "checkpoint_every",

@@ -1,13 +1,17 @@
 """LAION-CLAP (Wu et al., ICASSP 2023): HTSAT-tiny and RoBERTa-base from pairs of sound and caption.
 
-    clapjax plan --config configs/laion_clap.py --topology v5e:4x4
+    clapjax plan --config configs/laion_clap.py --topology v5e-16
     clapjax train --config configs/laion_clap.py --data_dir data/pairs --workdir runs/laion_clap
 
-Hardware: TPU v5e-16 or one 80 GB GPU at this batch of 2304; any slice with
-`--config.batch_size=N`, for one part of a batch is about 4,096 rows whatever N is. `clapjax plan`
-says what fits. Data: records at 48 kHz (docs/sources.md). LAION-CLAP had 630 k pairs and ran 45
-epochs, 12,300 steps. Expect its published figures only from its data, and from its pretrained
-HTSAT, which `--config.init_from` takes out of a checkpoint of it.
+Hardware, as `clapjax plan` has it (docs/planning.md):
+
+    v5e-16: 3 x 48 rows a device, 13.84 of 15.75 GiB (counted), fits
+    h100: 48 x 48 rows a device, 15.93 of 59.74 GiB (counted), fits
+
+Any other with its own `--config.batch_size`: a device encodes at most `rows_per_device` at once.
+Data: records at 48 kHz (docs/sources.md). LAION-CLAP had 630 k pairs and ran 45 epochs, 12,300
+steps. Expect its published figures only from its data, and from its pretrained HTSAT, which
+`--config.init_from` takes out of a checkpoint of it.
 """
 
 from clapjax.cli.config import base_config, plain, shrink
@@ -24,8 +28,7 @@ def get_config(arg: str = ""):
     config.checkpoint_every = 1000
     config.keep_best = "retrieval/text_to_audio/mAP@10"  # published: of its top checkpoints too
     config.eval_every = 1000
-    # One part for each 4,096 rows: 16 rows a device on 256 of them.
-    config.micro_batches = (config.get_ref("batch_size") + 4095) // 4096
+    config.rows_per_device = 48  # fit a chip of 16 GB
     config.data.tokenizer = "roberta-base"
     fusion = "aff_2d" if arg == "fusion" else "none"
     config.model = plain(laion_clap("htsat-tiny", "roberta-base", fusion))

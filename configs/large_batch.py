@@ -1,13 +1,17 @@
 """Contrastive training at a very large batch: 65,536 pairs on 256 chips, or any batch anywhere.
 
-    clapjax plan --config configs/large_batch.py --topology v5e:16x16
+    clapjax plan --config configs/large_batch.py --topology v5e-256
     clapjax train --config configs/large_batch.py --data_dir data/pairs --workdir runs/large_batch
 
-Hardware: TPU v5e-256 (tpu_scripts/), or less with a smaller `--config.batch_size`; the mesh is
-eight wide in fsdp, so at least eight devices, or `--config.mesh.fsdp=1`. The loss is the tiled
-ring, which never has the matrix of logits; the encoders go through the batch in parts of about
-8,192 rows. Not from a paper. `:sigmoid` takes SigLIP's loss. Expect the step time that
-`clapjax plan` gives as the least, and more.
+Hardware, as `clapjax plan` has it (docs/planning.md):
+
+    v5e-256: 8 x 32 rows a device, 10.05 of 15.75 GiB (counted), fits
+    h100x8: 256 x 32 rows a device, 17.47 of 59.74 GiB (counted), fits
+
+Or less with a smaller `--config.batch_size`; the mesh is eight wide in fsdp, so at least eight
+devices, or `--config.mesh.fsdp=1`. The loss is the tiled ring, which never has the matrix of
+logits. Not from a paper. `:sigmoid` takes SigLIP's loss. Expect the step time that `clapjax plan`
+gives as the least, and more.
 """
 
 import math
@@ -23,7 +27,7 @@ def get_config(arg: str = ""):
     config.steps = 20_000
     config.log_every = 20
     config.checkpoint_every = 500
-    config.micro_batches = (config.get_ref("batch_size") + 8191) // 8192
+    config.rows_per_device = 32  # an eighth of the rows of one of 256 devices
     config.data.tokenizer = "roberta-base"
     config.data.workers = 16
     config.model = plain(laion_clap("htsat-tiny", "roberta-base"))

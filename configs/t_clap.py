@@ -6,12 +6,16 @@ runs all of it: records of the four sets in DATA as they are published (AudioCap
 ESC-50; docs/t_clap.md), negatives, mixture, training, T-Classify. `:mini` is the same recipe at a
 size for two CPU cores and without a pretrained model, for configs/t_clap_mini.sh.
 
-    clapjax plan --config configs/t_clap.py --topology v5e:2x4
+    clapjax plan --config configs/t_clap.py --topology v5e-8
 
-Hardware: TPU v5e-8 or one 40 GB GPU. Auto-ACD, positive captions only, is most of each batch;
-AudioCaps and Clotho with `clapjax captions negate`, and ESC-50 mixed up, have negatives and are
-mixed in. Starts from LAION-CLAP. Expect T-Classify to leave 50 %, where LAION-CLAP is, within the
-first thousand steps (docs/order.md).
+Hardware, as `clapjax plan` has it (docs/planning.md):
+
+    v5e-8: 3 x 32 rows a device, 12.26 of 15.75 GiB (counted), fits
+    h100: 24 x 32 rows a device, 12.96 of 59.74 GiB (counted), fits
+
+Auto-ACD, positive captions only, is most of each batch; AudioCaps and Clotho with `clapjax captions
+negate`, and ESC-50 mixed up, have negatives and are mixed in. Starts from LAION-CLAP. Expect
+T-Classify to leave 50 %, where LAION-CLAP is, within the first thousand steps (docs/order.md).
 """
 
 from clapjax.cli.config import base_config, plain, shrink
@@ -33,7 +37,7 @@ def get_config(arg: str = ""):
     config.steps = 20_000  # not from the paper
     config.log_every = 50
     config.checkpoint_every = 1000
-    config.micro_batches = (config.get_ref("batch_size") + 767) // 768
+    config.rows_per_device = 32  # fit a chip of 16 GB
     config.init_from = "laion/clap-htsat-unfused"  # published: from LAION-CLAP
     config.data.tokenizer = "roberta-base"
     config.model = plain(laion_clap("htsat-tiny", "roberta-base"))

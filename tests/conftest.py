@@ -1,11 +1,20 @@
 """Eight virtual CPU devices for every test, and inputs that several tests share."""
 
+import atexit
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# What one test compiles, all others find: pytest's workers and their subprocesses inherit this.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="clapjax-compiled-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # compiling is most of a test
 
 import jax
 import pytest
@@ -26,15 +35,9 @@ def esc10() -> Path:
 
 
 @pytest.fixture(scope="session")
-def quick_env(tmp_path_factory) -> dict[str, str]:
-    """Environment of a subprocess: one CPU device; what one compiles, the next ones find."""
-    return os.environ | {
-        "PYTHONPATH": str(REPO),
-        "JAX_PLATFORMS": "cpu",
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
-    }
+def quick_env() -> dict[str, str]:
+    """Environment of a subprocess: one CPU device."""
+    return os.environ | {"PYTHONPATH": str(REPO), "JAX_PLATFORMS": "cpu"}
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,8 @@
 #   --name NAME        of the slice and of its queued resource (or TPU_NAME)
 #   --zone ZONE        (or TPU_ZONE)
 #   --project PROJECT  (or TPU_PROJECT; else gcloud's default)
-#   --type TYPE        accelerator type (or TPU_TYPE)
+#   --type TYPE        accelerator type (or TPU_TYPE): v5litepod-16 and v6e-16 have 16 chips, v5p-16
+#                      has 8 (v2 to v5p count TensorCores); `clapjax plan --topology TYPE` says what fits
 #   --runtime VERSION  software of the TPU VMs (or TPU_RUNTIME)
 #   --spot             cheaper, and may be taken away (or TPU_SPOT=1)
 #   --no-wait          return when the request is queued

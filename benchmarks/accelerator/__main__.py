@@ -5,10 +5,11 @@
     bash benchmarks/accelerator.sh              # on a bare machine with an NVIDIA GPU
 
 Sections, each printed while it runs: the device and what it reaches on a matrix product and a copy;
-the full training step of configs/laion_clap.py at the largest batch that fits, and at a large batch
-in parts; embedding rates; the forms of the loss; the training step's most expensive kernels. The
-last line is all of it as one JSON object. What the time does not suffice for is skipped, and said
-so; a section that fails leaves one line, and the status is 1 then.
+the full training step of configs/laion_clap.py at the largest batch that fits, on GPUs also as
+`clapjax train --deterministic` compiles it, and at a large batch in parts; embedding rates; the
+forms of the loss; the training step's most expensive kernels. The last line is all of it as one
+JSON object. What the time does not suffice for is skipped, and said so; a section that fails leaves
+one line, and the status is 1 then.
 """
 
 import argparse
@@ -74,6 +75,7 @@ SECTIONS = (
             "rows": ("rows a device", _number(0)),
             "micro_batches": ("micro-batches", str),
             "batch_size": ("batch", _number(0)),
+            "deterministic": ("deterministic", lambda x: "yes" if x else "no"),
             "fits": ("fits", lambda x: "yes" if x else "no"),
             "compile_seconds": ("compile s", _number(1)),
             "step_seconds": ("step ms", _number(1, 1e-3)),

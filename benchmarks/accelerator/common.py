@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import jax
 
 from clapjax.data.config import DataConfig
-from clapjax.losses.clap import LossConfig
-from clapjax.models.config import ClapConfig, small_clap
-from clapjax.models.presets import laion_clap
+from clapjax.losses.config import LossConfig
+from clapjax.models.config import ClapConfig
+from clapjax.models.presets import laion_clap, small_clap
 from clapjax.tasks.contrastive import contrastive
 from clapjax.tasks.task import Task
 from clapjax.training.config import OptimizerConfig, TrainConfig

@@ -10,8 +10,8 @@ import jaxlib
 
 import clapjax
 from benchmarks.accelerator.common import Clock, Setup, median_seconds, memory_stats
-from benchmarks.accelerator.datasheet import datasheet
-from clapjax.training.measure import matrix_rate
+from clapjax.planning.chips import datasheet
+from clapjax.planning.measure import matrix_rate
 
 SMI = ("driver_version", "memory.total", "power.limit", "clocks.max.sm")
 

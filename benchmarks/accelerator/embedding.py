@@ -24,7 +24,7 @@ def rows(setup: Setup, clock: Clock, results: dict) -> Iterator[dict | Skipped]:
     """One row for each input and batch: captions as token ids, clips as waveforms."""
     device, config = setup.devices[0], setup.config.model
     dtype = compute_dtype(config, device.platform)
-    model = Clap(config, dtype)
+    model = Clap(config, dtype, platform=device.platform)
     with jax.default_device(device):
         variables = jax.jit(lambda key: init_variables(config, key))(jax.random.key(0))
         variables["params"] = cast_kernels(variables["params"], dtype)  # as clapjax.load does

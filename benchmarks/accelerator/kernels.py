@@ -12,7 +12,7 @@ from jax.profiler import ProfileData, ProfileOptions
 
 from benchmarks.accelerator.common import Clock, Setup, Skipped, task_of
 from benchmarks.accelerator.training import compiled_step, first_rows
-from clapjax.training.measure import random_batch
+from clapjax.planning.measure import random_batch
 from clapjax.training.mesh import make_mesh
 from clapjax.training.state import init_state
 
@@ -29,7 +29,7 @@ def rows(setup: Setup, clock: Clock, results: dict) -> Iterator[dict | Skipped]:
         if row["fits"] and row["micro_batches"] == 1
     ]
     size = max(fitted) if fitted else max(1, first_rows(setup, mesh) // 2)
-    config = dataclasses.replace(setup.config, batch_size=size * mesh.size)
+    config = dataclasses.replace(setup.config, batch_size=size * mesh.size, rows_per_device=size)
     program = compiled_step(config, mesh)
     task = task_of(config)
     batch, state = random_batch(config, task, mesh), init_state(config, task, mesh)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from benchmarks.accelerator.common import Clock, Setup, Skipped, fits, median_seconds
 from benchmarks.loss_memory import LOSSES, random_arguments, value_and_gradient
-from clapjax.losses.clap import LossConfig
+from clapjax.losses.config import LossConfig
 from clapjax.losses.laion import laion_loss
 from clapjax.training.mesh import make_mesh
 

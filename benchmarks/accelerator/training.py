@@ -21,11 +21,12 @@ from benchmarks.accelerator.common import (
     program_bytes,
     task_of,
 )
-from benchmarks.accelerator.datasheet import datasheet
-from clapjax.training.flops import matrix_flops
-from clapjax.training.measure import matrix_rate, random_batch
-from clapjax.training.mesh import make_mesh
-from clapjax.training.plan import activation_bytes, batch_shapes, local_bytes, model_flops
+from clapjax.planning.chips import datasheet
+from clapjax.planning.flops import matrix_flops
+from clapjax.planning.measure import matrix_rate, random_batch
+from clapjax.planning.shapes import activation_bytes, batch_shapes, local_bytes, model_flops
+from clapjax.training.deterministic import OPTION
+from clapjax.training.mesh import make_mesh, micro_batches
 from clapjax.training.state import abstract_state, init_state
 from clapjax.training.step import make_train_step
 
@@ -33,6 +34,7 @@ KEYS = (
     "rows",  # of a device, encoded at once
     "micro_batches",
     "batch_size",  # of all devices
+    "deterministic",  # compiled as `clapjax train --deterministic` compiles it
     "fits",
     "compile_seconds",
     "step_seconds",
@@ -83,6 +85,11 @@ def rows(setup: Setup, clock: Clock, results: dict) -> Iterator[dict | Skipped]:
             size //= 2
     if largest is None:
         raise RuntimeError("no batch was found that fits")
+    if device.platform == "gpu":  # the others are so already
+        if clock.left() < 2 * cost:
+            yield Skipped(f"{largest} rows a device, deterministic")
+        else:
+            yield attempt(setup, mesh, largest, 1, reached, deterministic=True)
     for size in sorted({largest, max(1, largest // 2)}, reverse=True):
         if clock.left() < cost:
             yield Skipped(f"{setup.micro_batches} micro-batches of {size} rows")
@@ -109,28 +116,34 @@ def first_rows(setup: Setup, mesh: Mesh) -> int:
     return 2 ** max(0, math.floor(math.log2(max(1.0, free / row))))
 
 
-def attempt(setup: Setup, mesh: Mesh, size: int, parts: int, reached: float) -> dict:
+def attempt(
+    setup: Setup, mesh: Mesh, size: int, parts: int, reached: float, deterministic: bool = False
+) -> dict:
     """Compiles and times one step; `reached` is the measured rate of matrix products."""
     batch_size = size * parts * mesh.size
-    config = dataclasses.replace(setup.config, batch_size=batch_size, micro_batches=parts)
+    config = dataclasses.replace(setup.config, batch_size=batch_size, rows_per_device=size)
     row = dict.fromkeys(KEYS) | {"rows": size, "micro_batches": parts, "batch_size": batch_size}
-    return row | fits(_timed, config, mesh, setup.repeats, reached)
+    row["deterministic"] = deterministic
+    return row | fits(_timed, config, mesh, setup.repeats, reached, deterministic)
 
 
 @functools.lru_cache(maxsize=4)
-def compiled_step(config: Run, mesh: Mesh) -> Program:
+def compiled_step(config: Run, mesh: Mesh, deterministic: bool = False) -> Program:
     """The step, compiled; kept, for the section on kernels runs the largest one again."""
     start = time.monotonic()
     task = task_of(config)
     step = make_train_step(config, task, mesh)
     traced = step.trace(abstract_state(config, task, mesh), batch_shapes(config, task, mesh))
-    compiled = traced.lower().compile()
+    compiled = traced.lower().compile({OPTION: True} if deterministic else None)
     flops = matrix_flops(traced.jaxpr, mesh.size)
     return Program(compiled, flops, time.monotonic() - start)
 
 
-def _timed(config: Run, mesh: Mesh, repeats: int, reached: float) -> dict:
-    program = compiled_step(config, mesh)
+def _timed(
+    config: Run, mesh: Mesh, repeats: int, reached: float, deterministic: bool = False
+) -> dict:
+    # Called as the section on kernels calls it, which finds it then.
+    program = compiled_step(config, mesh, *[True] * deterministic)
     device = mesh.local_devices[0]
     before = _peak(device)
     task = task_of(config)
@@ -145,7 +158,8 @@ def _timed(config: Run, mesh: Mesh, repeats: int, reached: float) -> dict:
     seconds = median_seconds(step, repeats, warm_up=2)
     peak = _peak(device)
     # In parts, the forward pass runs twice: what the model needs is counted without.
-    needed = program.flops if config.micro_batches == 1 else model_flops(config, task, mesh)
+    whole = micro_batches(config, mesh.size) == 1
+    needed = program.flops if whole else model_flops(config, task, mesh)
     rate, sheet = needed / seconds, datasheet(device.device_kind)
     return {
         "compile_seconds": program.seconds,

@@ -7,6 +7,7 @@ from clapjax.cli.inputs import (
     add_long_arguments,
     add_model_arguments,
     find_audio,
+    load_clap,
     printable,
     read_lines,
 )
@@ -57,11 +58,10 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
 
 def classify(args: argparse.Namespace, files: list[str], labels: list[str]) -> dict:
     """{number of the file: {label: probability}}; complains about broken ones."""
-    from clapjax.api import load
     from clapjax.inference import TEMPLATE
 
     template = TEMPLATE if args.template is None else args.template
-    model = load(args.model, args.batch_size, tokenizer=args.tokenizer)
+    model = load_clap(args)
     with plain_warnings("classify"):
         text = model.embed_labels(labels, template)
     found = {}

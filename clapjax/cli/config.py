@@ -32,7 +32,7 @@ def shrink(config: ConfigDict) -> None:
     config.keep_best = ""
     config.eval_every = 0
     config.optimizer.warmup_steps = 1
-    config.micro_batches = 1
+    config.rows_per_device = 0
     config.mesh.fsdp = 1
     config.model.htsat.update(embed_dim=16, heads=(2,), conv_stem=(8, 8, 16))
     config.model.text.update(hidden_size=32, layers=1, heads=2, intermediate_size=64)

@@ -6,6 +6,7 @@ from clapjax.cli.inputs import (
     add_long_arguments,
     add_model_arguments,
     find_audio,
+    load_clap,
     printable,
     read_lines,
 )
@@ -54,12 +55,11 @@ def embed(args: argparse.Namespace, files: list[str], texts: list[str]) -> int:
     """Embeds and writes the file; the number of inputs that are in it."""
     import numpy as np
 
-    from clapjax.api import load
     from clapjax.inference.store import Table, fingerprint, write_table
 
     towers = {"audio": bool(files), "text": bool(texts)}
     chosen = "both" if all(towers.values()) else "audio" if files else "text"
-    model = load(args.model, args.batch_size, chosen, args.tokenizer)
+    model = load_clap(args, chosen)
     found = embed_files(model, args, files)
     times = [found[index][0] for index in sorted(found)]
     vectors = [found[index][1] for index in sorted(found)]

@@ -11,7 +11,9 @@ from clapjax.memory import keep_memory, large_pages
 def entry() -> int:
     """The console script."""
     large_pages()
-    if sys.argv[1:2] == ["train"]:  # until training knows better: stop, and say "start me again"
+    signal.signal(signal.SIGINT, _interrupted)
+    train = sys.argv[1:2] == ["train"]
+    if train:  # until training knows better: stop, and say "start me again"
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(os.EX_TEMPFAIL))
     if sys.argv[1:2] == ["plan"]:  # compiles for TPUs that are not here: nothing is to look for one
         os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
@@ -21,4 +23,12 @@ def entry() -> int:
     logging.getLogger("absl").setLevel(logging.ERROR)  # TFDS and Orbax tell much of themselves
     from clapjax.cli.main import main
 
+    if not train:  # which has nothing to tidy up
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     return main()
+
+
+def _interrupted(*_) -> None:
+    """Ends the process: a library that is being imported may take KeyboardInterrupt for its own."""
+    os.write(2, b"clapjax: interrupted\n")
+    os._exit(128 + signal.SIGINT)

@@ -161,28 +161,20 @@ def evaluate_models(
     from clapjax import __version__
     from clapjax.api import load
     from clapjax.cli.report import write_page
-    from clapjax.evaluation.benchmarks import load_tasks
-    from clapjax.evaluation.evaluate import LACKS, evaluate
+    from clapjax.evaluation.benchmarks import load_benchmark
+    from clapjax.evaluation.evaluate import evaluate
     from clapjax.evaluation.result import write_results
     from clapjax.evaluation.sounds import keep_sounds
+    from clapjax.evaluation.tagging import evaluate_tagging
     from clapjax.evaluation.text import line
+    from clapjax.inference import Tagger
     from clapjax.inference.store import model_fingerprint
     from clapjax.training.checkpoint import latest_step
 
-    loaded = []
-    for name, path, settings in benchmarks:
-        tasks, left_out = load_tasks(name, path, settings, LACKS)
-        for why in left_out:
-            complain("eval", f"{name} leaves out {why}")
-        for rejected in {benchmark.rejected for benchmark in tasks.values()} - {()}:
-            count = f"{len(rejected)} clips that cannot be used"
-            complain("eval", f"{name} is without {count}; the first: {rejected[0]}")
-        loaded.append((tasks, settings))
-    results = []
+    results, known = [], {}
     for name, source in models.items():
         step = latest_step(source)
         model = load(source, batch_size, tokenizer=tokenizer)
-        kept = embedding_cache(model, source, Path(cache) if cache else out / EMBEDDINGS)
         told = {
             "source": source,
             "fingerprint": model_fingerprint(model.config, model.variables),
@@ -190,25 +182,51 @@ def evaluate_models(
             "version": __version__,
             "command": command,
         }
-        for tasks, settings in loaded:
-            with plain_warnings("eval"):
-                found = evaluate(
-                    model,
-                    name,
-                    tasks,
-                    settings,
-                    cache=kept,
-                    provenance=told,
-                    progress=progress,
-                    **way,
+        folder = Path(cache) if cache else out / EMBEDDINGS
+        for benchmark, path, settings in benchmarks:
+            if isinstance(model, Tagger):
+                judged = load_benchmark(benchmark, path, settings.split)
+                used, found = (
+                    [judged],
+                    evaluate_tagging(model, name, judged, provenance=told, **way),
                 )
+            else:
+                if (benchmark, path) not in known:
+                    known[benchmark, path] = _tasks(benchmark, path, settings)
+                tasks = known[benchmark, path]
+                used, kept = tasks.values(), embedding_cache(model, source, folder)
+                with plain_warnings("eval"):
+                    found = evaluate(
+                        model,
+                        name,
+                        tasks,
+                        settings,
+                        cache=kept,
+                        provenance=told,
+                        progress=progress,
+                        **way,
+                    )
             for result in found:
                 print(f"{name} on {result.benchmark}: {line(result)}", flush=True)
-            results += keep_sounds(out, tasks.values(), found)
+            results += keep_sounds(out, used, found)
     if results:
         write_results(out, results)
         write_page([out], out / "report.html")
     return results
+
+
+def _tasks(name: str, path: str, settings) -> dict:
+    """`load_tasks`; says what is left out."""
+    from clapjax.evaluation.benchmarks import load_tasks
+    from clapjax.evaluation.evaluate import LACKS
+
+    tasks, left_out = load_tasks(name, path, settings, LACKS)
+    for why in left_out:
+        complain("eval", f"{name} leaves out {why}")
+    for rejected in {benchmark.rejected for benchmark in tasks.values()} - {()}:
+        count = f"{len(rejected)} clips that cannot be used"
+        complain("eval", f"{name} is without {count}; the first: {rejected[0]}")
+    return tasks
 
 
 def embedding_cache(model, source: str, folder: Path):

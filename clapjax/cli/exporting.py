@@ -28,6 +28,12 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     from clapjax.training.checkpoint import load_variables
 
     experiment = load_experiment(args.workdir)
+    if experiment.task != "contrastive":
+        raise ValueError(
+            f"{args.workdir}: a model for {experiment.task}, which cannot be exported; use the "
+            "workdir itself (clapjax.load), or give its audio encoder to a CLAP model: `clapjax "
+            f"train` with --config.init_from={args.workdir}"
+        )
     config, tokenizer = workdir_model(experiment.model, experiment.data.tokenizer, args.workdir)
     variables, step = load_variables(args.workdir)
     results = own_results(args.workdir, model_fingerprint(config, variables), step)

@@ -20,6 +20,24 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch_size", type=int, default=16, help="clips at once (default: 16)")
 
 
+def load_clap(args: argparse.Namespace, towers: str = "both"):
+    """The model that `add_model_arguments` names, as `clapjax.load` gives it.
+
+    Raises:
+      ValueError: as `clapjax.load`; or the model is a tagger.
+    """
+    from clapjax.api import load
+    from clapjax.inference import Clap
+
+    model = load(args.model, args.batch_size, towers, args.tokenizer)
+    if not isinstance(model, Clap):
+        raise ValueError(
+            f"{args.model}: a tagger, which has labels of its own and no embeddings; "
+            "clapjax.load(...).tag(...) gives their probabilities"
+        )
+    return model
+
+
 def add_long_arguments(parser: argparse.ArgumentParser) -> None:
     """--long MODE, --hop SECONDS."""
     parser.add_argument(

@@ -2,8 +2,11 @@
 
 import argparse
 import importlib
+import os
 import shlex
 import sys
+
+from clapjax.cli.compiled import add_cache_argument, keep_compiled
 
 # Verb -> (module with add_arguments and run, help line).
 VERBS = {
@@ -21,6 +24,8 @@ VERBS = {
     "import": ("clapjax.cli.importing", "a checkpoint of LAION-CLAP, BLAT or Hugging Face in"),
     "export": ("clapjax.cli.exporting", "a trained model out, for transformers or as one folder"),
 }
+# Those that keep what they compile. Not `plan`, which tells how long compiling takes.
+COMPILE = ("demo", "train", "eval", "embed", "classify", "search")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,18 +46,29 @@ def main(argv: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(sub)
+    if verb in COMPILE:
+        add_cache_argument(sub)
     try:
         args, overrides = sub.parse_known_args(argv[1:])
         args.command = shlex.join(["clapjax", *argv])
         stray = [item for item in overrides if not item.startswith("--config.")]
         if stray or (overrides and not hasattr(args, "config")):
             sub.error(f"unknown arguments: {' '.join(stray or overrides)}")
+        if verb in COMPILE and verb != "train":  # which must find its other processes first
+            keep_compiled(args, verb)
         return module.run(args, overrides)
     except (ValueError, OSError, FloatingPointError, ImportError) as error:
         if isinstance(error, ImportError) and error.name is None:
             raise
         print(f"clapjax {verb}: {error}", file=sys.stderr)
-        return 2
+        return _status(verb, error)
     except KeyboardInterrupt:
         print(f"clapjax {verb}: interrupted", file=sys.stderr)
         return 130
+
+
+def _status(verb: str, error: Exception) -> int:
+    """2; but 75, "start me again", of a run that goes on when there is room on the disk again."""
+    from clapjax.data.paths import FULL
+
+    return os.EX_TEMPFAIL if verb == "train" and getattr(error, "errno", None) in FULL else 2

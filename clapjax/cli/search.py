@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from clapjax.cli.inputs import add_model_arguments
+from clapjax.cli.inputs import add_model_arguments, load_clap
 from clapjax.cli.show import plain_warnings
 
 EXAMPLE = "clapjax search --model laion/clap-htsat-unfused --index index.npz 'a dog barks' --top 5"
@@ -20,7 +20,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
     """Prints the rows of the index that are closest to the query."""
-    from clapjax.api import load
     from clapjax.inference.store import fingerprint, nearest, read_table
 
     if args.top < 1:
@@ -28,7 +27,7 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     table = read_table(args.index)
     # The audio tower only has to show that it is the one that made the index.
     towers = "both" if "audio" in table.fingerprints else "text"
-    model = load(args.model, args.batch_size, towers, args.tokenizer)
+    model = load_clap(args, towers)
     for tower, made_by in table.fingerprints.items():
         if fingerprint(model.config, model.variables, tower) != made_by:
             raise ValueError(

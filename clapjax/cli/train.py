@@ -5,6 +5,7 @@ import functools
 import sys
 from pathlib import Path
 
+from clapjax.cli.compiled import keep_compiled
 from clapjax.cli.config import (
     add_config_argument,
     add_model_argument,
@@ -37,6 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_span,
         help="write a profiler trace of these steps to WORKDIR/profile",
     )
+    parser.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="the same bits each time on GPUs too, with slower kernels",
+    )
     group = parser.add_argument_group(
         "several processes", "TPU pods and SLURM need none of these; they exit with 75 on SIGTERM"
     )
@@ -50,10 +56,14 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     from clapjax.starting import resolve
     from clapjax.training import distributed
     from clapjax.training.checkpoint import latest_step
+    from clapjax.training.deterministic import make_deterministic
 
     overrides = with_model(overrides, args.model)
     given, experiment = given_fields(overrides), load_config(args.config, overrides)
+    if args.deterministic:
+        make_deterministic()
     distributed.start(args.coordinator, args.num_processes, args.process_id)
+    keep_compiled(args, "train")
     done = latest_step(args.workdir) == experiment.steps
     experiment, tokenizer = resolve(experiment, given, args.workdir)
     if "source.path" in given:
@@ -111,7 +121,8 @@ def train_and_evaluate(
         _warn(line)
     evaluate = judge(experiment, data_dir, workdir, results)
     distributed.wait_for_all("config is read")
-    save_experiment(experiment, workdir, write=distributed.is_main())
+    with distributed.together(Path(workdir)):
+        save_experiment(experiment, workdir, write=distributed.is_main())
     train(
         experiment,
         task,
@@ -146,7 +157,10 @@ def judge(experiment, data_dir: str, workdir: str, results: dict):
     for line in left_out:
         _warn(f"evaluation leaves out {line}")
     if look is None and experiment.evaluation.tasks:
-        _warn("there is nothing to evaluate on: the run is not judged")
+        _warn(
+            "there is nothing to evaluate on, so the run is not judged; "
+            "--config.evaluation.split=NAME names another split"
+        )
     if look is None:
         return None
 
@@ -184,24 +198,28 @@ def _judge_contrastive(experiment, data_dir: str, workdir: str, rows: int):
 
 def _judge_tagging(experiment, data_dir: str, workdir: str, rows: int):
     """As `_judge_contrastive`."""
-    from clapjax.evaluation.tagging import evaluate_tagging, tagging_left_out
-    from clapjax.tasks.tagging import workdir_labels
+    from clapjax.evaluation.benchmarks import SplitError, load_benchmark
+    from clapjax.evaluation.evaluate import scores
+    from clapjax.evaluation.tagging import evaluate_tagging, lacks
+    from clapjax.evaluation.text import summary
+    from clapjax.inference import Tagger
+    from clapjax.tasks.tagging import workdir_settings
 
-    split, audio = experiment.evaluation.split, experiment.model.audio
     if not experiment.evaluation.tasks:
         return None, []
-    if why := tagging_left_out(data_dir, split, experiment.tagging.labels):
+    try:
+        benchmark = load_benchmark(Path(data_dir).name, data_dir, experiment.evaluation.split)
+        why = lacks(benchmark, experiment.tagging.labels)
+    except SplitError as error:
+        why = str(error)
+    if why:
         return None, [f"tagging: {why}"]
 
     def look(forward, variables: dict) -> tuple[dict, dict, str]:
-        predict = functools.partial(forward["audio"], variables)
-        found = evaluate_tagging(predict, data_dir, split, workdir_labels(workdir), audio, rows)
-        scores = {f"tagging/{name}": found[name] for name in ("mAP", "accuracy")}
-        line = (
-            f"tagging mAP {100 * found['mAP']:.1f} %, accuracy {100 * found['accuracy']:.1f} % "
-            f"(n={found['n']})"
-        )
-        return {"tagging": found}, scores, line
+        settings = workdir_settings(experiment.tagging, workdir)
+        tagger = Tagger(experiment.model, settings, variables, rows, forward)
+        results = evaluate_tagging(tagger, Path(workdir).name, benchmark)
+        return {"results": results}, scores(results), summary(results)
 
     return look, []
 

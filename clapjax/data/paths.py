@@ -20,6 +20,7 @@ import numpy as np
 from clapjax.audio.files import AudioError, Source, read_audio
 
 SCHEMES = ("gs", "s3")
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room, or a limit of what may be written
 NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EBADF)
 
 
@@ -68,6 +69,25 @@ def naming(path: Path) -> Iterator[None]:
         if error.errno is not None and error.filename is None:
             error.filename = os.fspath(path)
         raise
+
+
+def no_room(error: BaseException, path: Path) -> OSError | None:
+    """That there was no room below `path`, if that is what a library says with its error.
+
+    TensorStore and TensorFlow have errors of their own, with the system's in their text.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        for number in FULL:
+            if getattr(cause, "errno", None) == number or os.strerror(number) in str(cause):
+                held = next(
+                    folder for folder in (path, *path.absolute().parents) if folder.exists()
+                )
+                what = getattr(cause, "strerror", None) or os.strerror(number)
+                why = f"{what}, {shutil.disk_usage(held).free:,} bytes are free"
+                return OSError(number, why, getattr(cause, "filename", None) or os.fspath(path))
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -46,6 +46,12 @@ class Judged:
     negative_audio: bool = False  # whether there is audio in a wrong order
 
 
+def recordings(clips: Sequence[Judged]) -> np.ndarray:
+    """(N,) which recording each clip was cut from; clips of unknown origin stand alone."""
+    names = [clip.origin or f"clip {index}" for index, clip in enumerate(clips)]
+    return np.unique(names, return_inverse=True)[1]
+
+
 class SplitError(ValueError):
     """A benchmark without the split that is asked for, or with nothing in it."""
 
@@ -64,6 +70,7 @@ class Benchmark:
     data: str  # build id of records, or a digest of the files of a folder
     clips: tuple[Judged, ...]
     sounds: Callable[[int, int], Sounds] = field(repr=False)  # of (rate, first clip), in order
+    splits: tuple[str, ...] = ()  # all that are there
     rejected: tuple[str, ...] = ()  # what is not among the clips, and why
 
     @property
@@ -136,7 +143,8 @@ def _of_records(name: str, path, split: str) -> Benchmark:
                     yield index, wrong, samples
 
     clips = tuple(map(_judged, examples()))
-    return Benchmark(name, os.fspath(path), chosen, build_id(path), clips, sounds)
+    path = os.fspath(path)
+    return Benchmark(name, path, chosen, build_id(path), clips, sounds, tuple(there))
 
 
 def _judged(example: Example) -> Judged:
@@ -189,7 +197,7 @@ def _of_source(name: str, path, split: str) -> Benchmark:
     judged = tuple(map(_judged_clip, clips))
     where = chosen or "all"
     data = state.hexdigest()[:32]
-    return Benchmark(name, os.fspath(path), where, data, judged, sounds, lost)
+    return Benchmark(name, os.fspath(path), where, data, judged, sounds, tuple(there), lost)
 
 
 def _judged_clip(clip: Clip) -> Judged:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 USUAL = ("t_classify", "retrieval", "zero_shot")
-TASKS = (*USUAL, "groups", "captioning", "generation")
+TASKS = (*USUAL, "groups", "probe", "captioning", "generation")
 # Prompts of zero-shot classification, as the projects publish them.
 TEMPLATES = {
     "laion": "This is a sound of {}.",  # LAION-CLAP
@@ -21,6 +21,7 @@ class EvaluationConfig:
     zero_shot_split: str = ""  # none named: test_clips where there is one, else `split`
     # Of zero-shot: prompts with a {}, or names of TEMPLATES; several, joined by "|", are averaged.
     template: str = TEMPLATES["laion"]
+    probe_hidden: int = 0  # of probe: units of a hidden layer; 0: a linear one
     captions: str = ""  # of captioning: a table with id and captions, to be judged
     generated: str = ""  # of generation: records or a folder, to be judged against the benchmark
     laion_compat: bool = False  # mAP@10 audio-to-text as LAION-CLAP's code has it, unsorted

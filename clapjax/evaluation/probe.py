@@ -10,7 +10,10 @@ import numpy as np
 from scipy import special, stats
 from scipy.optimize import minimize
 
-from clapjax.evaluation.result import Metric
+from clapjax.evaluation.benchmarks import Benchmark, load_benchmark, recordings
+from clapjax.evaluation.config import EvaluationConfig
+from clapjax.evaluation.embed import Embedded
+from clapjax.evaluation.result import Metric, Result
 from clapjax.evaluation.statistics import interval
 from clapjax.evaluation.zero_shot import mean_average_precision
 
@@ -292,3 +295,48 @@ def _metrics(scores, right, origins, several: bool) -> dict[str, Metric]:
         "mAUC": area,
         "d'": Metric(*map(d_prime, area)),
     }
+
+
+def lacks(benchmark: Benchmark) -> str:
+    """What a benchmark lacks for this task; "" for nothing."""
+    if bare := sum(not clip.labels for clip in benchmark.clips):
+        return f"{bare} clips of the split {benchmark.split!r} have no label"
+    if _folds(benchmark) is None and (
+        "train" not in benchmark.splits or benchmark.split == "train"
+    ):
+        return "there are neither folds nor a split 'train' to train on"
+    return ""
+
+
+def run(embedded: Embedded, settings: EvaluationConfig) -> list[Result]:
+    """A probe on the embeddings: fold by fold, or trained on the split train and judged on this."""
+    benchmark, features = embedded.benchmark, embedded.audio
+    clips, folds = list(benchmark.clips), _folds(benchmark)
+    if folds is None:
+        other = embedded.embed(load_benchmark(benchmark.name, benchmark.path, "train"))
+        folds = np.array([0] * len(clips) + [UNTESTED] * len(other.benchmark.clips))
+        clips += other.benchmark.clips
+        features = np.concatenate([features, other.audio])
+    names = sorted({label for clip in clips for label in clip.labels})
+    several = any(len(clip.labels) != 1 for clip in clips)
+    labels = np.array([[name in clip.labels for name in names] for clip in clips])
+    if not several:
+        labels = np.array(names)[labels.argmax(axis=1)]
+    config = ProbeConfig(hidden=settings.probe_hidden)
+    found = probe(features, labels, folds, recordings(clips), config)
+    rows = found["items"]["row"]
+    items = {"id": np.array([clips[row].id for row in rows]), "fold": found["items"]["fold"]}
+    if not several:
+        told = {name: found["items"][name] for name in ("label", "predicted")}
+        items |= told | {
+            "right": told["label"] == told["predicted"],
+            "group": recordings(clips)[rows],
+        }
+    kind = {"probe": f"{config.hidden} hidden units" if config.hidden else "linear"}
+    return [embedded.result("probe", found["chance"], found["metrics"], items, **kind)]
+
+
+def _folds(benchmark: Benchmark) -> np.ndarray | None:
+    """(N,) folds of the clips; None where not each has one, or all have the same."""
+    folds = [clip.fold for clip in benchmark.clips]
+    return np.array(folds) if None not in folds and len(set(folds)) > 1 else None

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from clapjax.evaluation.benchmarks import Benchmark
+from clapjax.evaluation.benchmarks import Benchmark, recordings
 from clapjax.evaluation.config import EvaluationConfig
 from clapjax.evaluation.embed import Embedded
 from clapjax.evaluation.ranks import TIE, unit_rows
@@ -108,7 +108,7 @@ def run(embedded: Embedded, settings: EvaluationConfig) -> list[Result]:
         "predicted": np.array(names)[first],
         "right": ahead < 1,
         "rank": ahead + 1,
-        "group": (groups := _origins(embedded)),
+        "group": (groups := recordings(clips)),
     }
     tops = {"accuracy": ahead < 1}
     if len(names) > 5:
@@ -125,13 +125,6 @@ def run(embedded: Embedded, settings: EvaluationConfig) -> list[Result]:
     shown = _mistakes(embedded, names, scores, right, ahead, first)
     told = {"template": " | ".join(settings.prompts), "classes": len(names)}
     return [embedded.result("zero_shot", chance, metrics, items, shown, **told)]
-
-
-def _origins(embedded: Embedded) -> np.ndarray:
-    """(N,) which recording each clip was cut from; clips of unknown origin stand alone."""
-    clips = embedded.benchmark.clips
-    names = [clip.origin or f"clip {index}" for index, clip in enumerate(clips)]
-    return np.unique(names, return_inverse=True)[1]
 
 
 def _mistakes(embedded: Embedded, names: Sequence[str], scores, right, ahead, first) -> list[Shown]:

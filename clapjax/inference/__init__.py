@@ -1,5 +1,6 @@
 """Embeddings, zero-shot labels and search with a trained model."""
 
 from clapjax.inference.clap import TEMPLATE, Clap
+from clapjax.inference.tagger import Tagger
 
-__all__ = ["TEMPLATE", "Clap"]
+__all__ = ["TEMPLATE", "Clap", "Tagger"]

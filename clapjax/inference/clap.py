@@ -2,31 +2,26 @@
 
 import dataclasses
 import functools
-import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import jax
 import numpy as np
 
-from clapjax.audio.files import MAX_SECONDS, AudioError
+from clapjax.audio.files import AudioError
 from clapjax.data.tokenizer import tokenize
 from clapjax.inference.batches import in_batches
 from clapjax.inference.forward import embed_frames, frame_samples
-from clapjax.inference.pieces import Cutter, Failure, static_length, stream
+from clapjax.inference.hear import Audio, default_long, each_input, hear, make_cutter
+from clapjax.inference.joined import Parts, mean_direction, only, stitch
+from clapjax.inference.pieces import Cutter, static_length
 from clapjax.models.clap import Clap as ClapModule
-from clapjax.models.clap import any_length, cast_kernels, compute_dtype, embed_clip
+from clapjax.models.clap import cast_kernels, compute_dtype, embed_clip
 from clapjax.models.config import ClapConfig
 
-MAX_CHANNELS = 32  # columns of a (T, channels) array, as in clapjax.audio.files
 SHORTEST_TEXT = 16  # tokens; longer texts are padded to a power of two of these
 TEXTS_AT_ONCE = 256  # through the tokenizer
-WHOLE_SECONDS = 600.0  # heard as they are: some 3 GiB in a Cnn14
 TEMPLATE = "This is a sound of {}."
-LONG = ("truncate", "windows", "fusion", "whole")
-
-Audio = str | os.PathLike | bytes | np.ndarray
-Parts = tuple[np.ndarray, np.ndarray]  # times (N, 2) in s, embeddings (N, D)
 
 
 class Clap:
@@ -55,7 +50,8 @@ class Clap:
         """Of a model with one tower only, `variables` hold that and the logit scales.
 
         With `forward` it embeds by these functions of (variables, arrays), "audio" and "text", on
-        the devices on which its variables are (`clapjax.training.rows.make_forward`).
+        the devices on which its variables are (`clapjax.training.rows.make_forward`);
+        `batch_size` is then that of all of them together.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be positive, not {batch_size}")
@@ -65,13 +61,15 @@ class Clap:
         if forward is not None:
             self._variables = self._compute = variables
             self._audio, self._text = forward["audio"], forward["text"]
+            self._devices = len(jax.tree.leaves(variables)[0].sharding.device_set)
             return
+        self._devices = 1
         device = jax.local_devices()[0]
         dtype = compute_dtype(config, device.platform)
         self._variables = jax.device_put(variables, device)
         # Cast once and not at each call; float32 kernels are the same arrays.
         self._compute = {**self._variables, "params": cast_kernels(self.params, dtype)}
-        model = ClapModule(config, dtype)
+        model = ClapModule(config, dtype, platform=device.platform)
         double = device.platform != "tpu"
         self._audio = jax.jit(functools.partial(embed_clip, model, double))
         self._frames = jax.jit(functools.partial(embed_frames, model, double))
@@ -95,9 +93,7 @@ class Clap:
     @property
     def default_long(self) -> str:
         """What `long=None` stands for."""
-        if self.config.fusion.type != "none":
-            return "fusion"
-        return "whole" if any_length(self.config) else "truncate"
+        return default_long(self.config)
 
     # --- audio ------------------------------------------------------------------------------
 
@@ -143,10 +139,10 @@ class Clap:
 
         A broken input does not stop the others. Inputs of another length may come first.
         """
-        cutter = self._cutter(sampling_rate, long, hop)
+        heard = self._hear(self._audio, self._cutter(sampling_rate, long, hop), audio)
         return (
-            (index, found if isinstance(found, AudioError) else _mean(found[1]))
-            for index, found in self._each(self._audio, cutter, self._inputs(audio))
+            (index, found if isinstance(found, AudioError) else mean_direction(found[1]))
+            for index, found in heard
         )
 
     def embed_windows(
@@ -168,14 +164,13 @@ class Clap:
         Raises:
           AudioError, ValueError: as `embed_audio`.
         """
-        return _only(self.each_windows([audio], hop, sampling_rate))
+        return only(self.each_windows([audio], hop, sampling_rate))
 
     def each_windows(
         self, audio: Iterable[Audio], hop: float | None = None, sampling_rate: int | None = None
     ) -> Iterator[tuple[int, Parts | AudioError]]:
         """`embed_windows` of many: (number of the input, its windows or its error)."""
-        cutter = self._cutter(sampling_rate, "windows", hop)
-        return self._each(self._audio, cutter, self._inputs(audio))
+        return self._hear(self._audio, self._cutter(sampling_rate, "windows", hop), audio)
 
     def embed_frames(self, audio: Audio, sampling_rate: int | None = None) -> Parts:
         """Embeds each step of time that the encoder tells apart, of a recording of any length.
@@ -198,69 +193,18 @@ class Clap:
         per_clip = jax.eval_shape(self._frames, self._compute, *clip).shape[1]
         step = frame_samples(self.config, per_clip)
         cutter = dataclasses.replace(cutter, hop=round(per_clip * step), grid=step)
-        times, windows = _only(self._each(self._frames, cutter, self._inputs([audio])))
-        return _stitch(times, windows, step / self.config.audio.sample_rate)
-
-    def _inputs(self, audio) -> Iterable:
-        """What the caller gave as one iterable of inputs."""
-        if hasattr(audio, "__array__"):
-            audio = np.asarray(audio)
-            single = audio.ndim < 2 or (audio.ndim == 2 and audio.shape[1] <= MAX_CHANNELS)
-            return [audio] if single else audio
-        if isinstance(audio, str | os.PathLike | bytes) or not isinstance(audio, Iterable):
-            return [audio]
-        if isinstance(audio, Sequence):
-            return audio
-        # An iterator may use its array again for the next input, while this one waits.
-        return (item.copy() if isinstance(item, np.ndarray) else item for item in audio)
+        times, windows = only(self._hear(self._frames, cutter, [audio]))
+        return stitch(times, windows, step / self.config.audio.sample_rate)
 
     def _cutter(self, sampling_rate: int | None, long: str | None, hop: float | None) -> Cutter:
         """How inputs are cut, checked."""
         self._require("audio")
-        audio, unfilled = self.config.audio, any_length(self.config)
-        long = self.default_long if long is None else long
-        if long not in LONG:
-            raise ValueError(f"long must be one of {', '.join(LONG)}, not {long!r}")
-        if long == "fusion" and self.config.fusion.type == "none":
-            raise ValueError("long='fusion': this model has no feature fusion; try 'windows'")
-        if long == "whole" and not unfilled:
-            raise ValueError("long='whole': this model hears clips only; try 'windows'")
-        if hop is not None and long != "windows":
-            raise ValueError(f"hop is for long='windows', not for {long!r}")
-        if hop is not None and not 0 < hop <= self.clip_seconds:
-            raise ValueError(f"hop must be in 0 .. {self.clip_seconds:g} s (a clip), not {hop}")
-        return Cutter(
-            audio,
-            long if long in ("truncate", "windows") else "whole",
-            audio.sample_rate if sampling_rate is None else sampling_rate,
-            hop=audio.clip_samples if hop is None else max(1, round(hop * audio.sample_rate)),
-            filled=not unfilled,
-            max_seconds=WHOLE_SECONDS if long == "whole" else MAX_SECONDS,
-        )
+        return make_cutter(self.config, sampling_rate, long, hop)
 
-    def _each(self, function, cutter: Cutter, inputs: Iterable) -> Iterator:
-        """(index, (times (N, 2), results (N, ...)) or the error) of each input."""
-        clip = self.config.audio.clip_samples
-        rows = (
-            (part, None if isinstance(part, Failure) else (part.samples, np.int32(part.length)))
-            for part in stream(cutter, inputs)
-        )
-        parts: dict[int, list] = {}  # of inputs that are not complete; without their samples
-        failed = set()
-        for part, result in in_batches(
-            rows,
-            functools.partial(function, self._compute),
-            lambda length: max(1, self.batch_size * clip // length),
-        ):
-            if isinstance(part, Failure):
-                failed.add(part.index)
-                parts.pop(part.index, None)
-                yield part.index, part.error
-            elif part.index not in failed:
-                parts.setdefault(part.index, []).append(((part.start, part.end), result))
-                if part.last:
-                    times, results = zip(*parts.pop(part.index), strict=True)
-                    yield part.index, (np.array(times), np.stack(results))
+    def _hear(self, function, cutter: Cutter, audio) -> Iterator:
+        """`hear` by a compiled function of the model."""
+        function = functools.partial(function, self._compute)
+        return hear(function, cutter, each_input(audio), self.batch_size, self._devices)
 
     # --- text -------------------------------------------------------------------------------
 
@@ -376,33 +320,3 @@ class Clap:
         if not rows:
             return np.zeros((0, self.config.projection_size), np.float32)
         return np.stack([rows[index] for index in range(len(rows))])
-
-
-def _stitch(times: np.ndarray, windows: np.ndarray, seconds: float) -> Parts:
-    """(W, 2) times of windows and their (W, T, D) frames, of so many seconds each, in one row.
-
-    Where two windows have the same frame, the first one's is taken.
-    """
-    count, size = windows.shape[1:]
-    number = np.rint(times[:, :1] / seconds).astype(int) + np.arange(count)  # (W, T)
-    number, first = np.unique(number, return_index=True)
-    start, end = number * seconds, times[-1, 1]
-    sounding = start < end - 1e-6  # behind the end of the recording there is only padding
-    times = np.stack([start, np.minimum(start + seconds, end)], axis=1)
-    return times[sounding], windows.reshape(-1, size)[first][sounding]
-
-
-def _mean(rows: np.ndarray) -> np.ndarray:
-    """(N, D) unit vectors to the (D,) direction of their mean; one alone stays as it is."""
-    if len(rows) == 1:
-        return rows[0]
-    mean = rows.mean(axis=0, dtype=np.float64)
-    return (mean / max(np.linalg.norm(mean), 1e-12)).astype(np.float32)
-
-
-def _only(results: Iterator):
-    """The result of a single input; raises its error."""
-    ((_, found),) = results
-    if isinstance(found, AudioError):
-        raise found
-    return found

@@ -49,7 +49,8 @@ def fingerprint(config: ClapConfig, variables: dict, tower: str) -> str:
     }
     digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode())
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
-        if path[1].key in (f"{tower}_encoder", f"{tower}_projection"):  # path[0]: the collection
+        # path[0] is the collection.
+        if path[1].key in (tower, f"{tower}_encoder", f"{tower}_projection"):
             array = np.ascontiguousarray(leaf, np.float32)
             digest.update(f"{jax.tree_util.keystr(path)} {array.shape}".encode())
             digest.update(array)
@@ -57,8 +58,8 @@ def fingerprint(config: ClapConfig, variables: dict, tower: str) -> str:
 
 
 def model_fingerprint(config: ClapConfig, variables: dict) -> str:
-    """32 hex digits of both towers, for results that were measured with them."""
-    towers = [fingerprint(config, variables, tower) for tower in ("audio", "text")]
+    """32 hex digits of both towers, or of a tagger, for results that were measured with them."""
+    towers = [fingerprint(config, variables, part) for part in ("audio", "text", "head")]
     return hashlib.sha256("".join(towers).encode()).hexdigest()[:32]
 
 

@@ -11,7 +11,7 @@ from clapjax.audio.config import AudioConfig
 from clapjax.interop.errors import CheckpointError
 from clapjax.interop.files import read_json
 from clapjax.models.config import ClapConfig, FusionConfig, HTSATConfig, TextConfig
-from clapjax.models.htsat import relative_index
+from clapjax.models.swin import relative_index
 
 # Defaults of transformers.ClapFeatureExtractor, for the keys that a preprocessor_config.json lacks.
 PREPROCESSOR = {

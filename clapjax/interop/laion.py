@@ -16,9 +16,8 @@ from clapjax.models.config import (
     HTSATConfig,
     PANNConfig,
     TextConfig,
-    text_preset,
 )
-from clapjax.models.presets import audio_preset
+from clapjax.models.presets import audio_preset, text_preset
 
 ANCHOR = "logit_scale_a"  # a name that every checkpoint has
 AUDIO, TEXT = "audio_branch", "text_branch"

@@ -78,7 +78,13 @@ def _load(source: str | os.PathLike, tokenizer, tower: str | None) -> Pretrained
         return _load_own(folder, tokenizer, tower)
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"no model here; expected {OWN_CONFIG} or config.json")
-    if isinstance(read_json(folder / "config.json").get("text_tokenizer"), dict):
+    values = read_json(folder / "config.json")
+    if "synthesis" in values:
+        raise CheckpointError(
+            f"{folder}: a workdir of clapjax, which needs no import; name it where a model is asked"
+            " for"
+        )
+    if isinstance(values.get("text_tokenizer"), dict):
         return _load_blat(folder, tokenizer, tower)
     return _load_transformers(folder, tokenizer, tower)
 

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from clapjax.losses.clap import LossConfig, contrastive_loss
+from clapjax.losses.config import LossConfig
+from clapjax.losses.plain import contrastive_loss
 from clapjax.losses.ring import dot, own_negatives
 from clapjax.losses.sigmoid import ring_sigmoid, sigmoid_loss
 from clapjax.losses.softmax import ring_softmax

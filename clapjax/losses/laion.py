@@ -6,7 +6,7 @@ N is the global batch, D the embedding size.
 import jax
 import jax.numpy as jnp
 
-from clapjax.losses.clap import contrastive_loss
+from clapjax.losses.plain import contrastive_loss
 from clapjax.losses.ring import dot
 
 

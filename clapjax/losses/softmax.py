@@ -1,6 +1,6 @@
 """The symmetric softmax loss over the global batch as a tiled ring, with its own backward pass.
 
-The formula is `clapjax.losses.clap.contrastive_loss`. With o the log-sum-exp over a row's (or a
+The formula is `clapjax.losses.plain.contrastive_loss`. With o the log-sum-exp over a row's (or a
 column's) negatives and p its positive logit, a row costs softplus(o - p), and 1 - sigmoid(p - o) is
 how far its positive's probability is from 1. Written so, nothing cancels when the loss is small.
 """

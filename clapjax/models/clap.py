@@ -47,13 +47,13 @@ def make_audio_encoder(
     config: ClapConfig,
     dtype: jnp.dtype,
     remat: str = "none",
-    single_blocks: bool = False,
+    platform: str = "",
     frozen: int = -1,
 ) -> nn.Module:
     """The audio encoder of a config; for the arguments see `Clap`."""
     if config.audio_encoder == "htsat":
         bins = config.audio.mel_bins
-        return HTSAT(config.htsat, bins, dtype, config.fusion, remat, single_blocks, frozen)
+        return HTSAT(config.htsat, bins, dtype, config.fusion, remat, platform, frozen)
     return PANN(config.pann, config.audio_encoder, config.fusion, dtype, remat, frozen)
 
 
@@ -62,12 +62,15 @@ class Clap(nn.Module):
 
     Parameters are float32; `dtype` is what matrix products run in. Apply with `method="audio"`,
     `"text"` or another method's name, or without one (both towers).
+
+    `platform` is where it will run, "cpu", "gpu" or "tpu", and decides in which forms it computes
+    the same: those of `clapjax.models.cpu`, or for TPUs what takes least to compile; "" is plain.
     """
 
     config: ClapConfig
     dtype: jnp.dtype = jnp.float32
     remat: str = "none"  # what of an encoder's layers the backward pass computes again
-    single_blocks: bool = False  # of HTSAT: less to compile, for TPUs
+    platform: str = ""
     # Of each encoder, how many layers are frozen, with what is below the first; -1: nothing.
     audio_frozen: int = -1
     text_frozen: int = -1
@@ -75,9 +78,11 @@ class Clap(nn.Module):
     def setup(self):
         config, dtype = self.config, self.dtype
         self.audio_encoder = make_audio_encoder(
-            config, dtype, self.remat, self.single_blocks, self.audio_frozen
+            config, dtype, self.remat, self.platform, self.audio_frozen
         )
-        self.text_encoder = TextEncoder(config.text, dtype, self.remat, self.text_frozen)
+        self.text_encoder = TextEncoder(
+            config.text, dtype, self.remat, self.text_frozen, self.platform
+        )
         head = (config.projection_size, dtype, config.projection, config.projection_act)
         self.audio_projection = Projection(*head)
         self.text_projection = Projection(*head)
@@ -119,7 +124,7 @@ class Clap(nn.Module):
         lengths: jax.Array | None = None,
     ) -> jax.Array:
         """As `audio`, not normalised."""
-        pooled, _ = self.audio_encoder(mel, train, **self._rows(longer, lengths))
+        pooled, _ = self.audio_encoder(mel, train, longer, lengths)
         return self.audio_projection(pooled).astype(jnp.float32)
 
     def frames(
@@ -130,7 +135,7 @@ class Clap(nn.Module):
         T steps divide the mel's time evenly: HTSAT has spec_size**2 / mel_bins / (patch_stride *
         2 ** (stages - 1)) of them for a clip, a PANN one for each 16 (Cnn6) or 32 frames.
         """
-        _, hidden = self.audio_encoder(mel, False, **self._rows(longer, lengths))
+        _, hidden = self.audio_encoder(mel, False, longer, lengths)
         return self._normalize(self.audio_projection(self.audio_encoder.frames(hidden)))
 
     def text(self, input_ids: jax.Array, mask: jax.Array, train: bool = False) -> jax.Array:
@@ -167,14 +172,6 @@ class Clap(nn.Module):
             return audio, text, *scales
         transformed = (self.audio_transform(audio, not train), self.text_transform(text, not train))
         return audio, text, *scales, *(x.astype(jnp.float32) for x in transformed)
-
-    def _rows(self, longer, lengths) -> dict:
-        """What an encoder is told about its rows; only a PANN knows lengths."""
-        if self.config.audio_encoder != "htsat":
-            return {"longer": longer, "lengths": lengths}
-        if lengths is not None:
-            raise ValueError("HTSAT hears whole clips; lengths are for a PANN")
-        return {"longer": longer}
 
     def _normalize(self, x: jax.Array) -> jax.Array:
         return normalize(x, self.config.normalize_eps)

@@ -1,4 +1,4 @@
-"""Frozen configurations of the encoders, and presets for the published sizes."""
+"""Frozen configurations of the encoders and of the whole model."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -256,97 +256,6 @@ class ClapConfig:
             raise ValueError(
                 "pann.pooling 'length' hears audio of any length as it is; set fusion.type to none"
             )
-
-
-def htsat_preset(name: str) -> HTSATConfig:
-    """LAION-CLAP's "tiny", "base" and "large", or "small" for training on a CPU."""
-    presets = {
-        "tiny": HTSATConfig(),
-        "base": HTSATConfig(embed_dim=128, depths=(2, 2, 12, 2)),
-        "large": HTSATConfig(embed_dim=256, depths=(2, 2, 12, 2)),
-        "small": HTSATConfig(
-            spec_size=128,
-            patch_size=16,
-            patch_stride=16,
-            conv_stem=(32, 64, 128),
-            stem_fold=2,
-            embed_dim=128,
-            depths=(2,),
-            heads=(4,),
-            time_width=24,
-            init_std=0.0,
-            time_segments=4,
-            drop_path=0.0,
-        ),
-    }
-    if name not in presets:
-        raise ValueError(f"no HTSAT preset {name!r}; there are {', '.join(presets)}")
-    return presets[name]
-
-
-def text_preset(name: str) -> TextConfig:
-    """ "roberta-base", "bert-base" and "clip" as in LAION-CLAP, "bert-medium" as in BLAT, or
-    "small" for training on a CPU.
-    """
-    bert = TextConfig(
-        positions="absolute",
-        vocab_size=30_522,
-        max_positions=512,
-        type_vocab_size=2,
-        pad_id=0,
-        layer_norm_eps=1e-12,
-    )
-    presets = {
-        "roberta-base": TextConfig(),
-        "bert-base": bert,
-        "bert-medium": replace(
-            bert,
-            pooling="cls",
-            hidden_size=512,
-            layers=8,
-            heads=8,
-            intermediate_size=2048,
-            max_length=30,
-        ),
-        "clip": TextConfig(
-            arch="clip",
-            positions="absolute",
-            pooling="eos",
-            vocab_size=49_408,
-            hidden_size=512,
-            heads=8,
-            intermediate_size=2048,
-            max_positions=77,
-            pad_id=0,
-            dropout=0.0,
-            attention_dropout=0.0,
-            position_init_std=0.01,
-        ),
-        "small": TextConfig(
-            vocab_size=1000,
-            hidden_size=128,
-            layers=2,
-            heads=4,
-            intermediate_size=512,
-            max_positions=66,
-            max_length=24,
-            embedding_std=0.05,
-            position_init_std=0.1,
-            init_std=0.0,
-            dropout=0.0,
-            attention_dropout=0.0,
-        ),
-    }
-    if name not in presets:
-        raise ValueError(f"no text preset {name!r}; there are {', '.join(presets)}")
-    return presets[name]
-
-
-def small_clap() -> ClapConfig:
-    """A model that learns on two CPU cores: 10 s at 16 kHz, 25 frames a second, 64 tokens."""
-    audio = AudioConfig(sample_rate=16_000, clip_samples=160_000, hop_length=640, fmax=7_600.0)
-    text = text_preset("small")
-    return ClapConfig(audio=audio, htsat=htsat_preset("small"), text=text, projection_size=256)
 
 
 def with_vocabulary(config: ClapConfig, vocab_size: int, pad_id: int) -> ClapConfig:

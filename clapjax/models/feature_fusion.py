@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from clapjax.models.layers import MaskedBatchNorm
+from clapjax.models.layers import BatchNorm
 
 
 def split_type(fusion_type: str) -> tuple[str, str]:
@@ -61,9 +61,9 @@ class Attention(nn.Module):
         channels = x.shape[-1]
         mask = _rows(longer, x)
         x = nn.Dense(max(1, channels // self.reduction), dtype=self.dtype, name="conv1")(x)
-        x = nn.relu(MaskedBatchNorm(name="norm1")(x, train, mask))
+        x = nn.relu(BatchNorm(name="norm1")(x, train, mask))
         x = nn.Dense(channels, dtype=self.dtype, name="conv2")(x)
-        return MaskedBatchNorm(name="norm2")(x, train, mask)
+        return BatchNorm(name="norm2")(x, train, mask)
 
 
 class Fusion(nn.Module):
@@ -114,7 +114,7 @@ class MelFusion(nn.Module):
         conv = nn.Conv(bins, (5,), (3,), padding=2, dtype=self.dtype, name="mel_conv1d")
         local = conv(mels[:, 1:].reshape(batch * 3, frames, bins))  # (B * 3, about F / 3, M)
         mask = jnp.repeat(longer, 3)[:, None, None]
-        local = MaskedBatchNorm(name="mel_conv1d_norm")(local, train, mask)
+        local = BatchNorm(name="mel_conv1d_norm")(local, train, mask)
         local = _fit(local.reshape(batch, -1, bins), frames, axis=1)
         return Fusion(self.kind, self.dtype, name="fusion_model")(mels[:, 0], local, longer, train)
 
@@ -144,7 +144,7 @@ class ImageFusion(nn.Module):
         )(chunks.reshape(batch * 3, *chunks.shape[2:], 1))
         if self.norm:
             mask = jnp.repeat(longer, 3)[:, None, None, None]
-            local = nn.relu(MaskedBatchNorm(name="mel_conv2d_norm")(local, train, mask))
+            local = nn.relu(BatchNorm(name="mel_conv2d_norm")(local, train, mask))
         local = local.reshape(batch, 3, *local.shape[1:])
         local = jnp.concatenate([local[:, i] for i in range(3)], axis=self.time_axis)
         local = _fit(local, x.shape[self.time_axis], self.time_axis)

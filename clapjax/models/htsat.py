@@ -11,18 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from clapjax.models.config import FusionConfig, HTSATConfig
+from clapjax.models.cpu import conv_by_patches
 from clapjax.models.feature_fusion import ImageFusion, MelFusion, fusion_input, split_type
-from clapjax.models.layers import (
-    Mlp,
-    attend,
-    augment,
-    batch_axes,
-    dense,
-    layer_norm,
-    rematerialised,
-    where_moving,
-)
-from clapjax.models.patches import conv_by_patches, conv_of_patches, space_to_depth
+from clapjax.models.layers import BatchNorm, augment, layer_norm, rematerialised
+from clapjax.models.patches import conv_of_patches, space_to_depth
+from clapjax.models.swin import PatchMerging, SwinPair, SwinStage
 
 
 def bicubic_matrix(size_in: int, size_out: int) -> np.ndarray:
@@ -57,220 +50,6 @@ def fold_mel(log_mel: jax.Array, spec_size: int) -> jax.Array:
     return image.transpose(0, 1, 3, 2).reshape(batch, spec_size, spec_size)
 
 
-def relative_index(window: int) -> np.ndarray:
-    """(N, N) row of the bias table for each pair of the N = window**2 tokens."""
-    coords = np.stack(np.meshgrid(np.arange(window), np.arange(window), indexing="ij"))
-    coords = coords.reshape(2, -1)
-    relative = coords[:, :, None] - coords[:, None, :] + window - 1  # (2, N, N)
-    return relative[0] * (2 * window - 1) + relative[1]
-
-
-def _shift_mask(side: int, window: int, shift: int) -> np.ndarray:
-    """(windows, 1, N, N) additive mask: tokens that only the cyclic shift joined do not mix."""
-    index = np.arange(side)
-    region = (index >= side - window).astype(int) + (index >= side - shift)
-    image = region[:, None] * 3 + region[None, :]  # (side, side)
-    tokens = _windows(image[None, :, :, None], window)[0, :, :, 0]  # (windows, N)
-    return np.where(tokens[:, None, :, None] == tokens[:, None, None, :], 0.0, -100.0).astype(
-        np.float32
-    )
-
-
-def _windows(x, window: int):
-    """(B, H, W, C) to (B, windows, N, C)."""
-    b, h, w, c = x.shape
-    x = x.reshape(b, h // window, window, w // window, window, c)
-    return x.transpose(0, 1, 3, 2, 4, 5).reshape(b, -1, window * window, c)
-
-
-def _unwindows(x, window: int, side: int):
-    """(B, windows, N, C) to (B, H, W, C)."""
-    b, c = x.shape[0], x.shape[-1]
-    x = x.reshape(b, side // window, side // window, window, window, c)
-    return x.transpose(0, 1, 3, 2, 4, 5).reshape(b, side, side, c)
-
-
-class DropPath(nn.Module):
-    """Stochastic depth per sample (Huang et al., 2016), with a traced rate."""
-
-    @nn.compact
-    def __call__(self, x: jax.Array, rate: jax.Array, deterministic: bool) -> jax.Array:
-        """(B, ...) to (B, ...)."""
-        if deterministic:
-            return x
-        shape = (x.shape[0],) + (1,) * (x.ndim - 1)
-        kept = jax.random.bernoulli(self.make_rng("dropout"), 1.0 - rate, shape)
-        return jnp.where(kept, x / (1.0 - rate).astype(x.dtype), jnp.zeros((), x.dtype))
-
-
-class WindowAttention(nn.Module):
-    """Multi-head self-attention inside windows, with relative position bias."""
-
-    heads: int
-    window: int
-    dropout: float
-    attention_dropout: float
-    init_std: float
-    dtype: jnp.dtype
-
-    @nn.compact
-    def __call__(
-        self,
-        x: jax.Array,
-        mask: np.ndarray | float,
-        deterministic: bool,
-        moves: jax.Array | None = None,
-    ) -> jax.Array:
-        """(B, windows, N, C) to the same."""
-        channels = x.shape[-1]
-        qkv = dense(3 * channels, "qkv", self.dtype, self.init_std)(x.astype(self.dtype))
-        qkv = qkv.reshape(*x.shape[:-1], 3, self.heads, channels // self.heads)
-        table = self.param(
-            "relative_position_bias",
-            nn.initializers.truncated_normal(0.02),
-            ((2 * self.window - 1) ** 2, self.heads),
-        )
-        bias = table[relative_index(self.window)].transpose(2, 0, 1)  # (heads, N, N)
-        drop = nn.Dropout(self.attention_dropout, deterministic=deterministic)
-        x = attend(
-            qkv[..., 0, :, :],
-            qkv[..., 1, :, :],
-            qkv[..., 2, :, :],
-            bias + mask,
-            lambda weights: where_moving(moves, drop(weights), weights),
-        )
-        x = dense(channels, "output", self.dtype, self.init_std)(x)
-        return where_moving(moves, nn.Dropout(self.dropout)(x, deterministic=deterministic), x)
-
-
-class SwinBlock(nn.Module):
-    """One Swin block: (shifted) window attention and MLP, both residual."""
-
-    config: HTSATConfig
-    heads: int
-    deterministic: bool
-    dtype: jnp.dtype
-
-    @nn.compact
-    def __call__(
-        self,
-        x: jax.Array,
-        drop_path: jax.Array,
-        shifted: jax.Array | bool,
-        moves: jax.Array | None = None,
-    ) -> jax.Array:
-        """(B, H, W, C) to the same; `drop_path` is this block's rate.
-
-        `moves` () bool: whether it has dropout and drop path, if there are any; None: yes.
-        """
-        config, side, deterministic = self.config, x.shape[1], self.deterministic
-        window = min(config.window_size, side)
-        shift = window // 2 if side > window and shifted is not False else 0
-        y = layer_norm(config.layer_norm_eps, "norm1")(x)
-        mask = _shift_mask(side, window, shift) * jnp.float32(shifted) if shift else 0.0
-        y = _roll(y, -shift, shifted)
-        y = WindowAttention(
-            self.heads,
-            window,
-            config.dropout,
-            config.attention_dropout,
-            config.init_std,
-            self.dtype,
-            name="attention",
-        )(_windows(y, window), mask, deterministic, moves)
-        y = _unwindows(y, window, side)
-        y = _roll(y, shift, shifted)
-        dropped = DropPath(name="drop_path1")(y, drop_path, deterministic)
-        x = x + where_moving(moves, dropped, y).astype(x.dtype)
-        y = layer_norm(config.layer_norm_eps, "norm2")(x)
-        hidden = int(config.mlp_ratio * x.shape[-1])
-        mlp = Mlp(hidden, config.dropout, self.dtype, config.init_std, name="mlp")
-        y = mlp(y, deterministic, moves)
-        dropped = DropPath(name="drop_path2")(y, drop_path, deterministic)
-        return x + where_moving(moves, dropped, y).astype(x.dtype)
-
-
-def _roll(x: jax.Array, shift: int, shifted: jax.Array | bool) -> jax.Array:
-    """(B, H, W, C) rolled along H and W where `shifted`."""
-    if not shift:
-        return x
-
-    def roll(x):
-        return jnp.roll(x, (shift, shift), axis=(1, 2))
-
-    return roll(x) if shifted is True else jax.lax.cond(shifted, roll, lambda x: x, x)
-
-
-class SwinPair(nn.Module):
-    """A plain and a shifted block: the unit that is scanned over."""
-
-    config: HTSATConfig
-    heads: int
-    deterministic: bool
-    dtype: jnp.dtype
-
-    @nn.compact
-    def __call__(self, x: jax.Array, drop_path: jax.Array, moves: jax.Array | None):
-        """(B, H, W, C), (2,) rates and (2,) bool or None to ((B, H, W, C), None)."""
-        for index in range(2):
-            name = f"block{index}"
-            block = SwinBlock(self.config, self.heads, self.deterministic, self.dtype, name=name)
-            x = block(x, drop_path[index], index == 1, None if moves is None else moves[index])
-        return x, None
-
-
-class SwinStage(nn.Module):
-    """The blocks of a stage scanned over one by one, with the parameters of a scan over pairs.
-
-    Less to compile than pairs, which counts on TPUs; CPUs run slower for it.
-    """
-
-    config: HTSATConfig
-    heads: int
-    depth: int
-    deterministic: bool
-    dtype: jnp.dtype
-    remat: str
-
-    @nn.compact
-    def __call__(self, x: jax.Array, drop_path: jax.Array, moves: jax.Array | None) -> jax.Array:
-        """(B, H, W, C) to the same; `drop_path` (depth,) are the blocks' rates."""
-        params = jax.tree.map(  # (pairs, ...) of each to (depth, ...)
-            lambda a, b: jnp.stack([a, b], 1).reshape(self.depth, *a.shape[1:]),
-            self.variables["params"]["block0"],
-            self.variables["params"]["block1"],
-        )
-        block = rematerialised(SwinBlock, self.remat, prevent_cse=False)(
-            self.config, self.heads, self.deterministic, self.dtype, parent=None
-        )
-        key = None if self.deterministic else self.make_rng("dropout")
-
-        def one(x, inputs):
-            params, rate, number, moving = inputs
-            rngs = {} if key is None else {"dropout": jax.random.fold_in(key, number)}
-            odd = number % 2 == 1
-            return block.apply({"params": params}, x, rate, odd, moving, rngs=rngs), None
-
-        return jax.lax.scan(one, x, (params, drop_path, jnp.arange(self.depth), moves))[0]
-
-
-class PatchMerging(nn.Module):
-    """Halves the image: 2 x 2 neighbours concatenated, normalised and projected to 2C."""
-
-    config: HTSATConfig
-    dtype: jnp.dtype
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, H, W, C) to (B, H/2, W/2, 2C)."""
-        parts = [x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)]
-        merged = layer_norm(self.config.layer_norm_eps, "norm")(jnp.concatenate(parts, axis=-1))
-        width = 2 * x.shape[-1]
-        reduce = dense(width, "reduction", self.dtype, self.config.init_std, use_bias=False)
-        merged = reduce(merged.astype(self.dtype))
-        return merged.astype(x.dtype)
-
-
 class HTSAT(nn.Module):
     """Log-mel spectrograms to pooled embeddings."""
 
@@ -279,13 +58,17 @@ class HTSAT(nn.Module):
     dtype: jnp.dtype = jnp.float32
     fusion: FusionConfig = FusionConfig()
     remat: str = "none"  # of each pair of blocks, or of each block
-    single_blocks: bool = False  # see SwinStage
+    platform: str = ""  # see `Clap`
     # So many blocks, and what is below the first, run in training as in evaluation; -1: none does.
     frozen: int = -1
 
     @nn.compact
     def __call__(
-        self, log_mel: jax.Array, train: bool, longer: jax.Array | None = None
+        self,
+        log_mel: jax.Array,
+        train: bool,
+        longer: jax.Array | None = None,
+        lengths: jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         """Encodes log-mels.
 
@@ -294,14 +77,20 @@ class HTSAT(nn.Module):
           train: batch statistics, SpecAugment, dropout and drop path on; needs the rng streams
             "augment" and "dropout" and a mutable "batch_stats".
           longer: (B,) bool, with four mels: which rows are longer than a clip.
+          lengths: None; a PANN's can be other.
 
         Returns:
           ((B, width) mean over tokens, (B, H, W, width) tokens), both float32.
+
+        Raises:
+          ValueError: an argument that does not go with the config.
         """
+        if lengths is not None:
+            raise ValueError("HTSAT hears whole clips; lengths are for a PANN")
         config, (kind, place) = self.config, split_type(self.fusion.type)
         partly, below = train and self.frozen > 0, train and self.frozen < 0
         mel, longer = fusion_input(log_mel, longer, self.fusion.type)
-        x = self._batch_norm("batch_norm", below)(mel)  # over each mel bin
+        x = BatchNorm(name="batch_norm")(mel, below)  # over each mel bin
         if place == "1d":
             x = MelFusion(kind, self.dtype, name="fusion")(x, longer, below)
         if below:
@@ -327,21 +116,23 @@ class HTSAT(nn.Module):
                 x, jnp.asarray(rates[own]), moves[own] if partly else None
             )
             if stage + 1 < len(config.depths):
-                x = PatchMerging(config, self.dtype, name=f"merge{stage}")(x)
+                x = PatchMerging(config, self.dtype, self.platform, name=f"merge{stage}")(x)
         tokens = layer_norm(config.layer_norm_eps, "norm")(x)
         return self._pool(tokens), tokens
 
     def _blocks(self, stage: int, depth: int, heads: int, train: bool):
         """A stage as a function of (B, H, W, C), (depth,) rates and (depth,) bool or None."""
         settings, name = (self.config, heads), f"stage{stage}"
-        if self.single_blocks and not self.is_initializing():
-            return SwinStage(*settings, depth, not train, self.dtype, self.remat, name=name)
+        if self.platform == "tpu" and not self.is_initializing():
+            return SwinStage(
+                *settings, depth, not train, self.dtype, self.remat, self.platform, name=name
+            )
         pairs = nn.scan(
             rematerialised(SwinPair, self.remat, prevent_cse=False),
             variable_axes={"params": 0},
             split_rngs={"params": True, "dropout": True},
             length=depth // 2,
-        )(*settings, not train, self.dtype, name=name)
+        )(*settings, not train, self.dtype, self.platform, name=name)
 
         def by_pairs(x: jax.Array, rates: jax.Array, moves: jax.Array | None) -> jax.Array:
             rates, moves = jax.tree.map(lambda a: a.reshape(-1, 2), (rates, moves))
@@ -379,16 +170,6 @@ class HTSAT(nn.Module):
         )
         return fuse(x, chunks, longer, train)
 
-    def _batch_norm(self, name: str, train: bool) -> nn.BatchNorm:
-        """torch's BatchNorm2d with momentum 0.1, over the global batch."""
-        return nn.BatchNorm(
-            use_running_average=not train,
-            momentum=0.9,
-            epsilon=1e-5,
-            axis_name=batch_axes(),
-            name=name,
-        )
-
     def _patches(self, image: jax.Array, train: bool) -> jax.Array:
         """(B, S, S, 1 or 4) to (B, H, W, C): one projection a patch, or the convolutional stem."""
         config = self.config
@@ -403,10 +184,10 @@ class HTSAT(nn.Module):
                 use_bias=False,
                 dtype=self.dtype,
                 name=name,
-                conv_general_dilated=conv_by_patches,
+                conv_general_dilated=conv_by_patches if self.platform == "cpu" else None,
             )
-            norm = self._batch_norm(f"{name}_norm", train)
-            image = nn.relu(norm(conv(image))).astype(self.dtype)
+            image = BatchNorm(name=f"{name}_norm")(conv(image), train)
+            image = nn.relu(image).astype(self.dtype)
         size, stride, pad = config.patch_size, config.patch_stride, 0
         if config.conv_stem:
             size = stride = 1

@@ -1,13 +1,15 @@
 """Pieces that the encoders are built from."""
 
 import functools
-import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from clapjax.audio.spec_augment import spec_augment
+from clapjax.models import cpu
 
 # What the backward pass finds of a layer: everything, the results of its dense products, or only
 # its input, from which it then computes the rest again.
@@ -19,69 +21,48 @@ def initializer(std: float):
     return nn.initializers.normal(std) if std > 0 else nn.initializers.lecun_normal()
 
 
-@jax.custom_vjp
-def product(x: jax.Array, y: jax.Array) -> jax.Array:
-    """Matrix product whose factors may be bfloat16, and whose sums are float32.
+class Product(NamedTuple):
+    """A matrix product of (T, I) and (I, O), and (x, y, cotangent) to its gradients of both."""
 
-    So are its gradient's, whose factors jnp.dot would widen to float32 first. XLA:CPU multiplies
-    bfloat16 fast only where the result is float32.
-
-    Args:
-      x, y: (T, I) and (I, O) of one type.
-
-    Returns:
-      (T, O) float32.
-    """
-    return jnp.dot(x, y, preferred_element_type=jnp.float32)
+    of: Callable[[jax.Array, jax.Array], jax.Array]
+    gradients: Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 
 
-def _product_forward(x, y):
-    return product(x, y), (x, y)
+def _dot_gradients(x, y, cotangent):
+    return jnp.dot(cotangent, y.T), jnp.dot(x.T, cotangent)
 
 
-def _product_backward(factors, cotangent):
-    x, y = factors
-    cotangent = cotangent.astype(x.dtype)
-    dx = _contract(cotangent, y, ((1,), (1,)))
-    # XLA:CPU widens bfloat16 factors that are summed over their first axis, but not over two axes.
-    parts = math.gcd(len(x), 8) if x.dtype == jnp.bfloat16 else 1
-    rows = [z.reshape(parts, -1, z.shape[1]) for z in (x, cotangent)]
-    dy = _contract(*rows, ((0, 1), (0, 1)))
-    return dx.astype(x.dtype), dy.astype(y.dtype)
+PLAIN = Product(jnp.dot, _dot_gradients)
+ON_CPU = Product(cpu.product, cpu.product_gradients)
 
 
-def _contract(x: jax.Array, y: jax.Array, axes: tuple) -> jax.Array:
-    """The sums over these axes of both, float32."""
-    return jax.lax.dot_general(x, y, (axes, ((), ())), preferred_element_type=jnp.float32)
-
-
-product.defvjp(_product_forward, _product_backward)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def activated_product(x: jax.Array, y: jax.Array, activation: str) -> jax.Array:
-    """`product` of an activation of x, which the backward pass computes again.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def activated_product(
+    x: jax.Array, y: jax.Array, activation: str, product: Product = PLAIN
+) -> jax.Array:
+    """A product of an activation of x, which the backward pass computes again.
 
     Kept is x alone: less memory, and a TPU compiles the error function once less per layer.
 
     Args:
       x, y: (T, I) and (I, O) of one type.
       activation: of `activate`.
+      product: in which form.
 
     Returns:
-      (T, O) float32.
+      (T, O).
     """
-    return product(activate(x, activation), y)
+    return product.of(activate(x, activation), y)
 
 
-def _activated_forward(x, y, activation):
-    return activated_product(x, y, activation), (x, y)
+def _activated_forward(x, y, activation, product):
+    return activated_product(x, y, activation, product), (x, y)
 
 
-def _activated_backward(activation, factors, cotangent):
+def _activated_backward(activation, product, factors, cotangent):
     x, y = factors
     active, pull_back = jax.vjp(lambda x: activate(x, activation), x)
-    dactive, dy = _product_backward((active, y), cotangent)
+    dactive, dy = product.gradients(active, y, cotangent)
     return *pull_back(dactive), dy
 
 
@@ -89,23 +70,31 @@ activated_product.defvjp(_activated_forward, _activated_backward)
 
 
 def dense(
-    features: int, name: str, dtype, init_std: float, use_bias: bool = True, activation: str = ""
+    features: int,
+    name: str,
+    dtype,
+    init_std: float,
+    platform: str,
+    use_bias: bool = True,
+    activation: str = "",
 ):
     """A dense layer on tokens: float32 parameters, `dtype` compute; for `init_std` see above.
 
-    With an activation, of its input.
+    With an activation, of its input. On the `platform` "cpu" it has that one's product.
 
     Returns:
-      A function of (..., D) to (..., features). It multiplies (tokens, D): XLA:CPU takes twice as
-      long over the gradient of a product with several leading dimensions.
+      A function of (..., D) to (..., features).
     """
+    product = ON_CPU if platform == "cpu" else PLAIN
     layer = nn.Dense(
         features,
         use_bias=use_bias,
         dtype=dtype,
         kernel_init=initializer(init_std),
         dot_general=lambda x, kernel, *_, **__: (
-            activated_product(x, kernel, activation) if activation else product(x, kernel)
+            activated_product(x, kernel, activation, product)
+            if activation
+            else product.of(x, kernel)
         ),
         name=name,
     )
@@ -201,15 +190,16 @@ class Mlp(nn.Module):
     dtype: jnp.dtype
     init_std: float
     activation: str = "gelu"
+    platform: str = ""  # of `dense`
 
     @nn.compact
     def __call__(
         self, x: jax.Array, deterministic: bool, moves: jax.Array | None = None
     ) -> jax.Array:
         """(..., D) to (..., D)."""
-        width = x.shape[-1]
-        x = dense(self.hidden, "up", self.dtype, self.init_std)(x.astype(self.dtype))
-        x = dense(width, "down", self.dtype, self.init_std, activation=self.activation)(x)
+        width, settings = x.shape[-1], (self.dtype, self.init_std, self.platform)
+        x = dense(self.hidden, "up", *settings)(x.astype(self.dtype))
+        x = dense(width, "down", *settings, activation=self.activation)(x)
         return where_moving(moves, nn.Dropout(self.dropout)(x, deterministic=deterministic), x)
 
 
@@ -233,8 +223,8 @@ class Projection(nn.Module):
         return nn.Dense(self.features, dtype=self.dtype, name="linear2")(x)
 
 
-class MaskedBatchNorm(nn.Module):
-    """BatchNorm over all axes but the last, in float32, that counts only the places under a mask.
+class BatchNorm(nn.Module):
+    """BatchNorm over all axes but the last, in float32; with a mask only the places under it count.
 
     In training the statistics are those of the unmasked places of the global batch; where there are
     none (no clip of the batch is longer than a clip, say) the running ones serve and stay as they
@@ -255,25 +245,30 @@ class MaskedBatchNorm(nn.Module):
         running_var = self.variable("batch_stats", "var", jnp.ones, channels)
         mean, var = running_mean.value, running_var.value
         if train:
-            mean, var = _masked_moments(x, mask, mean, var)
+            mean, var = _moments(x, mask, mean, var)
         if train and not self.is_initializing():
             for running, batch in ((running_mean, mean), (running_var, var)):
                 running.value = self.momentum * running.value + (1 - self.momentum) * batch
         return (x - mean) * (jax.lax.rsqrt(var + self.epsilon) * scale) + bias
 
 
-def _masked_moments(x, mask, empty_mean, empty_var):
-    """Mean and (biased) variance (C,) of (..., C) under the mask; the given ones under none."""
+def _moments(x, mask, mean, var):
+    """Mean and (biased) variance (C,) of (..., C) under the mask; the given ones under none.
+
+    Summed are differences from the given mean: one pass, one exchange, and little cancels.
+    """
     axes, devices = tuple(range(x.ndim - 1)), batch_axes()
-
-    def total(values: jax.Array) -> jax.Array:
-        values = values.sum(axes)
-        return values if devices is None else jax.lax.psum(values, devices)
-
-    if mask is None and devices is None:
-        return x.mean(axes), x.var(axes)
-    weight = jnp.broadcast_to(True if mask is None else mask, x.shape).astype(jnp.float32)
-    count = total(weight)
-    mean = total(x * weight) / jnp.maximum(count, 1)
-    var = total(jnp.square(x - mean) * weight) / jnp.maximum(count, 1)
-    return jnp.where(count > 0, mean, empty_mean), jnp.where(count > 0, var, empty_var)
+    away = x - mean if mask is None else jnp.where(mask, x - mean, 0.0)
+    sums = [away.sum(axes), jnp.square(away).sum(axes)]
+    if mask is not None:
+        sums.append(jnp.broadcast_to(mask, x.shape).astype(jnp.float32).sum(axes))
+    sums = jnp.stack(sums)
+    if devices is not None:
+        sums = jax.lax.psum(sums, devices)
+    if mask is None:
+        count = x[..., 0].size * (1 if devices is None else jax.lax.axis_size(devices))
+    else:
+        count = sums[2]
+    shift, spread = sums[:2] / jnp.maximum(count, 1)
+    batch_var = jnp.maximum(spread - jnp.square(shift), 0.0)
+    return jnp.where(count > 0, mean + shift, mean), jnp.where(count > 0, batch_var, var)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from clapjax.models.config import PANN_BLOCKS, PANN_HALVINGS, FusionConfig, PANNConfig
 from clapjax.models.feature_fusion import ImageFusion, MelFusion, fusion_input, split_type
-from clapjax.models.layers import MaskedBatchNorm, augment, rematerialised
+from clapjax.models.layers import BatchNorm, augment, rematerialised
 
 
 class ConvBlock(nn.Module):
@@ -39,7 +39,7 @@ class ConvBlock(nn.Module):
                 dtype=self.dtype,
                 name=f"conv{index}",
             )(_zero_outside(x, mask))
-            x = nn.relu(MaskedBatchNorm(name=f"norm{index}")(x, train, mask)).astype(self.dtype)
+            x = nn.relu(BatchNorm(name=f"norm{index}")(x, train, mask)).astype(self.dtype)
         return nn.avg_pool(x, (self.pool, self.pool), (self.pool, self.pool))
 
 
@@ -87,7 +87,7 @@ class PANN(nn.Module):
         lengths = None if lengths is None else jnp.maximum(lengths, shortest)
         kind, place = split_type(self.fusion.type)
         mel, longer = fusion_input(log_mel, longer, self.fusion.type)
-        mel = MaskedBatchNorm(name="batch_norm")(mel, below, _within(mel, lengths))
+        mel = BatchNorm(name="batch_norm")(mel, below, _within(mel, lengths))
         if place == "1d":
             mel = MelFusion(kind, self.dtype, name="fusion")(mel, longer, below)
         if below:

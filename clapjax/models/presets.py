@@ -1,7 +1,9 @@
-"""Front ends and whole models as they were published."""
+"""Front ends, encoders and whole models: as they were published, and one for training on a CPU."""
+
+from dataclasses import replace
 
 from clapjax.audio.config import AudioConfig
-from clapjax.models.config import ClapConfig, FusionConfig, PANNConfig, htsat_preset, text_preset
+from clapjax.models.config import ClapConfig, FusionConfig, HTSATConfig, PANNConfig, TextConfig
 
 
 def audio_preset(name: str) -> AudioConfig:
@@ -30,6 +32,90 @@ def audio_preset(name: str) -> AudioConfig:
     }
     if name not in presets:
         raise ValueError(f"no front end {name!r}; there are {', '.join(presets)}")
+    return presets[name]
+
+
+def htsat_preset(name: str) -> HTSATConfig:
+    """LAION-CLAP's "tiny", "base" and "large", or "small" for training on a CPU."""
+    presets = {
+        "tiny": HTSATConfig(),
+        "base": HTSATConfig(embed_dim=128, depths=(2, 2, 12, 2)),
+        "large": HTSATConfig(embed_dim=256, depths=(2, 2, 12, 2)),
+        "small": HTSATConfig(
+            spec_size=128,
+            patch_size=16,
+            patch_stride=16,
+            conv_stem=(32, 64, 128),
+            stem_fold=2,
+            embed_dim=128,
+            depths=(2,),
+            heads=(4,),
+            time_width=24,
+            init_std=0.0,
+            time_segments=4,
+            drop_path=0.0,
+        ),
+    }
+    if name not in presets:
+        raise ValueError(f"no HTSAT preset {name!r}; there are {', '.join(presets)}")
+    return presets[name]
+
+
+def text_preset(name: str) -> TextConfig:
+    """ "roberta-base", "bert-base" and "clip" as in LAION-CLAP, "bert-medium" as in BLAT, or
+    "small" for training on a CPU.
+    """
+    bert = TextConfig(
+        positions="absolute",
+        vocab_size=30_522,
+        max_positions=512,
+        type_vocab_size=2,
+        pad_id=0,
+        layer_norm_eps=1e-12,
+    )
+    presets = {
+        "roberta-base": TextConfig(),
+        "bert-base": bert,
+        "bert-medium": replace(
+            bert,
+            pooling="cls",
+            hidden_size=512,
+            layers=8,
+            heads=8,
+            intermediate_size=2048,
+            max_length=30,
+        ),
+        "clip": TextConfig(
+            arch="clip",
+            positions="absolute",
+            pooling="eos",
+            vocab_size=49_408,
+            hidden_size=512,
+            heads=8,
+            intermediate_size=2048,
+            max_positions=77,
+            pad_id=0,
+            dropout=0.0,
+            attention_dropout=0.0,
+            position_init_std=0.01,
+        ),
+        "small": TextConfig(
+            vocab_size=1000,
+            hidden_size=128,
+            layers=2,
+            heads=4,
+            intermediate_size=512,
+            max_positions=66,
+            max_length=24,
+            embedding_std=0.05,
+            position_init_std=0.1,
+            init_std=0.0,
+            dropout=0.0,
+            attention_dropout=0.0,
+        ),
+    }
+    if name not in presets:
+        raise ValueError(f"no text preset {name!r}; there are {', '.join(presets)}")
     return presets[name]
 
 
@@ -67,3 +153,10 @@ def blat_clap(sample_rate: int = 32_000) -> ClapConfig:
         projection_size=1024,
         normalize_eps=1e-7,
     )
+
+
+def small_clap() -> ClapConfig:
+    """A model that learns on two CPU cores: 10 s at 16 kHz, 25 frames a second, 64 tokens."""
+    audio = AudioConfig(sample_rate=16_000, clip_samples=160_000, hop_length=640, fmax=7_600.0)
+    text = text_preset("small")
+    return ClapConfig(audio=audio, htsat=htsat_preset("small"), text=text, projection_size=256)

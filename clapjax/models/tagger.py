@@ -18,12 +18,12 @@ class Tagger(nn.Module):
     labels: int
     dtype: jnp.dtype = jnp.float32
     remat: str = "none"  # what of the encoder's layers the backward pass computes again
-    single_blocks: bool = False  # of HTSAT: less to compile, for TPUs
+    platform: str = ""  # as `Clap` has it
     frozen: int = -1  # layers of the encoder, with what is below the first; -1: nothing
 
     def setup(self):
         self.audio_encoder = make_audio_encoder(
-            self.config, self.dtype, self.remat, self.single_blocks, self.frozen
+            self.config, self.dtype, self.remat, self.platform, self.frozen
         )
         self.head = nn.Dense(self.labels)
 
@@ -39,12 +39,7 @@ class Tagger(nn.Module):
         Returns:
           (B, labels) float32.
         """
-        rows = {"longer": longer}
-        if self.config.audio_encoder != "htsat":
-            rows["lengths"] = lengths
-        elif lengths is not None:
-            raise ValueError("HTSAT hears whole clips; lengths are for a PANN")
-        pooled, _ = self.audio_encoder(mel, train, **rows)
+        pooled, _ = self.audio_encoder(mel, train, longer, lengths)
         return self.head(pooled)
 
 

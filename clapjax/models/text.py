@@ -26,6 +26,7 @@ class TextLayer(nn.Module):
     config: TextConfig
     deterministic: bool
     dtype: jnp.dtype
+    platform: str = ""
 
     @nn.compact
     def __call__(self, x: jax.Array, bias: jax.Array, moves: jax.Array | None):
@@ -39,7 +40,8 @@ class TextLayer(nn.Module):
         norm2 = layer_norm(config.layer_norm_eps, "norm2")
 
         y = (norm1(x) if pre_norm else x).astype(self.dtype)
-        qkv = dense(3 * width, "qkv", self.dtype, config.init_std)(y)
+        settings = (self.dtype, config.init_std, self.platform)
+        qkv = dense(3 * width, "qkv", *settings)(y)
         qkv = qkv.reshape(*x.shape[:-1], 3, config.heads, width // config.heads)
         drop = nn.Dropout(config.attention_dropout, deterministic=self.deterministic)
         y = attend(
@@ -49,7 +51,7 @@ class TextLayer(nn.Module):
             bias,
             lambda weights: where_moving(moves, drop(weights), weights),
         )
-        y = dense(width, "output", self.dtype, config.init_std)(y)
+        y = dense(width, "output", *settings)(y)
         y = where_moving(moves, nn.Dropout(config.dropout)(y, deterministic=self.deterministic), y)
         x = x + y if pre_norm else norm1(x + y)
 
@@ -59,6 +61,7 @@ class TextLayer(nn.Module):
             self.dtype,
             config.init_std,
             config.activation,
+            self.platform,
             name="mlp",
         )
         y = mlp(norm2(x) if pre_norm else x, self.deterministic, moves)
@@ -73,6 +76,7 @@ class TextEncoder(nn.Module):
     remat: str = "none"  # of each layer
     # So many layers, and what is below the first, have no dropout in training; -1: all have.
     frozen: int = -1
+    platform: str = ""  # see `Clap`
 
     @nn.compact
     def __call__(
@@ -101,7 +105,7 @@ class TextEncoder(nn.Module):
             split_rngs={"params": True, "dropout": True},
             in_axes=(nn.broadcast, 0),
             length=config.layers,
-        )(config, not train, self.dtype, name="layers")
+        )(config, not train, self.dtype, self.platform, name="layers")
         partly = train and self.frozen > 0
         x, _ = layers(x, bias, jnp.arange(config.layers) >= self.frozen if partly else None)
         if config.arch == "clip":
@@ -141,5 +145,6 @@ class TextEncoder(nn.Module):
             return jnp.take_along_axis(x, last[:, None, None], axis=1)[:, 0]
         if config.pooling == "cls":
             return x[:, 0]
-        pooler = dense(config.hidden_size, "pooler", self.dtype, config.init_std)
+        settings = (self.dtype, config.init_std, self.platform)
+        pooler = dense(config.hidden_size, "pooler", *settings)
         return jnp.tanh(pooler(x[:, 0].astype(self.dtype)))

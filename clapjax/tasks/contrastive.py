@@ -17,9 +17,10 @@ from clapjax.data.order import batch_rows, parse_share, shuffled
 from clapjax.data.records import TOKENIZER_FOLDER, open_split, parser
 from clapjax.data.selection import select_captions
 from clapjax.data.tokenizer import load_tokenizer, tokenize
-from clapjax.losses.clap import LossConfig, temporal_loss
+from clapjax.losses.config import LossConfig
 from clapjax.losses.contrastive import make_contrastive
 from clapjax.losses.laion import laion_loss
+from clapjax.losses.plain import temporal_loss
 from clapjax.models.clap import (
     MAX_LOG_SCALE,
     Clap,
@@ -303,7 +304,7 @@ def _rows(
         config,
         dtype,
         setting.remat,
-        single_blocks=setting.platform == "tpu",
+        platform=setting.platform,
         audio_frozen=setting.layers("audio_encoder"),
         text_frozen=setting.layers("text_encoder"),
     )
@@ -365,14 +366,16 @@ def _embed_audio(config: ClapConfig, variables: dict, waveform, lengths, setting
     dtype = compute_dtype(config, setting.platform)
     variables = {**variables, "params": cast_kernels(variables["params"], dtype)}
     double = setting.platform != "tpu"
-    return embed_clip(Clap(config, dtype), double, variables, waveform, lengths)
+    model = Clap(config, dtype, platform=setting.platform)
+    return embed_clip(model, double, variables, waveform, lengths)
 
 
 def _embed_text(config: ClapConfig, variables: dict, ids, mask, setting: Setting):
     """(B, L) token ids and mask to (B, D)."""
     dtype = compute_dtype(config, setting.platform)
     variables = {**variables, "params": cast_kernels(variables["params"], dtype)}
-    return Clap(config, dtype).apply(variables, ids, mask, method="text")
+    model = Clap(config, dtype, platform=setting.platform)
+    return model.apply(variables, ids, mask, method="text")
 
 
 # --- objective ------------------------------------------------------------------------------

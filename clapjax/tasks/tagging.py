@@ -65,9 +65,7 @@ def tagging(model: ClapConfig, config: TaggingConfig, split: str = "train") -> T
         dtype=functools.partial(compute_dtype, model),
         forward={"audio": functools.partial(_probabilities, model, count, config.loss)},
         keep=functools.partial(keep_labels, config, split),
-        opened=lambda workdir: tagging(
-            model, dataclasses.replace(config, labels=workdir_labels(workdir)), split
-        ),
+        opened=lambda workdir: tagging(model, workdir_settings(config, workdir), split),
     )
 
 
@@ -91,6 +89,11 @@ def keep_labels(
 def workdir_labels(workdir: str | os.PathLike) -> tuple[str, ...]:
     """The labels of a run, in the order of its head's outputs."""
     return tuple(json.loads((Path(workdir) / LABELS_FILE).read_text()))
+
+
+def workdir_settings(config: TaggingConfig, workdir: str | os.PathLike) -> TaggingConfig:
+    """The settings of a run with its labels."""
+    return dataclasses.replace(config, labels=workdir_labels(workdir))
 
 
 def _features(labels: tuple[str, ...], record, draws: Sequence[float]) -> dict:
@@ -119,7 +122,7 @@ def _rows(
         count,
         dtype,
         setting.remat,
-        single_blocks=setting.platform == "tpu",
+        platform=setting.platform,
         frozen=setting.layers("audio_encoder"),
     )
     logits, updates = model.apply(
@@ -144,7 +147,7 @@ def _probabilities(
     dtype = compute_dtype(config, setting.platform)
     if not any_length(config) and config.fusion.type == "none":
         lengths = None
-    logits = Tagger(config, count, dtype).apply(
+    logits = Tagger(config, count, dtype, platform=setting.platform).apply(
         {**variables, "params": cast_encoder(variables["params"], dtype)},
         **front_end(config, waveform, lengths, double=setting.platform != "tpu"),
     )

@@ -1,10 +1,12 @@
 """Orbax checkpoints of a training run, and reading a model back from its workdir."""
 
+import errno
 import json
 import math
 import os
 import shutil
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -12,7 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
-from clapjax.data.paths import write_text
+from clapjax.data.paths import no_room, write_text
 from clapjax.training import distributed
 from clapjax.training.state import TrainState
 
@@ -54,7 +56,32 @@ def open_manager(
         preservation_policy=ocp.checkpoint_managers.AnyPreservationPolicy(policies),
         best_fn=score,  # without one no scores are written
     )
-    return ocp.CheckpointManager(Path(workdir).absolute() / FOLDER, options=options)
+    if jax.process_count() > 1:
+        barrier = distributed.make_barrier()
+        options.async_options = ocp.AsyncOptions(barrier_sync_fn=barrier)
+    return _Manager(Path(workdir).absolute() / FOLDER, options=options)
+
+
+class _Manager(ocp.CheckpointManager):
+    def reached_preemption(self, step: int) -> bool:
+        """Asks nobody: JAX would take the step for one of the calls of `stop_requests`."""
+        return False
+
+
+def make_save(manager: ocp.CheckpointManager) -> Callable[..., None]:
+    """A function (step, state, scores, hurry=False) that saves; the first checkpoint is read back.
+
+    In a hurry it is the next one. Raises as `save` and `read_back` do.
+    """
+    unread = [True]
+
+    def write(step: int, state: TrainState, scores: dict[str, float], hurry: bool = False) -> None:
+        save(manager, step, state, scores)
+        if unread and not hurry:
+            read_back(manager, step, state)
+            unread.clear()
+
+    return write
 
 
 def save(
@@ -65,18 +92,86 @@ def save(
     Args:
       manager, step, state: what, where and as what.
       scores: of its evaluation; empty: it has not been evaluated.
+
+    Raises:
+      OSError: no room for it, or the last save has failed; on all processes.
     """
+    check_room(manager, state)
     args = ocp.args.StandardSave(_to_tree(state))
-    manager.save(step, args=args, metrics=scores, force=True)
+    with distributed.together(manager.directory):
+        manager.save(step, args=args, metrics=scores, force=True)
+
+
+def finish(manager: ocp.CheckpointManager) -> None:
+    """Returns when all is written; raises as `save` does, on all processes."""
+    with distributed.together(manager.directory):
+        manager.wait_until_finished()
+
+
+def close(manager: ocp.CheckpointManager) -> None:
+    """Waits for the last save, without the other processes; no room is an OSError."""
+    try:
+        manager.close()
+    except Exception as error:
+        raise no_room(error, Path(manager.directory)) or error from error
+
+
+def check_room(manager: ocp.CheckpointManager, state: TrainState) -> None:
+    """Raises OSError on all processes where there is no room for one more checkpoint of `state`."""
+    folder = Path(manager.directory)
+    with distributed.together(folder):
+        if distributed.is_main():
+            needed = sum(leaf.nbytes for leaf in jax.tree.leaves(_to_tree(state)))
+            disk = shutil.disk_usage(folder)
+            if disk.total > 0 and disk.free < needed:  # some file systems do not tell
+                why = f"{os.strerror(errno.ENOSPC)}: a checkpoint takes {needed:,} bytes"
+                raise OSError(errno.ENOSPC, why, os.fspath(folder))
+
+
+def read_back(manager: ocp.CheckpointManager, step: int, state: TrainState) -> None:
+    """Waits for checkpoint `step`, and reads it to see that it is `state`, bit for bit.
+
+    Takes the time to read it, and as long the memory of a second state on the devices. Each process
+    compares what its own devices hold.
+
+    Raises:
+      DamagedError: it cannot be found or read, or is another one; on all processes.
+      OSError: as `finish`.
+    """
+    finish(manager)
+    folder, problem = Path(manager.directory), ""
+    if step not in _steps(folder.parent):
+        problem = "is not found"
+    else:
+        try:
+            found = _read(folder / str(step), state)
+        except Exception as error:  # whatever Orbax and TensorStore find
+            problem = f"cannot be read ({str(error).partition(chr(10))[0]})"
+        else:
+            if wrong := _different(_to_tree(state), _to_tree(found)):
+                problem = f"is not what was saved: {', '.join(wrong[:3])} differ ({len(wrong)})"
+    if not distributed.all_agree(not problem):
+        problem = problem or "cannot be read by another process"
+        raise DamagedError(f"{folder / str(step)}: was saved, but {problem}; use another workdir")
+
+
+def _different(left: dict, right: dict) -> list[str]:
+    """Paths of the arrays of which a shard on a device of this process differs in a bit."""
+    found = []
+    for (path, a), b in zip(jax.tree.leaves_with_path(left), jax.tree.leaves(right), strict=True):
+        ours, theirs = ({str(s.index): s.data for s in x.addressable_shards} for x in (a, b))
+        if any(np.asarray(ours[i]).tobytes() != np.asarray(theirs[i]).tobytes() for i in ours):
+            found.append(jax.tree_util.keystr(path, simple=True, separator="/"))
+    return found
 
 
 def add_scores(manager: ocp.CheckpointManager, step: int, scores: dict[str, float]) -> None:
     """Puts scores into checkpoint `step`, which was saved without."""
-    if distributed.is_main():
-        file = Path(manager.directory) / str(step) / SCORES / SCORES
-        file.parent.mkdir(exist_ok=True)
-        write_text(Path(file), json.dumps(scores))
-    distributed.wait_for_all("scores are in the checkpoint")
+    with distributed.together(manager.directory):
+        if distributed.is_main():
+            file = Path(manager.directory) / str(step) / SCORES / SCORES
+            file.parent.mkdir(exist_ok=True)
+            write_text(Path(file), json.dumps(scores))
     manager.reload()
 
 

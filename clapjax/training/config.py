@@ -101,8 +101,9 @@ class TrainConfig:
     keep_best: str = ""
     eval_every: int = 0  # 0: only at the end
     init_from: str = ""  # a model to start from
-    # The model sees the batch in so many parts, one after the other; the loss sees it whole.
-    micro_batches: int = 1
+    # Rows that a device encodes at once, at most; 0: all of its rows. They go through the model in
+    # equal parts, one after the other; the loss sees the batch whole.
+    rows_per_device: int = 0
     # What the backward pass computes again, of the model's layers: "none", all but the results of
     # dense products ("dots"), or all ("full"). Time for memory.
     remat: str = "none"
@@ -111,16 +112,11 @@ class TrainConfig:
     mesh: MeshConfig = field(default_factory=MeshConfig)
 
     def __post_init__(self):
-        for name in (
-            "batch_size",
-            "steps",
-            "log_every",
-            "checkpoint_every",
-            "keep_last",
-            "micro_batches",
-        ):
+        for name in ("batch_size", "steps", "log_every", "checkpoint_every", "keep_last"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
+        if self.rows_per_device < 0:
+            raise ValueError(f"rows_per_device must be >= 0, not {self.rows_per_device}")
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed must be in 0 .. 2**31 - 1, not {self.seed}")
         if self.remat not in REMAT:

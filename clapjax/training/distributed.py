@@ -1,19 +1,28 @@
-"""The processes of one run: how they find each other, agree, and share work."""
+"""The processes of one run: how they find each other, agree, stop and fail together."""
 
+import errno
 import glob
 import importlib.util
 import itertools
 import os
+import secrets
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from clapjax.data.paths import no_room
+
 ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
+PATIENCE = 300.0  # seconds for all processes to come
+LINGER = 5.0  # and for those that are nearly there, where this one is asked to stop
 
 
 class Preempted(SystemExit):
@@ -23,6 +32,12 @@ class Preempted(SystemExit):
         super().__init__(os.EX_TEMPFAIL)
 
 
+def preempted(what: str) -> NoReturn:
+    """Says what is saved, and raises Preempted."""
+    print(f"{what}; start again to go on", file=sys.stderr, flush=True)
+    raise Preempted
+
+
 def start(
     coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None
 ) -> None:
@@ -30,7 +45,8 @@ def start(
 
     Call it before anything else of JAX. What is not given comes from the environment:
     JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or else what a TPU pod or SLURM
-    tell of themselves.
+    tell of themselves. Ends the process with status 75, "start me again", where the others do not
+    come in time, or not soon after it is asked to stop.
 
     Args:
       coordinator: host:port of process 0, where the others find it.
@@ -53,14 +69,51 @@ def start(
             raise ValueError(
                 f"process_id {given['process_id']} is not one of {given['num_processes']} processes"
             )
-        jax.distributed.initialize(address, **given)
+        _join(address, **given)
     elif _in_cluster():
-        jax.distributed.initialize()
+        _join()
     elif len(missing) < len(given):
         raise ValueError(
             "several processes need --coordinator, --num_processes and --process_id (or "
             f"{ADDRESS}, {COUNT} and {INDEX}); {', '.join(missing)} is missing"
         )
+
+
+def _join(*arguments, **given) -> None:
+    """`jax.distributed.initialize`, in a thread: where that waits, Python hears no signal.
+
+    A request to stop that comes meanwhile is handed to JAX, which tells the others of it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        jax.distributed.initialize(*arguments, **given)  # only the main thread handles signals
+        return
+    asked, failed = threading.Event(), []
+
+    def join() -> None:
+        try:  # JAX's own patience ends in an abort
+            jax.distributed.initialize(
+                *arguments, **given, initialization_timeout=2 * int(PATIENCE)
+            )
+        except BaseException as error:  # handed to the caller
+            failed.append(error)
+
+    thread = threading.Thread(target=join, daemon=True, name="join")
+    before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    with _handler(signal.SIGINT, lambda *_: asked.set()):
+        thread.start()
+        left, linger = PATIENCE, LINGER
+        while thread.is_alive() and left > 0 and linger > 0:
+            thread.join(0.1)
+            left, linger = left - 0.1, linger - 0.1 * asked.is_set()
+    if thread.is_alive():
+        why = "asked to stop" if asked.is_set() else "the other processes have not come"
+        print(f"{why}; start again to go on", file=sys.stderr, flush=True)
+        os._exit(os.EX_TEMPFAIL)  # as the thread cannot be ended
+    if failed:
+        signal.signal(signal.SIGTERM, before)  # else it is JAX's now
+        raise failed[0]
+    if asked.is_set():
+        signal.raise_signal(signal.SIGTERM)
 
 
 def _number(value: int | None, name: str) -> int | None:
@@ -112,6 +165,59 @@ def from_main(value: int) -> int:
     if jax.process_count() == 1:
         return value
     return int(multihost_utils.broadcast_one_to_all(np.asarray(value, np.int32)))
+
+
+@contextmanager
+def together(folder: Path) -> Iterator[None]:
+    """What one process cannot write below `folder` is raised on all, who must all come here.
+
+    Raises:
+      OSError: no room, whatever library found it; or the error of another process, by its number.
+    """
+    own = None
+    try:
+        yield
+    except Exception as error:  # raised below, when the others know
+        own = no_room(error, folder) or error
+    number = 0 if own is None else getattr(own, "errno", None) or errno.EIO
+    if jax.process_count() > 1:
+        numbers = multihost_utils.process_allgather(np.asarray(number, np.int32))
+        # Who only found that another one has failed does not know why.
+        known = [int(n) for n in numbers if n not in (0, errno.ECANCELED)]
+        if known and number in (0, errno.ECANCELED):
+            why = f"{os.strerror(known[0])}, on another process"
+            raise OSError(known[0], why, os.fspath(folder)) from own
+    if own is not None:
+        raise own
+
+
+def make_barrier() -> Callable[..., None]:
+    """Where threads of all processes wait for each other; they must come in the same order.
+
+    Orbax's own takes 20 minutes to notice that one process could not write its part, and is at
+    another place. Here both learn of it at once, and no later call waits.
+
+    Returns:
+      A function of `key`, the place, and `timeout_ms`; it raises OSError (ECANCELED) where another
+      process is at another place.
+    """
+    client, count, parted = jax._src.distributed.global_state.client, itertools.count(), []
+    place = f"clapjax/barrier/{from_main(secrets.randbits(31))}"  # of no other barrier
+
+    def wait(*, key: str, timeout_ms: int) -> None:
+        if not parted:
+            number = next(count)
+            name = f"{place}/{number}"
+            client.key_value_set(f"{name}/{jax.process_index()}", key)
+            client.wait_at_barrier(name, timeout_ms)
+            if len({key for _, key in client.key_value_dir_get(name)}) > 1:
+                parted.append(key)
+            if number and is_main():  # all have read what stood at the one before
+                client.key_value_delete(f"{place}/{number - 1}")
+        if parted:
+            raise OSError(errno.ECANCELED, "another process could not write its part")
+
+    return wait
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from clapjax.data.paths import write_text
+from clapjax.training import distributed
 
 LOG_FILE = "log.jsonl"
 
@@ -34,7 +35,7 @@ class TrainLog:
     """Writes scalars of a run; rows beyond `start_step`, of a killed attempt, are dropped first.
 
     So are the scores of `start_step`, unless it is `judged` for good. Of several processes only one
-    is `active`; the others' logs do nothing.
+    is `active`; the others write nothing, but learn where that one cannot (OSError).
     """
 
     def __init__(
@@ -46,26 +47,28 @@ class TrainLog:
         active: bool = True,
         judged: bool = True,
     ):
-        import tensorflow as tf
         import tqdm
 
-        self._active = active
-        if not active:
-            return
-        self._file = Path(workdir) / LOG_FILE
+        self._active, self._folder = active, Path(workdir)
+        with distributed.together(self._folder):
+            if active:
+                self._open(start_step, judged)
+        self._steps, self._batch_size = steps, batch_size
+        self._last = (start_step, time.perf_counter())
+        hidden = not (active and sys.stderr.isatty())
+        self._bar = tqdm.tqdm(total=steps, initial=start_step, unit="step", disable=hidden)
+
+    def _open(self, start_step: int, judged: bool) -> None:
+        import tensorflow as tf
+
         kept = [
             row
-            for row in read_log(workdir)
+            for row in read_log(self._folder)
             if row["step"] < start_step
             or (row["step"] == start_step and (judged or not is_scores(row)))
         ]
-        write_text(self._file, "".join(json.dumps(row) + "\n" for row in kept))
-        self._writer = tf.summary.create_file_writer(str(Path(workdir) / "tensorboard"))
-        self._bar = tqdm.tqdm(
-            total=steps, initial=start_step, unit="step", disable=not sys.stderr.isatty()
-        )
-        self._steps, self._batch_size = steps, batch_size
-        self._last = (start_step, time.perf_counter())
+        write_text(self._folder / LOG_FILE, "".join(json.dumps(row) + "\n" for row in kept))
+        self._writer = tf.summary.create_file_writer(str(self._folder / "tensorboard"))
 
     def advance(self) -> None:
         """Counts one step on the bar."""
@@ -74,12 +77,12 @@ class TrainLog:
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
         """Logs one row of training metrics and shows it."""
-        if not self._active:
-            return
         now = time.perf_counter()
         rate = (step - self._last[0]) * self._batch_size / max(1e-9, now - self._last[1])
         self._last = (step, now)
         self._append(step, {**scalars, "clips_per_second": rate})
+        if not self._active:
+            return
         left = (self._steps - step) * self._batch_size / max(1e-9, rate)
         shown = {name: scalars[name] for name in scalars if name.endswith("loss")}
         text = ", ".join(f"{name} {value:.4f}" for name, value in shown.items())
@@ -95,20 +98,24 @@ class TrainLog:
 
     def write_scores(self, step: int, scores: dict[str, float]) -> None:
         """Logs one row of evaluation scores, each as eval/NAME; its time counts in no rate."""
-        if not self._active:
-            return
         if scores:
             self._append(step, {f"eval/{name}": value for name, value in scores.items()})
         self._last = (step, time.perf_counter())
 
     def _append(self, step: int, scalars: dict[str, float]) -> None:
+        with distributed.together(self._folder):
+            if self._active:
+                self._write(step, scalars)
+
+    def _write(self, step: int, scalars: dict[str, float]) -> None:
         import tensorflow as tf
 
-        with self._file.open("a") as file:
+        with (self._folder / LOG_FILE).open("a") as file:
             file.write(json.dumps({"step": step, **scalars}) + "\n")
         with self._writer.as_default():
             for name, value in scalars.items():
                 tf.summary.scalar(name, value, step=step)
+        self._writer.flush()  # else a full disk would be noticed some rows later
 
     def close(self) -> None:
         """Flushes everything."""

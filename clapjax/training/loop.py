@@ -3,7 +3,6 @@
 import collections
 import math
 import os
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,7 +17,7 @@ from clapjax.training.feed import device_batches
 from clapjax.training.log import TrainLog
 from clapjax.training.mesh import batch_sharding, check_batch, make_mesh, state_specs
 from clapjax.training.rows import make_forward
-from clapjax.training.state import TrainState, abstract_state, init_state, start_from
+from clapjax.training.state import TrainState, abstract_state, init_state, load_into
 from clapjax.training.step import make_train_step, setting
 from clapjax.training.trace import Trace
 from clapjax.training.workdir import builds, prepare
@@ -68,7 +67,10 @@ def train(
         status 75).
       NonFiniteError: a loss is NaN or infinite; nothing is saved after that step.
       RecordsError: the records are missing, damaged, or not the ones that this run began with.
-      DamagedError: there are checkpoints, but none can be read.
+      DamagedError: there are checkpoints, but none can be read; or the first that this start saved
+        is not what it wrote.
+      OSError: no room for a checkpoint or the log, on all processes and before the next checkpoint
+        at the latest; the last whole one stays.
       ValueError: the batch does not divide among the devices; the model of `init_from` does not
         fit; steps to profile beyond the last; no score that is called as `run.keep_best`.
     """
@@ -89,8 +91,11 @@ def train(
     if fresh:
         state = init_state(run, task, mesh)
         if run.init_from:
-            state = _start_from(run, state, load)
+            state = load_into(state, run.init_from, load)
     start, known = int(state.step), checkpoint.scores_in(manager)
+    if start < run.steps:
+        checkpoint.check_room(manager, state)
+    save = checkpoint.make_save(manager)
     train_step = make_train_step(run, task, mesh)
     forward = make_forward(task, setting(run, mesh), state_specs(state.params, mesh, run.mesh))
 
@@ -113,7 +118,7 @@ def train(
 
     with ExitStack() as stack:
         asked_to_stop = stack.enter_context(distributed.stop_requests())
-        stack.callback(manager.close)  # which waits for the last save
+        stack.callback(checkpoint.close, manager)
         trace = stack.enter_context(Trace(workdir / "profile", profile, start, run.steps))
         log = TrainLog(
             workdir, start, run.steps, run.batch_size, distributed.is_main(), start in known
@@ -132,10 +137,12 @@ def train(
             return found
 
         # --- what was left to evaluate ------------------------------------------------------
+        if asked_to_stop(start):
+            distributed.preempted(f"step {start}: nothing to save yet")
         if due(start) and start not in known:
             found = scores_of(start)
             if fresh:
-                checkpoint.save(manager, start, state, found)
+                save(start, state, found)
             else:
                 checkpoint.add_scores(manager, start, found)
         elif known:
@@ -163,10 +170,11 @@ def train(
             if saving:
                 # Asked to stop, there may be no time for it: it is done when the run goes on.
                 found = scores_of(step) if due(step) and not stop else {}
-                checkpoint.save(manager, step, state, found)
+                save(step, state, found, hurry=stop)
+            if stop or last:
+                checkpoint.finish(manager)
             if stop and (due(step) or not last):
-                print(f"step {step}: saved; start again to go on", file=sys.stderr, flush=True)
-                raise distributed.Preempted
+                distributed.preempted(f"step {step}: saved")
     return state
 
 
@@ -179,16 +187,6 @@ def _fetch(pending: list[dict], step: int) -> dict[str, float]:
             shown = ", ".join(f"{name}={float(value):.6g}" for name, value in row.items())
             raise NonFiniteError(f"step {at}: not finite: {shown}")
     return {name: float(sum(row[name] for row in rows) / len(rows)) for name in rows[0]}
-
-
-def _start_from(run: TrainConfig, state: TrainState, load) -> TrainState:
-    if load is None:
-        raise ValueError("init_from is set, but train() was given nothing to load it with")
-    state, new = start_from(state, load(run.init_from))
-    if distributed.is_main():
-        kept = f", but {len(new)} parameters are new: {', '.join(new[:5])}" if new else ""
-        print(f"starts from {run.init_from}{kept}", file=sys.stderr, flush=True)
-    return state
 
 
 def _check_score(found: dict[str, float], keep_best: str) -> None:

@@ -5,6 +5,8 @@ import re
 from collections.abc import Sequence
 
 import jax
+import numpy as np
+from jax.experimental.mesh_utils import create_device_mesh
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -26,29 +28,58 @@ RULES: tuple[tuple[str, P | int], ...] = (
 def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """The mesh over all devices of all processes, or over the given ones.
 
+    "fsdp", which sends the most, takes neighbours inside of a slice, which is what XLA numbers as
+    one: a slice of TPUs, or the GPUs of a node. "data" spans the slices.
+
     Raises:
-      ValueError: the axes do not multiply to the number of devices.
+      ValueError: the axes do not multiply to the number of devices, or a slice does not divide by
+        fsdp.
     """
     devices = jax.devices() if devices is None else devices
-    count = len(devices)
+    count, asked = len(devices), f"mesh.data={config.data} x mesh.fsdp={config.fsdp}"
     data = count // config.fsdp if config.data == -1 and config.fsdp > 0 else config.data
     if config.fsdp < 1 or data < 1 or data * config.fsdp != count:
+        raise ValueError(f"{asked} does not make {count} devices")
+    slices: dict[int, list[jax.Device]] = {}
+    for device in devices:
+        slices.setdefault(getattr(device, "slice_index", 0), []).append(device)
+    sizes = sorted({len(members) for members in slices.values()})
+    if any(size % config.fsdp for size in sizes):
+        shown = " or ".join(map(str, sizes))
         raise ValueError(
-            f"mesh: data={config.data} x fsdp={config.fsdp} does not make {count} devices"
+            f"{asked}: fsdp has to divide a slice; the {count} devices are in slices of {shown}"
         )
-    kinds = (AxisType.Auto,) * 2
-    return jax.make_mesh((data, config.fsdp), BATCH_AXES, axis_types=kinds, devices=devices)
+    placed = np.concatenate([_arrange(slices[index], config.fsdp) for index in sorted(slices)])
+    return Mesh(placed, BATCH_AXES, axis_types=(AxisType.Auto,) * 2)
+
+
+def _arrange(devices: Sequence[jax.Device], fsdp: int) -> np.ndarray:
+    """The devices of a slice, (data, fsdp), by where they lie in its torus."""
+    shape = len(devices) // fsdp, fsdp
+    try:
+        return create_device_mesh(shape, devices, allow_split_physical_axes=True)
+    except (AssertionError, TypeError):
+        # JAX places no cores that are devices of their own, as a v4 may have, and no parts of a
+        # torus with holes; nor does it find all factors of an axis of 28. Their order will do.
+        return np.asarray(devices).reshape(shape)
 
 
 def check_batch(config: TrainConfig, devices: int) -> None:
-    """Raises ValueError where a batch does not divide among devices and micro-batches."""
+    """Raises ValueError where a batch does not divide among devices."""
     if config.batch_size % devices:
         raise ValueError(f"batch_size {config.batch_size} does not divide among {devices} devices")
-    if config.batch_size // devices % config.micro_batches:
-        raise ValueError(
-            f"micro_batches {config.micro_batches} does not divide the "
-            f"{config.batch_size // devices} rows of each device"
-        )
+
+
+def micro_batches(config: TrainConfig, devices: int) -> int:
+    """In how many equal parts a device encodes its rows: the fewest that rows_per_device allows.
+
+    Raises:
+      ValueError: the batch does not divide among the devices.
+    """
+    check_batch(config, devices)
+    rows = config.batch_size // devices
+    most = config.rows_per_device or rows
+    return next(parts for parts in range(1, rows + 1) if rows % parts == 0 and rows <= parts * most)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

@@ -1,5 +1,8 @@
 """The training state: what a step reads and writes, and how it begins."""
 
+import sys
+from collections.abc import Callable
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -8,6 +11,7 @@ import optax
 from jax.sharding import Mesh
 
 from clapjax.tasks.task import Task
+from clapjax.training import distributed
 from clapjax.training.config import TrainConfig
 from clapjax.training.mesh import state_shardings
 from clapjax.training.optimizer import make_optimizer
@@ -108,3 +112,14 @@ def start_from(state: TrainState, variables: dict) -> tuple[TrainState, list[str
         raise ValueError(f"init_from: the model does not fit this config: {shown}")
     ema = None if state.ema is None else jax.tree.map(jnp.copy, params)
     return state.replace(params=params, batch_stats=batch_stats, ema=ema), new
+
+
+def load_into(state: TrainState, source: str, load: Callable[[str], dict] | None) -> TrainState:
+    """`start_from` of what `load` makes of `source`, with a line that says what stays new."""
+    if load is None:
+        raise ValueError("init_from is set, but train() was given nothing to load it with")
+    state, new = start_from(state, load(source))
+    if distributed.is_main():
+        kept = f", but {len(new)} parameters are new: {', '.join(new[:5])}" if new else ""
+        print(f"starts from {source}{kept}", file=sys.stderr, flush=True)
+    return state

@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from clapjax.tasks.task import Setting, Task
 from clapjax.training.config import TrainConfig
-from clapjax.training.mesh import batch_sharding, replicated, state_specs
+from clapjax.training.mesh import batch_sharding, micro_batches, replicated, state_specs
 from clapjax.training.optimizer import frozen_parts, make_optimizer, make_schedule, stop_frozen
 from clapjax.training.rows import make_rows
 from clapjax.training.state import TrainState, abstract_state
@@ -26,7 +26,7 @@ def make_train_step(
     """The jitted step; the state is donated.
 
     Args:
-      config: optimiser, seed, micro_batches and remat.
+      config: optimiser, seed, rows_per_device and remat.
       task: what is learned.
       mesh: where state and batch live.
 
@@ -36,7 +36,7 @@ def make_train_step(
     """
     state, where = abstract_state(config, task, mesh), setting(config, mesh)
     specs = state_specs(state.params, mesh, config.mesh)
-    rows = make_rows(task, where, specs, config.micro_batches)
+    rows = make_rows(task, where, specs, micro_batches(config, mesh.size))
     # Dropout by a TPU's own generator costs it less time, and less to compile.
     generator = "rbg" if where.platform == "tpu" else "threefry2x32"
     optimizer = make_optimizer(config.optimizer, config.steps)

@@ -54,12 +54,12 @@ def prepare(workdir: Path, data_dir: str | os.PathLike, build: dict, task: Task)
     if not distributed.same(zlib.crc32(json.dumps(build, sort_keys=True).encode())):
         raise records.RecordsError(f"{data_dir}: the processes have different records there")
     nonce = distributed.from_main(secrets.randbits(31))
-    if distributed.is_main():
-        workdir.mkdir(parents=True, exist_ok=True)
-        write_text(file, json.dumps(build, indent=2) + "\n")
-        task.keep(data_dir, workdir)
-        write_text(workdir / NONCE_FILE, f"{nonce}\n")
-    distributed.wait_for_all("workdir is ready")
+    with distributed.together(workdir):
+        if distributed.is_main():
+            workdir.mkdir(parents=True, exist_ok=True)
+            write_text(file, json.dumps(build, indent=2) + "\n")
+            task.keep(data_dir, workdir)
+            write_text(workdir / NONCE_FILE, f"{nonce}\n")
     kept = workdir / NONCE_FILE
     if not distributed.all_agree(kept.is_file() and kept.read_text() == f"{nonce}\n"):
         raise ValueError(f"{workdir}: is not the same folder for all processes")

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import jax
 import pytest
@@ -15,11 +16,10 @@ from jax.profiler import ProfileData
 from benchmarks.accelerator import __main__ as accelerator
 from benchmarks.accelerator import training
 from benchmarks.accelerator.common import Clock, Setup, Skipped, fits, full_run, make_setup
-from benchmarks.accelerator.datasheet import datasheet
 from benchmarks.accelerator.device import preallocation
 from benchmarks.accelerator.kernels import ALL, kernel_times, op_names
 from clapjax.cli.config import load_config
-from clapjax.training.mesh import make_mesh
+from clapjax.training.mesh import make_mesh, micro_batches
 from tests.conftest import REPO
 from tests.training.tiny import tiny_config
 
@@ -41,15 +41,7 @@ def run(setup: Setup, seconds: float = 1e6) -> dict:
     return json.loads(accelerator.in_json(report))
 
 
-@pytest.fixture
-def quick_compiler():
-    """XLA without most of its optimisations."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-def test_every_section_gives_figures_that_agree_with_each_other(capsys, quick_compiler):
+def test_every_section_gives_figures_that_agree_with_each_other(capsys):
     report = run(tiny_setup())
     printed = capsys.readouterr().out
     assert (report["errors"], report["skipped"]) == ({}, [])
@@ -98,10 +90,12 @@ def test_the_full_run_is_that_of_the_config_file():
 def test_the_search_ends_at_the_largest_batch_that_fits(monkeypatch, first, room, tried):
     seen = []
 
-    def timed(config, mesh, repeats, reached):
-        rows = config.batch_size // config.micro_batches
-        seen.append((rows, config.micro_batches))
-        if rows + config.micro_batches // 8 * (room == 3) * 2 > room:
+    def timed(config, mesh, repeats, reached, deterministic):
+        assert not deterministic
+        parts = micro_batches(config, mesh.size)
+        rows = config.batch_size // mesh.size // parts
+        seen.append((rows, parts))
+        if rows + parts // 8 * (room == 3) * 2 > room:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying ...")
         return {"step_seconds": 1.0}
 
@@ -111,6 +105,27 @@ def test_the_search_ends_at_the_largest_batch_that_fits(monkeypatch, first, room
     rows = list(training.rows(setup, Clock(time.monotonic() + 1e6), {}))
     assert seen == [(row["rows"], row["micro_batches"]) for row in rows] == tried
     assert rows[-1]["fits"] and all(set(row) == set(training.KEYS) for row in rows)
+
+
+def test_a_gpu_is_timed_with_deterministic_programs_too(monkeypatch):
+    seen = []
+
+    def timed(config, mesh, repeats, reached, deterministic):
+        seen.append((config.batch_size, config.micro_batches, deterministic))
+        return {"step_seconds": 2.0 if deterministic else 1.0}
+
+    device = SimpleNamespace(platform="gpu")
+    monkeypatch.setattr(training, "_timed", timed)
+    monkeypatch.setattr(training, "matrix_rate", lambda dtype, device: 1.0)
+    monkeypatch.setattr(training, "task_of", lambda config: SimpleNamespace(dtype=str))
+    mesh = SimpleNamespace(size=1, local_devices=[device])
+    monkeypatch.setattr(training, "make_mesh", lambda config, devices: mesh)
+    setup = tiny_setup(first_rows=4, most_rows=4, micro_batches=2)
+    rows = list(training.rows(setup, Clock(time.monotonic() + 1e6), {}))
+    assert seen == [(4, 1, False), (4, 1, True), (8, 2, False)]
+    assert [row["deterministic"] for row in rows] == [False, True, False]
+    (step, exact, _) = (row["step_seconds"] for row in rows)
+    assert (step, exact) == (1.0, 2.0)
 
 
 def test_a_search_without_time_left_says_what_it_leaves_out(monkeypatch):
@@ -140,38 +155,6 @@ def test_only_a_lack_of_memory_is_taken_for_one():
         assert fits(fail, text) == {"fits": False}
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
         fits(fail, "INTERNAL: ptxas exited with 1")
-
-
-@pytest.mark.parametrize(
-    ("kind", "flops", "memory"),
-    [
-        ("NVIDIA H100 80GB HBM3", 989e12, 3350e9),
-        ("NVIDIA H100 PCIe", 756e12, 2000e9),
-        ("NVIDIA H100 NVL", 835e12, 3900e9),
-        ("NVIDIA H200", 989e12, 4800e9),
-        ("NVIDIA A100-SXM4-40GB", 312e12, 1555e9),
-        ("NVIDIA A100-SXM4-80GB", 312e12, 2039e9),
-        ("NVIDIA A100 80GB PCIe", 312e12, 1935e9),
-        ("NVIDIA L4", 121e12, 300e9),
-        ("NVIDIA L40S", 362e12, 864e9),
-        ("Tesla T4", 65e12, 320e9),
-        ("Tesla V100-SXM2-16GB", 125e12, 900e9),
-        ("NVIDIA GeForce RTX 4090", 165.2e12, 1008e9),
-        ("TPU v5 lite", 197e12, 819e9),
-    ],
-)
-def test_data_sheets(kind, flops, memory):
-    sheet = datasheet(kind)
-    assert (sheet.flops, sheet.memory) == (flops, memory)
-    assert sheet.dtype == ("float16" if kind.startswith("Tesla") else "bfloat16")
-
-
-@pytest.mark.parametrize(
-    "kind",
-    ["cpu", "NVIDIA H20", "NVIDIA H100 80GB HBM3 MIG 1g.10gb", "NVIDIA RTX 4090 Laptop GPU"],
-)
-def test_what_is_not_known_has_no_sheet(kind):
-    assert datasheet(kind) is None
 
 
 def test_preallocation_is_what_the_environment_says(monkeypatch):

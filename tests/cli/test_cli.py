@@ -1,5 +1,7 @@
 """The command line: the whole way by hand, and one clear line for every bad input."""
 
+import errno
+import importlib
 import json
 import os
 import subprocess
@@ -19,6 +21,7 @@ from clapjax.evaluation.text import chance, interval, spoken
 from clapjax.experiment import Experiment
 from clapjax.synthesis.sounds import render
 from clapjax.training.log import read_log
+from clapjax.training.mesh import micro_batches
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.py"))
 DEMO = "configs/demo.py:runlocal"
@@ -308,6 +311,48 @@ def test_bad_input_in_a_process_shows_no_stack_trace(command, tmp_path):
 # --- configs --------------------------------------------------------------------------------
 
 
+def test_a_full_disk_ends_training_with_start_me_again(monkeypatch, capsys):
+    """And any other verb with 2; restart.sh takes up the run when there is room."""
+
+    def full(args, overrides):
+        raise OSError(errno.ENOSPC, "No space left on device", "runs/a/log.jsonl")
+
+    for verb, status in (("train", 75), ("import", 2)):
+        module = importlib.import_module(VERBS[verb][0])
+        monkeypatch.setattr(module, "add_arguments", lambda parser: None)
+        monkeypatch.setattr(module, "run", full)
+        assert main([verb]) == status
+        line = f"clapjax {verb}: [Errno 28] No space left on device: 'runs/a/log.jsonl'\n"
+        assert capsys.readouterr().err == line
+
+
+INTERRUPTED = """
+import os, signal, sys
+from clapjax.cli.entry import entry
+
+class Finder:
+    def find_spec(name, path, target=None):
+        if name == sys.argv[2]:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Finder)
+entry()
+"""
+
+
+@pytest.mark.parametrize("module", ["clapjax.cli.main", "jax"])
+def test_ctrl_c_while_training_is_imported_is_one_line(module, quick_env):
+    """Fails before: a traceback, of whatever library that was."""
+    program = [sys.executable, "-c", INTERRUPTED, "train", module]
+    done = subprocess.run(
+        program + ["--config", DEMO, "--data_dir", "no", "--workdir", "no"],
+        env=quick_env,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (130, "clapjax: interrupted\n")
+
+
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
 def test_every_config_builds_an_experiment(file):
     whole, small = (load_config(f"{file}{argument}", []) for argument in ("", ":runlocal"))
@@ -331,15 +376,15 @@ def test_every_config_trains_when_it_is_shrunk(name, demo_records, tmp_path, com
 
 
 def test_large_batches_grow_in_parts():
-    """The number of micro-batches follows from the batch, unless it is given."""
+    """The number of micro-batches follows from the batch and the rows of a device."""
 
     def parts(*overrides):
-        return load_config("configs/large_batch.py", list(overrides)).micro_batches
+        return micro_batches(load_config("configs/large_batch.py", list(overrides)), 256)
 
     assert parts() == 8
     assert parts("--config.batch_size=1048576") == 128
     assert parts("--config.batch_size=256") == 1
-    assert parts("--config.batch_size=1048576", "--config.micro_batches=64") == 64
+    assert parts("--config.batch_size=1048576", "--config.rows_per_device=64") == 64
     sigmoid = load_config("configs/large_batch.py:sigmoid", [])
     assert sigmoid.loss.kind == "sigmoid" and sigmoid.model.logit_bias
 

@@ -2,7 +2,6 @@
 
 import json
 
-import jax
 import numpy as np
 import pytest
 import soundfile
@@ -13,20 +12,6 @@ from clapjax.cli.inputs import find_audio, printable, read_lines
 from clapjax.cli.main import main
 from clapjax.inference.store import read_table
 from tests.inference.tiny import RATE, make_workdir, noise
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _compiled_once(tmp_path_factory):
-    settings = {  # name: (here, JAX's default)
-        "jax_disable_most_optimizations": (True, False),
-        "jax_compilation_cache_dir": (str(tmp_path_factory.mktemp("compiled")), None),
-        "jax_persistent_cache_min_compile_time_secs": (0.1, 1.0),
-    }
-    for name, (here, _) in settings.items():
-        jax.config.update(name, here)
-    yield
-    for name, (_, default) in settings.items():
-        jax.config.update(name, default)
 
 
 @pytest.fixture(scope="module")

@@ -44,23 +44,23 @@ def place(tmp_path_factory):
     return place
 
 
-def _train(place, workdir: str, model: str, *more: str) -> int:
-    where = (
-        "--data_dir",
-        place / "records",
-        "--workdir",
-        place / workdir,
-        "--model",
-        place / model,
-    )
-    source = f"--config.source.path={place / 'sounds'}"
-    return main([str(x) for x in ("train", *CONFIG, source, *where, *more)])
+@pytest.fixture(scope="module")
+def train(place, command):
+    """train("run", "model", ...): `clapjax train` of these sounds from a model, all by its name."""
+
+    def run(workdir: str, model: str, *more: str):
+        where = ("--data_dir", place / "records", "--workdir", place / workdir)
+        source = f"--config.source.path={place / 'sounds'}"
+        return command("train", *CONFIG, source, *where, "--model", place / model, *more)
+
+    return run
 
 
 @pytest.fixture(scope="module")
-def tuned(place):
-    """The workdir of two steps from the Hugging Face folder, and what was printed."""
-    assert _train(place, "tuned", "hf", "--config.steps=2") == 0
+def tuned(place, train):
+    """The workdir of two steps from the Hugging Face folder."""
+    done = train("tuned", "hf", "--config.steps=2")
+    assert done.returncode == 0, done.stderr
     return place / "tuned"
 
 
@@ -85,29 +85,27 @@ def test_one_command_builds_and_tunes_a_hugging_face_folder(place, tuned):
         assert not jax.tree.all(jax.tree.map(np.array_equal, moved[name], before[name]))
 
 
-def test_it_goes_on_when_the_model_has_vanished(place, tuned, capsys):
+def test_it_goes_on_when_the_model_has_vanished(place, tuned, train):
     """And says that the folder has changed; a finished run of two steps goes on to four."""
     run = shutil.copytree(tuned, place / "again")
     (place / "hf").rename(place / "gone")
     new = write_table(place / "sounds" / "new.csv", [("0.wav", "More")], "file,caption")
     try:
-        assert _train(place, run.name, "hf", "--config.steps=4") == 0
-        captured = capsys.readouterr()
-        assert "has changed (0 new, 0 gone, 1 changed)" in captured.err
-        assert "evaluation leaves out t_classify: no example of the split 'test'" in captured.err
-        assert "step 4: retrieval" in captured.out and "step 2:" not in captured.out
-        assert load_variables(run)[1] == 4
-        assert _train(place, "other", "hf", "--config.steps=4") == 2
-        assert "hf: no such file or folder" in capsys.readouterr().err
+        done = train(run.name, "hf", "--config.steps=4")
     finally:
         (place / "gone").rename(place / "hf")
         new.unlink()
+    assert done.returncode == 0, done.stderr
+    assert "has changed (0 new, 0 gone, 1 changed)" in done.stderr
+    assert "evaluation leaves out t_classify: no example of the split 'test'" in done.stderr
+    assert "step 4: retrieval" in done.stdout and "step 2:" not in done.stdout
+    assert load_variables(run)[1] == 4
 
 
-def test_a_workdir_is_tuned_evaluated_and_exported_for_transformers(place, tuned, capsys):
-    assert _train(place, "further", "tuned", "--config.steps=1") == 0
-    captured = capsys.readouterr()
-    assert f"starts from {tuned}\n" in captured.err and "are new" not in captured.err
+def test_a_workdir_is_tuned_evaluated_and_exported_for_transformers(place, tuned, train):
+    done = train("further", "tuned", "--config.steps=1")
+    assert done.returncode == 0, done.stderr
+    assert f"starts from {tuned}\n" in done.stderr and "are new" not in done.stderr
     found, before = scores(place / "further"), scores(tuned)
     assert found[0] == before[2]  # it began where the other had ended
     arguments = ["--data_dir", place / "records", "--workdir", place / "further"]

@@ -1,30 +1,36 @@
-"""One process of several: twenty steps on each mesh, and embeddings on each.
+"""One process of several: twenty steps and an evaluation on each mesh, and writes that fail.
 
-python -m tests.distributed.worker OUT (with JAX_COORDINATOR_ADDRESS and so on)
+python -m tests.distributed.worker OUT RECORDS (with JAX_COORDINATOR_ADDRESS and so on)
 """
 
 import dataclasses
+import errno
+import json
+import resource
 import sys
+import time
 from pathlib import Path
 
 import jax
 import numpy as np
 
+from clapjax.cli.train import judge
 from clapjax.experiment import Experiment, make_task
-from clapjax.training import distributed
+from clapjax.training import checkpoint, distributed
 from clapjax.training.config import MeshConfig
 from clapjax.training.mesh import make_mesh, replicated, state_specs
 from clapjax.training.rows import make_forward
+from clapjax.training.state import init_state
 from clapjax.training.step import setting
-from tests.training.tiny import init_state, run_steps, some_batch, tiny_config
+from tests.training.tiny import run_steps, some_batch, tiny_config
 
 STEPS = 20
-ROWS, ROWS_OF_A_DEVICE = 16, 2
 MESHES = {
     "data": MeshConfig(),
     "fsdp": MeshConfig(1, 8, split_above=100),
     "mixed": MeshConfig(2, 4, split_above=100),
 }
+JUDGED = ("data", "mixed")
 
 
 def config(mesh: MeshConfig) -> Experiment:
@@ -42,24 +48,63 @@ def trained(settings: Experiment, mesh: jax.sharding.Mesh) -> dict[str, np.ndarr
     return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
 
 
-def embedded(settings: Experiment, mesh: jax.sharding.Mesh) -> np.ndarray:
-    """Embeddings of `ROWS_OF_A_DEVICE` clips a device, of the model as it is drawn."""
-    state, batch = init_state(settings, mesh), some_batch(0, ROWS)
+def judged(
+    settings: Experiment, mesh: jax.sharding.Mesh, data_dir: Path, workdir: Path
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """(scores of the evaluation of `clapjax train` of the model as it is drawn; what it embeds).
+
+    Of each tower, the different embeddings (N, D), sorted.
+    """
+    make_task(settings).keep(data_dir, workdir)
+    task = make_task(settings).open(workdir)
+    state = init_state(settings, task, mesh)
     specs = state_specs(state.params, mesh, settings.mesh)
-    forward = make_forward(make_task(settings), setting(settings, mesh), specs)["audio"]
-    lengths = np.full(ROWS, batch["audio"].shape[1], np.int32)
-    size = ROWS_OF_A_DEVICE * mesh.size
-    return np.concatenate(
-        [
-            np.asarray(forward(state.variables(), batch["audio"][s], lengths[s]))
-            for s in (slice(first, first + size) for first in range(0, ROWS, size))
-        ]
-    )
+    forward = make_forward(task, setting(settings, mesh), specs)
+    seen: dict[str, list[np.ndarray]] = {name: [] for name in forward}
+
+    def noted(name: str):
+        def call(*arguments):
+            seen[name].append(np.asarray(forward[name](*arguments)))
+            return seen[name][-1]
+
+        return call
+
+    evaluate = judge(settings, str(data_dir), str(workdir), {})
+    scores = evaluate({name: noted(name) for name in forward}, state.variables(), 0)
+    return scores, {name: np.unique(np.concatenate(x), axis=0) for name, x in seen.items()}
 
 
-def main(out: Path) -> None:
-    """Writes MESH.npz, and what this process has of the embeddings."""
-    jax.config.update("jax_disable_most_optimizations", True)
+def failed_writes(out: Path) -> tuple[list[int], list[float]]:
+    """Numbers of the errors, and their seconds, where process 1 or process 0 may not write on."""
+    numbers, seconds = [], []
+    for who in (1, 0):
+        settings, folder = config(MESHES["fsdp"]), out / f"full{who}"
+        state = init_state(settings, make_task(settings), make_mesh(settings.mesh))
+        with checkpoint.open_manager(folder) as manager:
+            checkpoint.save(manager, 1, state, {})
+            checkpoint.finish(manager)
+            limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+            if jax.process_index() == who:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (500, limits[1]))
+            start = time.monotonic()
+            try:
+                checkpoint.save(manager, 2, state, {})
+                checkpoint.finish(manager)
+            except OSError as error:
+                numbers.append(error.errno)
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            seconds.append(time.monotonic() - start)
+    try:
+        with distributed.together(out):
+            if distributed.is_main():
+                raise OSError(errno.EDQUOT, "no more")
+    except OSError as error:
+        numbers.append(error.errno)
+    return numbers, seconds
+
+
+def main(out: Path, data_dir: Path) -> None:
+    """Writes MESH.npz, and what this process finds in evaluations."""
     distributed.start()
     for name, mesh in MESHES.items():
         found = trained(config(mesh), make_mesh(mesh))
@@ -69,9 +114,15 @@ def main(out: Path) -> None:
     index = jax.process_index()
     agreed = [distributed.all_agree(True), distributed.all_agree(index == 0)]
     agreed += [distributed.same(7), distributed.same(index), distributed.from_main(index) == 0]
-    heard = {name: embedded(config(mesh), make_mesh(mesh)) for name, mesh in MESHES.items()}
-    np.savez(out / f"process{index}.npz", agreed=agreed, **heard)
+    heard = {}
+    for name in JUDGED:
+        workdir, mesh = out / f"process{index}", MESHES[name]
+        scores, embeddings = judged(config(mesh), make_mesh(mesh), data_dir, workdir)
+        heard |= {f"{name}/{tower}": rows for tower, rows in embeddings.items()}
+        heard[f"{name}/scores"] = json.dumps(scores)
+    numbers, seconds = failed_writes(out)
+    np.savez(out / f"process{index}.npz", agreed=agreed, numbers=numbers, seconds=seconds, **heard)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

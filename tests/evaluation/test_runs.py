@@ -1,14 +1,17 @@
 """Captions and generated clips of elsewhere, judged through the same benchmarks and Results."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import soundfile
 
-from clapjax.evaluation import captioning, generation
-from clapjax.evaluation.benchmarks import Judged
+from clapjax.evaluation import captioning, generation, probe
+from clapjax.evaluation.benchmarks import Judged, load_benchmark
 from clapjax.evaluation.config import EvaluationConfig
 from clapjax.evaluation.generation import kernel_distance
 from clapjax.evaluation.text import line
+from tests.data.building import make_example, write_records
 from tests.evaluation.models import benchmark, embedded, unit
 
 
@@ -69,3 +72,52 @@ def test_what_they_need():
     assert captioning.lacks(benchmark([judged("a", "x")])) == generation.lacks(bare) == ""
     alone = benchmark([judged("a")])
     assert generation.lacks(alone) == "one clip alone is nothing to compare with"
+
+
+def sounds_of(number: np.ndarray, seed=0) -> np.ndarray:
+    """Embeddings near those of three classes."""
+    found = unit(3, 8)[number] + 0.3 * unit(len(number), 8, seed=seed)
+    return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
+
+
+def test_a_probe_fold_by_fold():
+    number = np.arange(24) % 3
+    clips = [
+        Judged(id=str(i), labels=(f"class {n}",), fold=1 + i // 12, origin=f"recording {i // 2}")
+        for i, n in enumerate(number)
+    ]
+    known = embedded(clips, sounds_of(number), {})
+    assert probe.lacks(known.benchmark) == ""
+    (result,) = probe.run(known, EvaluationConfig())
+    assert result.n == 24 and result.chance == pytest.approx(1 / 3)
+    assert result.metrics["accuracy"].value > 0.9 and result.provenance["probe"] == "linear"
+    assert result.items["fold"].tolist() == [1 + i // 12 for i in range(24)]
+    expected = probe.probe(
+        known.audio,
+        np.array([clip.labels[0] for clip in clips]),
+        np.array([clip.fold for clip in clips]),
+        np.array([clip.origin for clip in clips]),
+    )
+    assert result.metrics == expected["metrics"]
+
+
+def test_a_probe_is_trained_on_the_split_train(tmp_path):
+    number = np.arange(24) % 3
+    made = [make_example(i, labels=(f"class {n}",), origin=f"{i}") for i, n in enumerate(number)]
+    data_dir = write_records(tmp_path / "records", {"train": made[:18], "test": made[18:]})
+    heard = sounds_of(number)
+    parts = {split: load_benchmark("mine", data_dir, split) for split in ("train", "test")}
+    train = embedded(parts["train"].clips, heard[:18], {})
+    known = embedded(parts["test"].clips, heard[18:], {}, others={str(data_dir): train})
+    known = dataclasses.replace(known, benchmark=parts["test"])
+    assert probe.lacks(parts["test"]) == ""
+    (result,) = probe.run(known, EvaluationConfig())
+    assert result.n == 6 and result.metrics["accuracy"].value == 1.0
+    assert result.items["id"].tolist() == [f"clip-{i}" for i in range(18, 24)]
+
+
+def test_what_a_probe_needs():
+    clips = [Judged(id="a", labels=("x",)), Judged(id="b", labels=("y",))]
+    message = "there are neither folds nor a split 'train' to train on"
+    assert probe.lacks(benchmark(clips)) == message
+    assert probe.lacks(benchmark([*clips, Judged(id="c")])).startswith("1 clips of the split")

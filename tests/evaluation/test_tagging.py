@@ -1,68 +1,81 @@
-"""Average precision and accuracy, against values by hand and scikit-learn's definition."""
+"""Taggers: mean average precision and accuracy, against scikit-learn and by hand."""
+
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from sklearn.metrics import average_precision_score
 
-from clapjax.evaluation.tagging import average_precision, evaluate_tagging, tagging
-from tests.data.building import make_example, write_records
+from clapjax.audio.files import AudioError
+from clapjax.evaluation.benchmarks import Judged
+from clapjax.evaluation.evaluate import scores
+from clapjax.evaluation.statistics import interval
+from clapjax.evaluation.tagging import evaluate_tagging, lacks, tagging
+from tests.evaluation.models import RATE, benchmark
 
-
-def test_average_precision_by_hand():
-    # Right at places 1 and 3: (1/1 + 2/3) / 2.
-    assert average_precision([0.9, 0.8, 0.7, 0.1], [1, 0, 1, 0]) == pytest.approx(5 / 6)
-    # Equal scores are one step: 2 right ones of 4 at once.
-    assert average_precision([0.5] * 4, [1, 0, 1, 0]) == pytest.approx(0.5)
-    assert average_precision([0.9, 0.5, 0.5, 0.1], [0, 1, 0, 1]) == pytest.approx(
-        0.5 * 1 / 3 + 0.5 * 2 / 4
-    )
-    with pytest.raises(ValueError, match="nothing is right"):
-        average_precision([0.1], [0])
+LABELS = ("a", "b", "c")
 
 
-def test_average_precision_is_the_area_under_the_steps():
-    """sum over thresholds of (R_n - R_n-1) P_n, counted anew at each threshold."""
-    generator = np.random.default_rng(0)
-    for _ in range(20):
-        scores = generator.integers(0, 8, 30) / 8
-        right = generator.random(30) < 0.3
-        right[0] = True
-        area, recall = 0.0, 0.0
-        for threshold in sorted(set(scores), reverse=True):
-            taken = scores >= threshold
-            reached = (taken & right).sum() / right.sum()
-            area += (reached - recall) * (taken & right).sum() / taken.sum()
-            recall = reached
-        assert average_precision(scores, right) == pytest.approx(area)
+def judged(*labels_of_clips):
+    return benchmark([Judged(id=str(i), labels=tuple(x)) for i, x in enumerate(labels_of_clips)])
 
 
-def test_tagging_by_hand():
-    scores = np.array([[0.9, 0.8, 0.1], [0.2, 0.7, 0.1], [0.6, 0.5, 0.1], [0.3, 0.1, 0.2]])
-    targets = np.array([[1, 1, 0], [0, 1, 0], [0, 1, 0], [0, 0, 0]])
-    found = tagging(scores, targets, ("a", "b", "c"))
-    assert found["per_label"] == {"a": 1.0, "b": pytest.approx(1.0), "c": None}
-    assert found["mAP"] == pytest.approx(1.0) and found["n"] == 3
-    assert found["accuracy"] == pytest.approx(2 / 3)
+def results(found, labels_of_clips):
+    clips = judged(*labels_of_clips)
+    return tagging(np.array(found), LABELS, clips, range(len(labels_of_clips)), "m", {})
+
+
+def test_by_hand():
+    found = [[0.9, 0.8, 0.1], [0.2, 0.7, 0.1], [0.6, 0.5, 0.1], [0.3, 0.1, 0.2]]
+    precision, accuracy = results(found, ["ab", "b", "b", ""])
+    assert (precision.n, accuracy.n) == (4, 3)  # of the clips with a label
+    assert precision.metrics["mAP"].value == pytest.approx(1.0)
+    assert accuracy.metrics["accuracy"].value == pytest.approx(2 / 3)
+    # All clips alike: of 4 one has a, three b; of the 3 with a label all have b.
+    assert precision.chance == pytest.approx((1 / 4 + 3 / 4) / 2) and accuracy.chance == 1.0
+    assert accuracy.items["predicted"].tolist() == ["a", "b", "a"]
+    assert accuracy.items["right"].tolist() == [True, True, False]
     with pytest.raises(ValueError, match="no clip has one of the 3 labels"):
-        tagging(scores, 0 * targets, ("a", "b", "c"))
+        results(found, ["", "d", "", ""])
 
 
-def test_each_clip_is_heard_once(tmp_path):
-    from clapjax.audio.config import AudioConfig
+def test_equals_scikit_learn():
+    generator = np.random.default_rng(1)
+    number = generator.integers(0, 3, 150)
+    targets = np.eye(3, dtype=bool)[number]
+    found = 0.5 * targets + generator.random((150, 3))
+    precision, accuracy = results(found, [LABELS[i] for i in number])
+    expected = average_precision_score(targets, found, average="macro")
+    assert precision.metrics["mAP"].value == pytest.approx(expected)
+    right = found.argmax(axis=1) == number
+    assert accuracy.metrics["accuracy"] == interval(right, "mean")
 
-    audio = AudioConfig(sample_rate=8000, clip_samples=400, fmax=4000.0)
-    examples = [
-        make_example(i, audio=np.full(200 * i, i, np.int16), labels=(f"label {i % 3}",))
-        for i in range(1, 6)
-    ]
-    data_dir = write_records(tmp_path / "records", {"test": examples})
-    heard = []
 
-    def predict(clips, lengths):
-        assert clips.shape == (2, 400) and lengths.tolist() == [400, 400]
-        heard.append(clips[:, 0].tolist())
-        return np.eye(3)[clips[:, 0] % 3]
+def test_a_tagger_that_always_says_the_same_is_wrong():
+    assert scores(results(np.ones((6, 3)), ["a", "b", "c"] * 2))["tagging/accuracy"] == 0.0
 
-    labels = [f"label {i}" for i in range(3)]
-    found = evaluate_tagging(predict, data_dir, "test", labels, audio, rows=2)
-    assert heard == [[1, 2], [3, 4], [5, 5]]
-    assert found["mAP"] == found["accuracy"] == 1 and found["n"] == 5
+
+class Stub:
+    """Hears the number of a clip, and says the label of it modulo 3."""
+
+    labels = LABELS
+    config = SimpleNamespace(audio=SimpleNamespace(sample_rate=RATE))
+
+    def each(self, audio, *, long=None, hop=None):
+        for place, samples in enumerate(audio):
+            broken = samples[0] == 4
+            yield place, AudioError("broken") if broken else np.eye(3)[samples[0] % 3]
+
+
+def test_clips_are_tagged_one_by_one_and_broken_ones_left_out():
+    clips = [Judged(id=str(i), labels=(LABELS[i % 3],), negative_audio=i == 2) for i in range(7)]
+    found = evaluate_tagging(Stub(), "name", benchmark(clips))
+    assert scores(found) == {"tagging/mAP": 1.0, "tagging/accuracy": 1.0}
+    assert found[0].items["id"].tolist() == ["0", "1", "2", "3", "5", "6"]
+    assert found[0].model == "name" and found[0].provenance["split"] == "test"
+
+
+def test_what_it_needs():
+    message = "no example of the split 'test' has one of the labels"
+    assert lacks(judged("a", "")) == lacks(judged("a", "b"), ("b", "d")) == ""
+    assert lacks(judged("", "")) == lacks(judged("a", "b"), ("d",)) == message

@@ -1,23 +1,8 @@
 """Tiny models, made once and compiled quickly; what one test compiles, the next ones find."""
 
-import jax
 import pytest
 
 from tests.inference.tiny import CONFIGS, make_clap, make_tokenizer, make_workdir
-
-
-@pytest.fixture(scope="package", autouse=True)
-def _compiled_once(tmp_path_factory):
-    settings = {  # name: (here, JAX's default)
-        "jax_disable_most_optimizations": (True, False),
-        "jax_compilation_cache_dir": (str(tmp_path_factory.mktemp("compiled")), None),
-        "jax_persistent_cache_min_compile_time_secs": (0.2, 1.0),
-    }
-    for name, (here, _) in settings.items():
-        jax.config.update(name, here)
-    yield
-    for name, (_, default) in settings.items():
-        jax.config.update(name, default)
 
 
 @pytest.fixture(scope="package")

@@ -9,6 +9,8 @@ import jax
 import numpy as np
 import pytest
 import soundfile
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from clapjax.audio.files import AudioError, read_audio
 from clapjax.audio.mel import log_mel
@@ -119,6 +121,27 @@ def test_few_clips_are_taken_ahead(clap):
         assert len(taken) <= done + INPUTS_AHEAD + 3 * clap.batch_size
         if done == 60:
             break
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_of_several_devices_gets_as_many_rows_as_one_alone(claps, kind):
+    """At any length: then its results are the same bits."""
+    clap, shapes, longest = claps[kind], {}, noise(8 * CLIP)
+
+    def embed(variables, waveforms, lengths):
+        shapes[devices].add(waveforms.shape)
+        return np.eye(1, 8, dtype=np.float32).repeat(len(waveforms), axis=0)
+
+    for devices in (1, 8):
+        shapes[devices] = set()
+        sharding = NamedSharding(
+            jax.make_mesh((devices,), "d", devices=jax.devices()[:devices]), P()
+        )
+        variables = jax.device_put(clap.variables, sharding)
+        forward = {"audio": embed, "text": None}
+        model = Clap(clap.config, variables, clap.tokenizer, 4 * devices, forward)
+        assert model.embed_audio([*RAGGED, longest]).shape == (len(RAGGED) + 1, 8)
+    assert shapes[8] == {(8 * rows, length) for rows, length in shapes[1]}
 
 
 def test_files_bytes_and_arrays_agree(clap, tmp_path):

@@ -20,7 +20,9 @@ from clapjax.models.config import (
     TextConfig,
     with_vocabulary,
 )
+from clapjax.models.tagger import init_tagger
 from clapjax.tasks.contrastive import adapt_to_tokenizer
+from clapjax.tasks.tagging import TaggingConfig, keep_labels
 from clapjax.training import checkpoint
 from clapjax.training.state import TrainState
 
@@ -65,7 +67,15 @@ def make_tokenizer(folder: Path):
 
 
 def make_variables(config: ClapConfig, seed: int) -> dict:
-    """Random weights and statistics; drawn with numpy, as compiling Flax's `init` takes seconds."""
+    """`draw_variables` of a CLAP model."""
+    return draw_variables(functools.partial(init_variables, config), seed)
+
+
+def draw_variables(init, seed: int) -> dict:
+    """Random weights and statistics; drawn with numpy, as compiling Flax's `init` takes seconds.
+
+    `init`: from a key to fresh variables, of which the shapes are taken.
+    """
     generator = np.random.default_rng(seed)
 
     def draw(path, leaf) -> np.ndarray:
@@ -77,8 +87,7 @@ def make_variables(config: ClapConfig, seed: int) -> dict:
         fan_in = np.prod(leaf.shape[:-1]) if name == "kernel" else 4.0
         return generator.normal(0, fan_in**-0.5, leaf.shape).astype(np.float32)
 
-    shapes = jax.eval_shape(functools.partial(init_variables, config), jax.random.key(0))
-    return jax.tree_util.tree_map_with_path(draw, shapes)
+    return jax.tree_util.tree_map_with_path(draw, jax.eval_shape(init, jax.random.key(0)))
 
 
 def make_clap(kind: str, tokenizer, seed: int = 0, batch_size: int = 4) -> Clap:
@@ -93,6 +102,19 @@ def make_workdir(folder: Path, seed: int = 0) -> Path:
     save_experiment(experiment, folder)
     config = adapt_to_tokenizer(SMALL, make_tokenizer(folder / "tokenizer"))
     state = TrainState(step=np.int32(1), opt_state=(), **make_variables(config, seed))
+    with checkpoint.open_manager(folder) as manager:
+        checkpoint.save(manager, 1, state, {})
+    return folder
+
+
+def make_tagging_workdir(folder: Path, labels: tuple[str, ...], loss: str = "bce") -> Path:
+    """What `clapjax train` leaves of a tagger with the encoder of CONFIGS["plain"]."""
+    settings = TaggingConfig(loss=loss)
+    experiment = Experiment(task="tagging", model=SMALL, tagging=settings)
+    save_experiment(experiment, folder)
+    keep_labels(TaggingConfig(labels), "train", "", folder)
+    variables = draw_variables(functools.partial(init_tagger, SMALL, len(labels)), 0)
+    state = TrainState(step=np.int32(1), opt_state=(), **variables)
     with checkpoint.open_manager(folder) as manager:
         checkpoint.save(manager, 1, state, {})
     return folder

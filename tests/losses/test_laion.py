@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from clapjax.losses.clap import LossConfig, contrastive_loss
+from clapjax.losses.config import LossConfig
 from clapjax.losses.laion import kappa_weights, laion_loss
+from clapjax.losses.plain import contrastive_loss
 from clapjax.models.config import ClapConfig
 from clapjax.tasks.contrastive import _objective, check
 from clapjax.tasks.task import Setting

@@ -14,8 +14,8 @@ import transformers
 
 from clapjax.audio.config import AudioConfig
 from clapjax.models.clap import Clap, cast_kernels, embed_waveform, init_variables, normalize
-from clapjax.models.config import ClapConfig, FusionConfig, HTSATConfig, TextConfig, small_clap
-from clapjax.models.presets import audio_preset, blat_clap, laion_clap
+from clapjax.models.config import ClapConfig, FusionConfig, HTSATConfig, TextConfig
+from clapjax.models.presets import audio_preset, blat_clap, laion_clap, small_clap
 from clapjax.models.text import TextEncoder
 from tests.interop.torch_models import extractor, transformers_audio, transformers_clap, waves
 from tests.models.hf_layout import variables_from_transformers

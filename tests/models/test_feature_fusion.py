@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from clapjax.models.config import ClapConfig, FusionConfig, HTSATConfig, htsat_preset
+from clapjax.models.config import ClapConfig, FusionConfig, HTSATConfig
 from clapjax.models.feature_fusion import Fusion, MelFusion
 from clapjax.models.htsat import HTSAT
-from clapjax.models.layers import MaskedBatchNorm
+from clapjax.models.layers import BatchNorm
+from clapjax.models.presets import htsat_preset
 from tests.interop.torch_models import randomize, transformers_clap
 from tests.models import torch_models
 from tests.models.hf_layout import audio_variables_from_transformers
@@ -168,7 +169,7 @@ def test_daf_adds_the_chunks_of_longer_rows_alone():
 
 
 def _train(x, mask=None, variables=None):
-    norm = MaskedBatchNorm()
+    norm = BatchNorm()
     variables = variables or norm.init(jax.random.key(0), x, False)
     y, updates = norm.apply(variables, x, True, mask, mutable=["batch_stats"])
     return np.asarray(y), updates["batch_stats"]
@@ -186,10 +187,24 @@ def test_batch_norm_equals_torch_in_training_and_evaluation():
     # torch's running variance is the unbiased one of 24 places, ours the biased one.
     biased = variables["batch_stats"]["var"] * 0.9 + 0.1 * x.var((0, 1))
     np.testing.assert_allclose(stats["var"], biased, rtol=1e-5)
-    still = MaskedBatchNorm().apply(variables, x, False)
+    still = BatchNorm().apply(variables, x, False)
     running = flax_variables(theirs)["params"], variables["batch_stats"]
     scaled = (x - running[1]["mean"]) / np.sqrt(running[1]["var"] + 1e-5)
     np.testing.assert_allclose(still, scaled * running[0]["scale"] + running[0]["bias"], rtol=1e-4)
+
+
+def test_batch_norm_is_exact_far_from_zero():
+    """Where the mean of squares minus the square of the mean would lose the variance."""
+    x = _normal(0, 50, 40, 3) - 3000
+    variables = BatchNorm().init(jax.random.key(0), x, False)
+    known = {"mean": jnp.full(3, -2999.0), "var": jnp.ones(3)}
+    for mask in (None, np.ones((50, 1, 1), bool)):
+        y, stats = _train(x, mask, variables | {"batch_stats": known})
+        expected = x.astype(np.float64)
+        var = (stats["var"] - 0.9) / 0.1
+        np.testing.assert_allclose(var, expected.var((0, 1)), rtol=1e-3)
+        expected = (expected - expected.mean((0, 1))) / np.sqrt(expected.var((0, 1)) + 1e-5)
+        np.testing.assert_allclose(y, expected, atol=1e-3)
 
 
 def test_batch_norm_counts_what_is_under_the_mask():
@@ -208,11 +223,11 @@ def test_batch_norm_counts_what_is_under_the_mask():
 def test_batch_norm_under_an_empty_mask_is_the_running_one():
     x = _normal(0, 2, 6, 3)
     running = {"mean": jnp.array([1.0, 2, 3]), "var": jnp.array([4.0, 5, 6])}
-    params = MaskedBatchNorm().init(jax.random.key(0), x, False)["params"]
+    params = BatchNorm().init(jax.random.key(0), x, False)["params"]
     variables = {"params": params, "batch_stats": running}
     y, stats = _train(x, np.zeros((2, 1, 1), bool), variables)
     jax.tree.map(np.testing.assert_allclose, stats, running)
-    np.testing.assert_allclose(y, MaskedBatchNorm().apply(variables, x, False), rtol=1e-6)
+    np.testing.assert_allclose(y, BatchNorm().apply(variables, x, False), rtol=1e-6)
 
 
 def test_configs_that_do_not_go_together_are_refused():

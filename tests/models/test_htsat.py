@@ -13,8 +13,10 @@ import torch
 import transformers
 from transformers.models.clap.modeling_clap import ClapAudioEncoder, ClapAudioModel
 
-from clapjax.models.config import ClapConfig, HTSATConfig, htsat_preset
-from clapjax.models.htsat import HTSAT, DropPath, bicubic_matrix, fold_mel
+from clapjax.models.config import ClapConfig, HTSATConfig
+from clapjax.models.htsat import HTSAT, bicubic_matrix, fold_mel
+from clapjax.models.presets import htsat_preset
+from clapjax.models.swin import DropPath
 
 TINY = HTSATConfig(spec_size=64, embed_dim=8, depths=(2,), heads=(1,), time_width=1, freq_width=1)
 MELS = 16  # 4 chunks of 64 frames
@@ -214,7 +216,7 @@ def test_blocks_scanned_one_by_one_equal_pairs():
 
     @functools.partial(jax.jit, static_argnums=0)
     def run(single: bool):
-        model = HTSAT(config, MELS, single_blocks=single)
+        model = HTSAT(config, MELS, platform="tpu" if single else "")
 
         def loss(params):
             pooled, tokens = model.apply({**variables, "params": params}, mel, False)
@@ -232,7 +234,7 @@ def test_blocks_scanned_one_by_one_equal_pairs():
 def test_single_blocks_are_dropped_each_on_its_own():
     config = dataclasses.replace(TINY, depths=(4,), drop_path=0.9, init_std=0.5)
     variables, mel = _variables(config), _mel()
-    model = HTSAT(config, MELS, single_blocks=True)
+    model = HTSAT(config, MELS, platform="tpu")
 
     @jax.jit
     def run(key):

@@ -13,7 +13,8 @@ import torch
 import transformers
 from transformers.models.clap.modeling_clap import ClapTextModel
 
-from clapjax.models.config import TextConfig, text_preset
+from clapjax.models.config import TextConfig
+from clapjax.models.presets import text_preset
 from clapjax.models.text import TextEncoder
 from tests.interop.torch_models import randomize
 from tests.models.hf_layout import bert_params, clip_params

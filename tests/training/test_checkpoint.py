@@ -1,7 +1,12 @@
 """Checkpoints: which are kept, what is read where one is damaged, and what a model is."""
 
+import contextlib
 import dataclasses
+import errno
 import os
+import resource
+import shutil
+import time
 from pathlib import Path
 
 import jax
@@ -52,6 +57,16 @@ def test_the_last_and_the_best_are_kept(tmp_path):
     equal = {1: {"b": 9.0}, 2: {"a": 1.0}, 3: {"a": 1.0}}
     _write(tmp_path / "equal", range(1, 5), equal, keep=1, best="a")
     assert _steps(tmp_path / "equal") == [3, 4]
+
+
+def test_orbax_does_not_count_the_calls_that_ask_whether_to_stop(tmp_path, monkeypatch):
+    """Fails before: after a save of step 300, a SIGTERM was due 300 calls later."""
+    asked = []
+    monkeypatch.setattr(
+        jax.experimental.multihost_utils, "reached_preemption_sync_point", asked.append
+    )
+    _write(tmp_path, [1, 300])
+    assert asked == []
 
 
 def test_scores_that_come_later(tmp_path):
@@ -116,6 +131,107 @@ def test_nothing_is_moved_where_nothing_can_be_read(tmp_path):
             os.truncate(file, 0)
     with pytest.warns(UserWarning), pytest.raises(checkpoint.DamagedError, match="can be read"):
         checkpoint.load_variables(tmp_path)
+
+
+@contextlib.contextmanager
+def _files_of_at_most(size: int):
+    """Writes beyond it fail, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def _until_threads_have_ended(folder: Path) -> None:
+    """TensorStore's write on for a moment; those of a run are gone when it is started again."""
+    before, now = None, set(folder.rglob("*"))
+    while now != before:
+        time.sleep(0.1)
+        before, now = now, set(folder.rglob("*"))
+
+
+def test_a_write_that_fails_is_one_line_and_the_last_whole_one_stays(tmp_path):
+    """Fails before: a traceback of TensorStore."""
+    with checkpoint.open_manager(tmp_path) as manager:
+        checkpoint.save(manager, 1, _state(1), {})
+        checkpoint.finish(manager)
+        with _files_of_at_most(500):
+            checkpoint.save(manager, 2, _state(2), {})
+            with pytest.raises(OSError, match=r"too large, [\d,]+ bytes are free: '.*") as caught:
+                checkpoint.finish(manager)
+        assert caught.value.errno == errno.EFBIG and "\n" not in str(caught.value)
+        assert caught.value.filename == str(tmp_path / "checkpoints")
+    assert checkpoint.latest_step(tmp_path) == 1
+    _until_threads_have_ended(tmp_path)
+    with checkpoint.open_manager(tmp_path) as manager:
+        jax.tree.map(
+            np.testing.assert_array_equal, checkpoint.restore(manager, _state(0)), _state(1)
+        )
+        checkpoint.save(manager, 2, _state(2), {})
+    assert _steps(tmp_path) == [1, 2]
+
+
+def test_a_write_that_fails_while_the_run_ends_is_one_line_as_well(tmp_path):
+    """It comes while the error that ended the run is on its way, and must not hide what it was."""
+    manager = checkpoint.open_manager(tmp_path)
+    with pytest.raises(OSError, match="File too large"), _files_of_at_most(500):
+        try:
+            checkpoint.save(manager, 2, _state(2), {})
+            raise OSError("of the log")
+        finally:
+            checkpoint.close(manager)
+
+
+def test_no_room_is_noticed_before_anything_is_written(tmp_path, monkeypatch):
+    state, usage = _state(1), shutil.disk_usage(tmp_path)
+    bytes_of_state = 2 * 4 * (64 * 64 + 4) + 4 * (2 + 1 + 1)  # params and mu; the rest
+    with checkpoint.open_manager(tmp_path) as manager:
+        free = bytes_of_state - 1
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=free))
+        message = f"a checkpoint takes {bytes_of_state:,} bytes, {free:,} bytes are free"
+        with pytest.raises(OSError, match=f"No space left on device: {message}"):
+            checkpoint.save(manager, 1, state, {})
+        free += 1
+        checkpoint.save(manager, 1, state, {})
+        free = 0
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(total=0, free=0))
+        checkpoint.save(manager, 2, _state(2), {})  # a file system that does not tell
+    monkeypatch.undo()
+    assert _steps(tmp_path) == [1, 2]
+
+
+def test_what_was_saved_is_read_back_once(tmp_path, monkeypatch):
+    reads, read = [], checkpoint._read
+    monkeypatch.setattr(
+        checkpoint, "_read", lambda folder, state: reads.append(folder.name) or read(folder, state)
+    )
+    with checkpoint.open_manager(tmp_path, keep=5) as manager:
+        save = checkpoint.make_save(manager)
+        for step in (1, 2, 3):
+            save(step, _state(step), {}, hurry=step == 1)
+        assert reads == ["2"]
+        with pytest.raises(checkpoint.DamagedError, match=r"3: .*count differ \(6\)"):
+            checkpoint.read_back(manager, 3, _state(4))
+        largest = max(_files(tmp_path, 3), key=lambda path: path.stat().st_size)
+        os.truncate(largest, largest.stat().st_size // 2)
+        with pytest.raises(checkpoint.DamagedError, match="3: was saved, but cannot be read"):
+            checkpoint.read_back(manager, 3, _state(3))
+        os.rename(tmp_path / "checkpoints" / "3", tmp_path / "3")
+        with pytest.raises(checkpoint.DamagedError, match="3: was saved, but is not found"):
+            checkpoint.read_back(manager, 3, _state(3))
+
+
+def test_a_zero_and_a_minus_zero_are_not_the_same_bits(tmp_path):
+    states = [
+        dataclasses.replace(_state(1), batch_stats={"x": jnp.float32(z)}) for z in (0.0, -0.0)
+    ]
+    with checkpoint.open_manager(tmp_path) as manager:
+        checkpoint.save(manager, 1, states[0], {})
+        checkpoint.read_back(manager, 1, states[0])
+        with pytest.raises(checkpoint.DamagedError, match="batch_stats/x differ"):
+            checkpoint.read_back(manager, 1, states[1])
 
 
 def test_no_checkpoint_yet(tmp_path):

@@ -45,7 +45,7 @@ def test_what_a_run_may_go_on_with_differently(tmp_path):
     (tmp_path / "checkpoints" / "4").mkdir(parents=True)
     file = tmp_path / "config.json"
     values = json.loads(file.read_text())
-    for name in ("micro_batches", "remat", "keep_best"):
+    for name in ("rows_per_device", "remat", "keep_best"):
         del values[name]
     file.write_text(json.dumps(values))
     save_experiment(experiment, tmp_path)
@@ -69,7 +69,7 @@ def test_what_is_still_to_come_may_change(tmp_path):
         log_every=1,
         checkpoint_every=3,
         eval_every=5,
-        micro_batches=2,
+        rows_per_device=2,
         data=moved,
         evaluation=EvaluationConfig(tasks=("retrieval",)),
         source=SourceConfig(path="there"),
@@ -109,6 +109,8 @@ def test_config_to_dict_and_back():
         ({"source": {"train_folds": 1}}, "source.train_folds must be a list, not 1"),
         ({"source": {"train_folds": ["1"]}}, "source.train_folds must be int, not '1'"),
         ({"steps": 0}, "steps must be positive, not 0"),
+        ({"rows_per_device": -1}, "rows_per_device must be >= 0, not -1"),
+        ({"micro_batches": 2}, "no field 'micro_batches'"),  # what it was before
         ({"task": "chess"}, "task must be one of contrastive, tagging, not 'chess'"),
         ({"tagging": {"loss": "mse"}}, "tagging.loss must be one of bce, ce, not 'mse'"),
         ({"seed": -1}, "seed must be in 0"),

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from types import SimpleNamespace
 
 import jax
@@ -10,6 +11,7 @@ import pytest
 from clapjax.data.records import RecordsError
 from clapjax.training import distributed, workdir
 
+STOPS = (signal.SIGINT, signal.SIGTERM)
 NAMES = (
     distributed.ADDRESS,
     distributed.COUNT,
@@ -26,9 +28,11 @@ def calls(monkeypatch):
     for name in NAMES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(distributed.glob, "glob", lambda pattern: [])
-    monkeypatch.setattr(
-        jax.distributed, "initialize", lambda *args, **kwargs: made.append((args, kwargs))
-    )
+
+    def initialize(*args, initialization_timeout, **kwargs):
+        made.append((args, kwargs))
+
+    monkeypatch.setattr(jax.distributed, "initialize", initialize)
     return made
 
 
@@ -114,6 +118,61 @@ def test_a_workdir_that_is_another_one_elsewhere(tmp_path, monkeypatch):
     monkeypatch.setattr(distributed, "same", lambda value: False)
     with pytest.raises(RecordsError, match="records: the processes have different records there"):
         workdir.prepare(*arguments)
+
+
+@pytest.fixture
+def joining(monkeypatch):
+    """joining(comes): a process that was asked to stop while it waits for the others to come."""
+    before, heard = [signal.getsignal(number) for number in STOPS], []
+
+    def start(comes: bool) -> list:
+        asked = threading.Event()
+
+        def initialize(*args, **kwargs):
+            os.kill(os.getpid(), signal.SIGTERM)
+            asked.wait(0.3 if comes else 60)  # in C++, so to speak
+
+        def leave(status):
+            heard.append(status)
+            asked.set()
+            raise SystemExit(status)
+
+        monkeypatch.setattr(distributed, "LINGER", 2.0 if comes else 0.3)
+        monkeypatch.setattr(jax.distributed, "initialize", initialize)
+        monkeypatch.setattr(distributed.os, "_exit", leave)
+        monkeypatch.setattr(distributed.signal, "raise_signal", heard.append)
+        distributed.start("here:2", 2, 0)
+        return heard
+
+    yield start, heard
+    for number, handler in zip(STOPS, before, strict=True):
+        signal.signal(number, handler)
+
+
+def test_sigterm_while_the_others_are_waited_for(joining, capsys):
+    """Fails before: jax.distributed hears no signal, and the process was killed at last."""
+    start, heard = joining
+    with pytest.raises(SystemExit):
+        start(comes=False)
+    assert heard == [75]
+    assert capsys.readouterr().err == "asked to stop; start again to go on\n"
+
+
+def test_sigterm_while_the_others_come_is_told_to_jax(joining):
+    """They learn of it by JAX, and all stop at one step."""
+    start, heard = joining
+    start(comes=True)
+    assert heard == [signal.SIGTERM]
+
+
+def test_who_does_not_come_is_not_waited_for_forever(joining, capsys, monkeypatch):
+    monkeypatch.setattr(distributed, "PATIENCE", 0.3)
+    start, heard = joining
+    monkeypatch.setattr(os, "kill", lambda *_: None)
+    with pytest.raises(SystemExit):
+        start(comes=False)
+    assert heard == [75]
+    assert "the other processes have not come" in capsys.readouterr().err
 
 
 def test_sigterm_is_reported_and_then_as_before():

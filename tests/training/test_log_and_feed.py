@@ -1,6 +1,8 @@
 """The log of a run, and the thread that feeds it."""
 
+import errno
 import json
+import resource
 import time
 
 import numpy as np
@@ -77,3 +79,22 @@ def test_feed_runs_ahead_but_not_away():
     time.sleep(0.5)
     feed.close()
     assert len(made) <= 5
+
+
+def test_a_log_that_cannot_be_written_says_so_at_the_step(tmp_path):
+    """TensorBoard's file is flushed with each row, lest the disk is found full some rows later."""
+    log = TrainLog(tmp_path, start_step=0, steps=10, batch_size=4)
+    log.write(2, {"loss": 1.0})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    (events,) = (tmp_path / "tensorboard").iterdir()
+    assert events.stat().st_size > (tmp_path / LOG_FILE).stat().st_size
+    for file, step in ((events, 4), (tmp_path / LOG_FILE, 6)):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size, hard))
+        try:
+            with pytest.raises(OSError, match=f"too large, .* free: '{tmp_path}") as caught:
+                log.write(step, {"loss": 1.0})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert caught.value.errno == errno.EFBIG
+    assert [row["step"] for row in read_log(tmp_path)] == [2, 4]
+    log.close()

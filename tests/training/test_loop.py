@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -14,11 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from clapjax.data.paths import FULL
 from clapjax.data.records import RecordsError
 from clapjax.tasks.contrastive import adapt_to_tokenizer, workdir_tokenizer
 from clapjax.training import checkpoint, distributed, loop
 from clapjax.training.config import MeshConfig
-from clapjax.training.log import LOG_FILE, read_log
+from clapjax.training.log import LOG_FILE, TrainLog, read_log
 from clapjax.training.optimizer import make_schedule
 from clapjax.training.workdir import RECORDS_FILE
 from tests.training.tiny import abstract_state, init_state, some_mesh, train
@@ -91,6 +93,48 @@ def test_resuming_equals_an_undisturbed_run(tiny, whole, demo_records, tmp_path)
     assert [row["loss"] for row in rows] == [row["loss"] for row in expected]
 
 
+def test_a_named_tokenizer_is_kept(tiny, whole, demo_records, tmp_path):
+    """It is gone from where it came, as a hub that cannot be reached: the run goes on with it."""
+    hub, run = tmp_path / "hub", tmp_path / "run"
+    shutil.copytree(demo_records / "tokenizer", hub)
+    data = dataclasses.replace(tiny.data, tokenizer=str(hub))
+    config = dataclasses.replace(tiny, data=data, eval_every=4)
+
+    def die(forward, variables, step):
+        if step == 4:
+            raise Killed
+        return {}
+
+    with pytest.raises(Killed):
+        train(config, data_dir=demo_records, workdir=run, evaluate=die)
+    shutil.rmtree(hub)
+    state = train(config, data_dir=demo_records, workdir=run)
+    _assert_same(jax.device_get(state), whole[1])
+
+
+def test_a_full_disk_stops_the_run_and_it_goes_on(tiny, whole, demo_records, tmp_path):
+    """The write of step 4 fails, and is known of when the next is due; nothing is lost."""
+    config = dataclasses.replace(tiny, eval_every=4)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(forward, variables, step):
+        if step == 4:  # more than the log takes, less than a checkpoint
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+        return {}
+
+    arguments = {"data_dir": demo_records, "workdir": tmp_path}
+    try:
+        with pytest.raises(OSError, match="File too large, .* bytes are free: ") as caught:
+            train(config, **arguments, evaluate=fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.errno in FULL
+    assert checkpoint.latest_step(tmp_path) == 3
+    assert [row["step"] for row in read_log(tmp_path)] == [2, 3, 4, 6]
+    state = train(config, **arguments)
+    _assert_same(jax.device_get(state), whole[1])
+
+
 def test_a_finished_run_stays_as_it_is(tiny, whole, demo_records):
     before = (whole[0] / LOG_FILE).read_text()
     config = dataclasses.replace(tiny, eval_every=4)
@@ -122,6 +166,21 @@ def test_sigterm_saves_and_says_start_me_again(tiny, whole, demo_records, tmp_pa
 def _kept(workdir) -> list[int]:
     with checkpoint.open_manager(workdir, keep=10) as manager:
         return sorted(manager.all_steps())
+
+
+def test_sigterm_before_the_first_step_does_nothing(tiny, demo_records, tmp_path, capsys):
+    """No evaluation and no compilation: there may be seconds left."""
+
+    def log(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return TrainLog(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "TrainLog", log)
+        with pytest.raises(distributed.Preempted):
+            train(tiny, data_dir=demo_records, workdir=tmp_path, evaluate=pytest.fail)
+    assert "step 0: nothing to save yet; start again to go on" in capsys.readouterr().err
+    assert checkpoint.latest_step(tmp_path) is None
 
 
 def test_an_evaluation_that_was_due_is_done_first(tiny, whole, demo_records, tmp_path):
@@ -343,13 +402,6 @@ def test_hidden_transfers_are_refused(tiny, demo_records, tmp_path, monkeypatch)
 def test_a_batch_that_does_not_divide(tiny, demo_records, tmp_path):
     config = dataclasses.replace(tiny, batch_size=12)
     with pytest.raises(ValueError, match="^batch_size 12 does not divide among 8 devices$"):
-        train(config, data_dir=demo_records, workdir=tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
-def test_micro_batches_that_do_not_divide(tiny, demo_records, tmp_path):
-    config = dataclasses.replace(tiny, batch_size=16, micro_batches=4)
-    with pytest.raises(ValueError, match="^micro_batches 4 does not divide the 2 rows"):
         train(config, data_dir=demo_records, workdir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -9,8 +9,8 @@ import pytest
 
 from clapjax.audio.mel import log_mel
 from clapjax.models.config import FusionConfig
+from clapjax.planning.hlo import collectives
 from clapjax.training.config import MeshConfig
-from clapjax.training.hlo import collectives
 from clapjax.training.mesh import batch_sharding, make_mesh, split_axis, state_specs
 from tests.training.tiny import (
     abstract_state,
@@ -43,7 +43,7 @@ def pairs():
 
 @pytest.fixture(scope="module")
 def compiled(smooth):
-    """compiled(mesh config, micro_batches=..., ...): (the step, its collectives, its config)."""
+    """compiled(mesh config, rows_per_device=..., ...): (the step, its collectives, its config)."""
     known = {}
 
     def program(mesh_config: MeshConfig, **changes):
@@ -72,8 +72,8 @@ DATA, SPLIT = MeshConfig(), MeshConfig(-1, 4, split_above=100)
 CASES = {
     "data": (DATA, {}),
     "fsdp": (SPLIT, {}),
-    "micro": (DATA, {"micro_batches": 2}),
-    "micro, fsdp, dots": (SPLIT, {"micro_batches": 2, "remat": "dots"}),
+    "micro": (DATA, {"rows_per_device": 1}),
+    "micro, fsdp, dots": (SPLIT, {"rows_per_device": 1, "remat": "dots"}),
 }
 
 
@@ -116,7 +116,7 @@ def test_gradients_are_reduced_once_and_no_batch_is_gathered(compiled):
 
 
 def test_micro_batches_reduce_the_gradient_once_too(compiled):
-    _, found, config, mesh = compiled(DATA, micro_batches=2)
+    _, found, config, mesh = compiled(DATA, rows_per_device=1)
     parameters = sum(x.size for x in jax.tree.leaves(abstract_state(config, mesh).params))
     (gradient,) = [x for x in found if x.kind == "all-reduce" and x.elements > 0.9 * parameters]
     assert not gradient.looped
@@ -125,7 +125,7 @@ def test_micro_batches_reduce_the_gradient_once_too(compiled):
     assert looped == {("all-reduce", 2 * config.model.audio.mel_bins)}
 
 
-@pytest.mark.parametrize("changes", [{}, {"micro_batches": 2, "remat": "dots"}])
+@pytest.mark.parametrize("changes", [{}, {"rows_per_device": 1, "remat": "dots"}])
 def test_split_parameters_are_gathered_and_their_gradients_scattered(compiled, changes):
     _, found, config, mesh = compiled(SPLIT, **changes)
     params = abstract_state(config, mesh).params
@@ -152,7 +152,7 @@ def test_split_parameters_are_gathered_and_their_gradients_scattered(compiled, c
 def test_statistics_of_micro_batches(smooth):
     """The running statistics move by the mean over the micro-batches' own."""
     batch, mesh = some_batch(0, ROWS), some_mesh(1)
-    config = dataclasses.replace(smooth, micro_batches=2)
+    config = dataclasses.replace(smooth, rows_per_device=8)
     state, _ = _two_steps(config, mesh, [batch])
     mel = np.asarray(log_mel(jnp.asarray(batch["audio"]), config.model.audio), np.float64)
     parts = [mel[index::2] for index in range(2)]
@@ -170,7 +170,7 @@ def test_everything_random_is_the_same_when_computed_again(smooth, pairs):
     """
     config = dataclasses.replace(
         smooth,
-        micro_batches=2,
+        rows_per_device=4,
         remat="full",
         model=dataclasses.replace(
             smooth.model,

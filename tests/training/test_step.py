@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from clapjax.losses.clap import LossConfig
+from clapjax.losses.config import LossConfig
 from clapjax.models.clap import MAX_LOG_SCALE
 from clapjax.training.config import MeshConfig, OptimizerConfig
 from clapjax.training.mesh import batch_sharding, make_mesh

@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from clapjax.audio.config import AudioConfig
 from clapjax.experiment import Experiment, make_task
-from clapjax.losses.clap import LossConfig
+from clapjax.losses.config import LossConfig
 from clapjax.models.config import ClapConfig, HTSATConfig, TextConfig
 from clapjax.training import loop, state, step
 from clapjax.training.config import OptimizerConfig

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from clapjax.training.hlo import collectives, memory_traffic
+from clapjax.planning.hlo import collectives, memory_traffic
 from tests.training.tiny import some_mesh
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from clapjax.training.flops import matrix_flops
+from clapjax.planning.flops import matrix_flops
 from tests.training.tiny import some_mesh
 
 

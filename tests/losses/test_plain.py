@@ -7,7 +7,8 @@ import pytest
 import torch
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from clapjax.losses.clap import LossConfig, contrastive_loss, temporal_loss
+from clapjax.losses.config import LossConfig
+from clapjax.losses.plain import contrastive_loss, temporal_loss
 
 ROWS, SIZE = 16, 12
 

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from clapjax.planning.compiled import exchanges
+from clapjax.planning.flops import matrix_flops
+from clapjax.planning.shapes import batch_shapes, model_flops
 from clapjax.tasks.task import Task
 from clapjax.training.config import TrainConfig
-from clapjax.training.flops import matrix_flops
-from clapjax.training.mesh import check_batch, make_mesh
-from clapjax.training.plan import batch_shapes, exchanges, model_flops
+from clapjax.training.mesh import make_mesh, micro_batches
 from clapjax.training.state import abstract_state, init_state
 from clapjax.training.step import make_train_step
 
@@ -34,7 +35,7 @@ def measure(config: TrainConfig, task: Task, steps: int = 10) -> dict:
       "model_flops_utilization", the model FLOPs per second over that.
     """
     mesh = make_mesh(config.mesh)
-    check_batch(config, mesh.size)
+    parts = micro_batches(config, mesh.size)
     batch = random_batch(config, task, mesh)
     step = make_train_step(config, task, mesh)
     traced = step.trace(abstract_state(config, task, mesh), batch_shapes(config, task, mesh))
@@ -61,7 +62,7 @@ def measure(config: TrainConfig, task: Task, steps: int = 10) -> dict:
         "device": device.device_kind,
         "devices": mesh.size,
         "batch_size": config.batch_size,
-        "micro_batches": config.micro_batches,
+        "micro_batches": parts,
         "remat": config.remat,
         "mesh": dict(mesh.shape),
         "step_seconds": median,

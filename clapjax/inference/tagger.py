@@ -1,0 +1,93 @@
+"""A tagger ready to use: which labels a recording has."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import jax
+import numpy as np
+
+from clapjax.audio.files import AudioError
+from clapjax.inference.hear import Audio, each_input, hear, make_cutter
+from clapjax.models.config import ClapConfig
+from clapjax.tasks.tagging import TaggingConfig, tagging
+from clapjax.tasks.task import Setting
+
+
+class Tagger:
+    """A model that a run of the tagging task has trained, ready to tell its labels.
+
+    As with `Clap`, the same input gives the same probabilities, bit for bit, alone or among others,
+    and `long=` says how audio is heard that is longer than a clip; of windows the mean counts.
+    """
+
+    def __init__(
+        self,
+        config: ClapConfig,
+        settings: TaggingConfig,
+        variables: dict,
+        batch_size: int = 16,
+        forward: Mapping[str, Callable] | None = None,
+    ):
+        """`settings` names the labels, in the order of the head's outputs.
+
+        With `forward` it computes by that function of (variables, arrays), "audio", on the devices
+        on which its variables are (`clapjax.training.rows.make_forward`).
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be positive, not {batch_size}")
+        self.config, self.labels, self.batch_size = config, settings.labels, batch_size
+        if forward is None:
+            device = jax.local_devices()[0]
+            where = Setting(jax.sharding.Mesh(np.array([device]), ("data",)))
+            function = tagging(config, settings).forward["audio"]
+            forward = {"audio": jax.jit(lambda *arrays: function(*arrays, where))}
+            variables = jax.device_put(variables, device)
+        self.variables = variables
+        self._audio = forward["audio"]
+
+    def tag(
+        self,
+        audio: Iterable[Audio] | Audio,
+        sampling_rate: int | None = None,
+        long: str | None = None,
+        hop: float | None = None,
+    ) -> np.ndarray:
+        """How probable each label is.
+
+        Args:
+          audio, sampling_rate, long, hop: as `Clap.embed_audio` has them.
+
+        Returns:
+          (N, C) float32 in 0..1, in the order of `labels`; each label for itself, or summing up to
+          1 where the model was trained with tagging.loss "ce".
+
+        Raises:
+          AudioError: an input that is missing, broken, empty or of the wrong kind.
+          ValueError: no such `long`, or one that this model has not.
+        """
+        rows: dict[int, np.ndarray] = {}
+        for index, found in self.each(audio, sampling_rate, long, hop):
+            if isinstance(found, AudioError):
+                raise found
+            rows[index] = found
+        if not rows:
+            return np.zeros((0, len(self.labels)), np.float32)
+        return np.stack([rows[index] for index in range(len(rows))])
+
+    def each(
+        self,
+        audio: Iterable[Audio] | Audio,
+        sampling_rate: int | None = None,
+        long: str | None = None,
+        hop: float | None = None,
+    ) -> Iterator[tuple[int, np.ndarray | AudioError]]:
+        """`tag` one by one: (number of the input, its (C,) probabilities or its error).
+
+        A broken input does not stop the others. Inputs of another length may come first.
+        """
+        cutter = make_cutter(self.config, sampling_rate, long, hop)
+
+        def run(samples: np.ndarray, lengths: np.ndarray) -> jax.Array:
+            return self._audio(self.variables, samples, lengths)
+
+        for index, found in hear(run, cutter, each_input(audio), self.batch_size):
+            yield index, found if isinstance(found, AudioError) else found[1].mean(axis=0)
