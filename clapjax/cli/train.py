@@ -255,7 +255,8 @@ def _same_labels(*workdirs: str) -> bool:
 
 def _doubts(experiment, data_dir: str, workdir: str, tokenizer) -> list[str]:
     from clapjax.data.records import read_build
-    from clapjax.tasks.contrastive import doubts, workdir_tokenizer
+    from clapjax.tasks.contrastive import workdir_tokenizer
+    from clapjax.tasks.doubts import doubts
 
     if experiment.task != "contrastive":
         return []

@@ -4,7 +4,6 @@ import functools
 import os
 import shutil
 import zlib
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,8 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from clapjax.data.config import DataConfig
-from clapjax.data.order import batch_rows, parse_share, shuffled
-from clapjax.data.records import TOKENIZER_FOLDER, open_split, parser
+from clapjax.data.records import TOKENIZER_FOLDER
 from clapjax.data.selection import select_captions
 from clapjax.data.tokenizer import load_tokenizer, tokenize
 from clapjax.losses.config import LossConfig
@@ -34,7 +32,6 @@ from clapjax.tasks.front_end import front_end
 from clapjax.tasks.task import Setting, Task
 
 LARGEST = 2**31 - 1  # int32
-LOOKED_AT, BATCHES_LOOKED_AT = 256, 64  # records of a data set, and batches, in `doubts`
 FROM_MODEL = "model"  # data.tokenizer: that of the model which the run starts from
 
 
@@ -97,87 +94,6 @@ def needs_negatives(loss: LossConfig) -> bool:
 
 
 # --- what the records are good for ----------------------------------------------------------
-
-
-def doubts(
-    data_dir: str | os.PathLike,
-    data: DataConfig,
-    loss: LossConfig,
-    batch_size: int,
-    seed: int,
-    tokenizer,
-    max_length: int,
-) -> list[str]:
-    """What these records cannot teach, or would teach wrongly: a line each.
-
-    Looks at LOOKED_AT records of each data set, and at the order of the first batches.
-
-    Args:
-      data_dir: records on this machine.
-      data, loss, batch_size, seed: of the run.
-      tokenizer, max_length: and the tokens that its model reads.
-
-    Raises:
-      RecordsError: no such data set or split, or a damaged record.
-    """
-    mixture = [parse_share(item) for item in data.mixture]
-    folders = [data_dir, *(folder for folder, _ in mixture)]
-    splits = [open_split(folder, data.split) for folder in folders]
-    sizes = np.array([len(split) for split in splits])
-    if not sizes.all():
-        return []  # which reading them will say
-    found = _repeats(sizes, [share for _, share in mixture], batch_size, seed)
-    examples = [example for split in splits for example in _look_at(split)]
-    texts = [text for example in examples for text in example.captions]
-    lengths = [len(ids) for ids in tokenizer(texts, verbose=False)["input_ids"]]
-    if cut := sum(length > max_length for length in lengths):
-        found.append(
-            f"{cut} of {len(texts)} captions are longer than {max_length} tokens and are cut; "
-            f"--config.model.text.max_length={max(lengths)} reads them whole, given the positions"
-        )
-    captions = Counter(example.captions[0] for example in examples)
-    # Of a row, how many others have its caption, on average.
-    alike = (batch_size - 1) * sum((n / len(examples)) ** 2 for n in captions.values())
-    if alike >= 1 and len(captions) < len(examples) and not loss.mask_same_events:
-        found.append(
-            f"{len(examples)} records have {len(captions)} captions: in a batch of {batch_size}, "
-            f"{alike:.1f} other rows have a row's caption and count as its negatives; a smaller "
-            "batch_size, captions that differ, or --config.task=tagging"
-        )
-    if needs_negatives(loss) and not any(example.negative_captions for example in examples):
-        found.append(
-            f"loss.temporal_weight and loss.negatives ask for captions in a wrong order, and none "
-            f"of {len(examples)} records has one: they teach nothing; make some (`clapjax captions "
-            "negate`), or set --config.loss.temporal_weight=0 --config.loss.negatives=none"
-        )
-    return found
-
-
-def _repeats(sizes: np.ndarray, shares: list, batch_size: int, seed: int) -> list[str]:
-    """Whether records come more than once in a batch, where they are their own negatives."""
-    counts = []
-    for step in range(BATCHES_LOOKED_AT):
-        sets, positions = batch_rows(step, batch_size, shares)
-        rows = np.bincount(sets, minlength=len(sizes))
-        if (sizes > 10 * rows).all():  # seldom more than a row or two at the end of an epoch
-            return []
-        places = np.stack([sets, shuffled(positions, sizes[sets], sets, seed)])
-        counts.append(int(np.unique(places, axis=1, return_counts=True)[1].max()))
-    often = sum(count > 1 for count in counts)
-    if not often:
-        return []
-    return [
-        f"{often} of the first {len(counts)} batches of {batch_size} rows hold a record more than "
-        f"once, up to {max(counts)} times, and it is its own negative there: there are "
-        f"{' + '.join(map(str, sizes))} records; set a batch_size that divides them, or a smaller "
-        "one"
-    ]
-
-
-def _look_at(split) -> list:
-    parse = parser()
-    places = np.linspace(0, len(split) - 1, min(len(split), LOOKED_AT)).astype(int)
-    return [parse(data) for data in split.read(places.tolist())]
 
 
 # --- text and batches -----------------------------------------------------------------------

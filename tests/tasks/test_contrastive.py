@@ -9,7 +9,7 @@ import pytest
 from clapjax.data.config import DataConfig
 from clapjax.experiment import make_task
 from clapjax.losses.config import LossConfig
-from clapjax.tasks.contrastive import doubts
+from clapjax.tasks.doubts import doubts
 from clapjax.tasks.task import Setting
 from clapjax.training.config import MeshConfig
 from clapjax.training.mesh import state_specs
