@@ -2,14 +2,17 @@
 
     python -m benchmarks.ranks                                     # seconds
     python -m benchmarks.ranks --clips 100000 --captions 5         # the size of a large test set
-    python -m benchmarks.ranks --clips 1000000 --slice 8192        # memory at a million clips
+    python -m benchmarks.ranks --clips 1000000 --slice 4096 --dimensions 64   # a million: memory
 
 The embeddings are memory-mapped files. Bare products of the same blocks, of NumPy and of XLA, are
 timed while the ranks are counted, one in `--every` blocks, so that a busy machine slows both. With
-`--slice` only so many of the clips are counted, against all captions.
+`--slice` only the products of so many clips are counted, against all captions; all else is done for
+all of them. Of resident memory, what belongs to no file is told apart: the system can drop pages
+of the embeddings' files whenever it needs them.
 """
 
 import argparse
+import re
 import resource
 import tempfile
 import time
@@ -18,7 +21,6 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
 from clapjax.evaluation import ranks
 
@@ -50,55 +52,70 @@ def main() -> None:
         measure(args, Path(folder))
 
 
+def own_memory() -> float:
+    """GiB of this process that belong to no file; 0 where the system does not tell (not Linux)."""
+    status = Path("/proc/self/status")
+    found = re.search(r"RssAnon:\s*(\d+)", status.read_text()) if status.exists() else None
+    return int(found[1]) / 2**20 if found else 0.0
+
+
 def measure(args, folder: Path) -> None:
     audio = write_unit(folder / "audio.npy", args.clips, args.dimensions)
     text = write_unit(folder / "text.npy", args.clips * args.captions, args.dimensions, audio)
     bare = jax.jit(lambda a, b: jnp.dot(a, b.T, precision=jax.lax.Precision.HIGHEST))
-    spent, products, shares = {"NumPy": 0.0, "XLA": 0.0}, 0, []
-    count_block = ranks._count_block
+    spent, products, own = {"NumPy": 0.0, "XLA": 0.0}, 0, [own_memory()]
+    count_block, count_reaching = ranks._count_block, ranks.count_reaching
 
     def timed(clips, levels, block, columns, *real, mesh):
-        """A block of the count, and now and then the bare products of as many rows of it."""
+        """Counts a block, and now and then multiplies some of its rows with it."""
         nonlocal products
-        if len(shares) % args.every == 0:
-            left = np.asarray(clips[: ranks.TILE * 8])
-            tiles = left.reshape(-1, ranks.TILE, left.shape[1])
+        if len(own) % args.every == 1:
+            tiles = np.asarray(clips[: 8 * ranks.TILE]).reshape(-1, ranks.TILE, args.dimensions)
             for name, product in (("NumPy", lambda a, b: a @ b.T), ("XLA", bare)):
                 product(tiles[0], block)
                 start = time.perf_counter()
                 for tile in tiles:
                     jax.block_until_ready(product(tile, block))
                 spent[name] += time.perf_counter() - start
-            products += left.shape[0] * len(block)
-        shares.append(None)
+            products += tiles.shape[0] * tiles.shape[1] * len(block)
+        own.append(own_memory())
         return count_block(clips, levels, block, columns, *real, mesh=mesh)
 
-    ranks._count_block = timed
+    def sliced(audio, row_levels, *rest):
+        by_row = np.zeros(row_levels.shape, np.int64)
+        by_row[: args.slice], by_column = timed_pass(
+            audio[: args.slice], row_levels[: args.slice], *rest
+        )
+        return by_row, by_column
+
+    seconds = 0.0
+
+    def timed_pass(*arguments):
+        nonlocal seconds
+        start = time.perf_counter()
+        found = count_reaching(*arguments)
+        seconds = time.perf_counter() - start - sum(spent.values())
+        return found
+
+    ranks._count_block, ranks.count_reaching = timed, sliced if args.slice else timed_pass
     start = time.perf_counter()
-    if args.slice:
-        levels = np.full((args.slice, args.captions), 0.5, np.float32)
-        columns = np.full(len(text), 0.5, np.float32)
-        mesh = Mesh(np.array(jax.local_devices()), ("clips",))
-        ranks.count_reaching(audio[: args.slice], levels, text.__getitem__, columns, mesh)
-        counted = args.slice
-    else:
-        clip = np.arange(len(text)) // args.captions
-        found = ranks.rank(audio, text, clip)
-        counted = args.clips
-    seconds = time.perf_counter() - start - sum(spent.values())
+    found = ranks.rank(audio, text, np.arange(len(text)) // args.captions)
+    rest = time.perf_counter() - start - sum(spent.values()) - seconds
+    own.append(own_memory())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
-    pairs = counted * len(text)
+    counted = args.slice or args.clips
     print(f"{counted} of {args.clips} clips against {len(text)} captions, {args.dimensions}-d")
     if not args.slice:
         for name, outcomes in zip(("text to audio", "audio to text"), found, strict=True):
             values = ", ".join(f"{k} {v:.4g}" for k, v in ranks.metrics(outcomes).items())
             print(f"{name}: {values}")
+    print(f"counting, both directions: {seconds:.1f} s on {jax.device_count()} devices")
+    print(f"checks, scores of the matches, sorting: {rest:.1f} s")
     for name, bare_seconds in spent.items():
-        whole = bare_seconds / products * pairs
-        print(f"bare products ({name}): {whole:.1f} s; ranks take {seconds / whole:.2f} times that")
-    print(f"ranks, both directions: {seconds:.1f} s on {jax.device_count()} devices")
-    print(f"peak resident memory: {peak:.2f} GiB")
+        whole = bare_seconds / products * counted * len(text)
+        print(f"bare products ({name}): {whole:.1f} s; counting takes {seconds / whole:.2f} of it")
+    print(f"peak resident memory: {peak:.2f} GiB; of no file: {max(own):.2f} GiB")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ class ProbeConfig:
     hidden: int = 0  # units of a hidden layer (ReLU); 0: linear
     strengths: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)  # scikit-learn's C
     inner_folds: int = 5  # of the training rows, by origin, which choose among the strengths
-    steps: int = 1000  # of L-BFGS, at most
+    steps: int = 200  # of L-BFGS, at most
     seed: int = 0  # of the inner folds and of a hidden layer
 
     def __post_init__(self):

@@ -31,11 +31,12 @@ def interval(
 
     - "mean": Wilson's score with as many items as would be independent (their variance in the
       groups tells), and Student's t for the normal quantile. Of proportions without groups it is
-      nearly Wilson's own interval. It holds near the bounds, where a bootstrap that drew no failure
-      knows of none: of 20 items that are right 9 times in 10, BCa's intervals hold the truth 86
-      times in 100.
-    - "skewed mean": bootstrap of Student's t over groups: a mean rank is mostly that of few items.
-    - "median": the order statistics between the ends of that interval about one half (Woodruff).
+      nearly Wilson's own interval. It holds near the bounds, too, where a bootstrap that drew no
+      failure knows of none.
+    - "skewed mean": bootstrap of Student's t over groups. A mean rank is mostly that of few items:
+      of under some hundred, intervals hold it less often than they say.
+    - "median": the order statistics between the ends of that interval about one half (Woodruff);
+      of whole numbers, such as ranks, it holds it more often.
     - a function: BCa bootstrap (Efron, 1987) of scipy, over groups; or the jackknife, with
       Student's t on the scale of logits where there are bounds: for smooth metrics (average
       precision, areas, BLEU), which it fits better, and for large sets, since it takes at most
