@@ -98,12 +98,16 @@ def find_benchmarks(args: argparse.Namespace, settings) -> list[tuple[str, str, 
     """(name, path, settings) of what the models are evaluated on.
 
     Raises:
-      ValueError: nothing, or something without a name.
+      ValueError: nothing, something without a name, or no such folder.
     """
+    from clapjax.data.paths import as_path
     from clapjax.evaluation.benchmarks import settings_for
 
-    found = [(*_named(item), None) for item in args.benchmark]
-    found = [(name, path, settings_for(name, settings)) for name, path, _ in found]
+    found = []
+    for name, path in map(_named, args.benchmark):
+        if not as_path(path).is_dir():  # before a model is loaded
+            raise ValueError(f"{path}: no such folder (benchmark {name!r})")
+        found.append((name, path, settings_for(name, settings)))
     if args.data_dir:
         found.insert(0, (Path(args.data_dir).resolve().name, args.data_dir, settings))
     if not found:
