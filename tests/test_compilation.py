@@ -11,6 +11,7 @@ from jax.experimental.compilation_cache import compilation_cache as jax_cache
 
 import clapjax
 from clapjax import compilation
+from clapjax.cli.compiled import say_where_compiled
 from clapjax.cli.main import main
 from tests.inference.tiny import make_workdir
 from tests.training.tiny import tiny_config, train
@@ -105,16 +106,20 @@ def test_a_second_load_compiles_nothing(folder, events, workdir):
     assert _entries(folder)
 
 
-def test_verbs_say_where_unless_told_not_to(folder, workdir, tmp_path, capsys):
+def test_verbs_keep_programs_unless_told_not_to(folder, workdir, tmp_path, capsys):
     (tmp_path / "texts").write_text("a dog barks\n")
     embed = ["embed", "--model", str(workdir), "--texts", str(tmp_path / "texts")]
     out = ["--out", str(tmp_path / "out.npz")]
     assert main([*embed, *out, "--no_compilation_cache"]) == 0
-    assert not folder.exists() and "compiled" not in capsys.readouterr().err
+    assert not folder.exists()
+    say_where_compiled()
+    assert not capsys.readouterr().err
     jax.config.update("jax_enable_compilation_cache", True)
     _start_again()
     assert main([*embed, *out]) == 0
-    assert _entries(folder) and f"compiled programs: {folder} " in capsys.readouterr().err
+    assert _entries(folder) and not capsys.readouterr().err
+    say_where_compiled()
+    assert f"compiled programs: {folder} " in capsys.readouterr().err
 
 
 def test_what_jax_was_told_stays(folder, tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ def add_cache_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def keep_compiled(args: argparse.Namespace, verb: str) -> None:
-    """Applies the flag to this process, and says in a line on stderr where programs are kept."""
+    """Applies the flag to this process."""
     import jax
 
     from clapjax.compilation import compilation_cache
@@ -25,6 +25,13 @@ def keep_compiled(args: argparse.Namespace, verb: str) -> None:
         jax.config.update("jax_enable_compilation_cache", False)
         return
     with plain_warnings(verb):
-        where = compilation_cache()
-    if where is not None:
+        compilation_cache()
+
+
+def say_where_compiled() -> None:
+    """A line on stderr, of a run whose input was good: where its compiled programs are kept."""
+    import jax
+
+    where = jax.config.jax_compilation_cache_dir
+    if where and jax.config.jax_enable_compilation_cache:
         print(f"compiled programs: {where} (--no_compilation_cache: none)", file=sys.stderr)

@@ -5,7 +5,7 @@ import functools
 import sys
 from pathlib import Path
 
-from clapjax.cli.compiled import keep_compiled
+from clapjax.cli.compiled import keep_compiled, say_where_compiled
 from clapjax.cli.config import (
     add_config_argument,
     add_model_argument,
@@ -123,6 +123,8 @@ def train_and_evaluate(
     distributed.wait_for_all("config is read")
     with distributed.together(Path(workdir)):
         save_experiment(experiment, workdir, write=distributed.is_main())
+    if distributed.is_main():
+        say_where_compiled()
     train(
         experiment,
         task,

@@ -79,7 +79,8 @@ def test_train_then_eval(demo_records, tmp_path, capsys):
 def test_encoders_go_from_task_to_task(workdir, tmp_path):
     """init_from: of a run of the other task, and of a Hugging Face folder, the audio encoder."""
     tagger = clapjax.load(workdir).variables["params"]
-    assert load_model("tagging", workdir)["params"].keys() == {"audio_encoder", "head"}
+    theirs = load_model("tagging", workdir, workdir)["params"]
+    assert theirs.keys() == {"audio_encoder", "head"}
     run, folder = make_workdir(tmp_path / "run"), tmp_path / "hf"
     transformers_clap().save_pretrained(folder)
     extractor().save_pretrained(folder)
@@ -89,7 +90,7 @@ def test_encoders_go_from_task_to_task(workdir, tmp_path):
         ("tagging", run, clapjax.load(run).params),
         ("tagging", folder, load_pretrained(folder).variables["params"]),
     ):
-        found = load_model(task, source)
+        found = load_model(task, source, tmp_path)
         assert found["params"].keys() == found["batch_stats"].keys() == {"audio_encoder"}
         jax.tree.map(
             np.testing.assert_array_equal,
