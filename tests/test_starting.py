@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 
+import numpy as np
 import pytest
 
 from clapjax.data.config import DataConfig
@@ -36,7 +37,8 @@ def _begin(workdir, experiment: Experiment, tokenizer) -> None:
     save_experiment(experiment, workdir)
     if experiment.task == "contrastive":
         make_task(experiment, tokenizer).keep("no records", workdir)
-    state = TrainState(step=1, opt_state=(), params={"x": 0}, batch_stats={})
+    zero = np.zeros((), np.int32)
+    state = TrainState(step=zero + 1, opt_state=(), params={"x": zero}, batch_stats={})
     with checkpoint.open_manager(workdir) as manager:
         checkpoint.save(manager, 1, state, {})
 

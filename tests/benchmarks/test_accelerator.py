@@ -111,7 +111,7 @@ def test_a_gpu_is_timed_with_deterministic_programs_too(monkeypatch):
     seen = []
 
     def timed(config, mesh, repeats, reached, deterministic):
-        seen.append((config.batch_size, config.micro_batches, deterministic))
+        seen.append((config.batch_size, micro_batches(config, mesh.size), deterministic))
         return {"step_seconds": 2.0 if deterministic else 1.0}
 
     device = SimpleNamespace(platform="gpu")

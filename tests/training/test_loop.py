@@ -119,6 +119,8 @@ def test_a_full_disk_stops_the_run_and_it_goes_on(tiny, whole, demo_records, tmp
 
     def fill(forward, variables, step):
         if step == 4:  # more than the log takes, less than a checkpoint
+            while checkpoint.latest_step(tmp_path) != 3:  # which is written meanwhile
+                time.sleep(0.01)
             resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
         return {}
 
@@ -131,8 +133,16 @@ def test_a_full_disk_stops_the_run_and_it_goes_on(tiny, whole, demo_records, tmp
     assert caught.value.errno in FULL
     assert checkpoint.latest_step(tmp_path) == 3
     assert [row["step"] for row in read_log(tmp_path)] == [2, 3, 4, 6]
+    _wait_for_writers(tmp_path)
     state = train(config, **arguments)
     _assert_same(jax.device_get(state), whole[1])
+
+
+def _wait_for_writers(folder):
+    """A process that ends takes TensorStore's threads with it; here some still write."""
+    seen = None
+    while seen != (seen := sorted(folder.rglob("*"))):
+        time.sleep(0.5)
 
 
 def test_a_finished_run_stays_as_it_is(tiny, whole, demo_records):
