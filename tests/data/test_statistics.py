@@ -90,7 +90,7 @@ def test_the_page_has_the_figures_and_the_sound(data_dir, tmp_path, capsys):
     np.testing.assert_array_equal(first, TRAIN[0].audio)
     wrong = TEST[1].negative_audio
     assert any(np.array_equal(samples, wrong) for samples, _ in decoded)
-    assert text.count("data:image/png;base64,") == len(decoded)
+    assert text.count("data:image/png;base64,") == 2 * len(decoded)  # a picture, its colour bar
     assert [file.name for file in tmp_path.iterdir()] == ["page.html"]
 
 
