@@ -43,6 +43,7 @@ class Tagger:
             variables = jax.device_put(variables, device)
         self.variables = variables
         self._audio = forward["audio"]
+        self._devices = len(jax.tree.leaves(variables)[0].sharding.device_set)
 
     def tag(
         self,
@@ -89,5 +90,6 @@ class Tagger:
         def run(samples: np.ndarray, lengths: np.ndarray) -> jax.Array:
             return self._audio(self.variables, samples, lengths)
 
-        for index, found in hear(run, cutter, each_input(audio), self.batch_size):
+        heard = hear(run, cutter, each_input(audio), self.batch_size, self._devices)
+        for index, found in heard:
             yield index, found if isinstance(found, AudioError) else found[1].mean(axis=0)

@@ -15,10 +15,11 @@ from jax.sharding import PartitionSpec as P
 from clapjax.audio.files import AudioError, read_audio
 from clapjax.audio.mel import log_mel
 from clapjax.data.tokenizer import tokenize
-from clapjax.inference import Clap
+from clapjax.inference import Clap, Tagger
 from clapjax.inference.pieces import INPUTS_AHEAD
 from clapjax.models.clap import Clap as ClapModule
 from clapjax.models.clap import embed_waveform
+from clapjax.tasks.tagging import TaggingConfig
 from tests.inference.tiny import CAPTIONS, CLIP, CONFIGS, RATE, noise
 
 KINDS = list(CONFIGS)
@@ -127,21 +128,25 @@ def test_few_clips_are_taken_ahead(clap):
 def test_each_of_several_devices_gets_as_many_rows_as_one_alone(claps, kind):
     """At any length: then its results are the same bits."""
     clap, shapes, longest = claps[kind], {}, noise(8 * CLIP)
+    labels = TaggingConfig(tuple("abcdefgh"))
 
     def embed(variables, waveforms, lengths):
-        shapes[devices].add(waveforms.shape)
+        shapes[who].add(waveforms.shape)
         return np.eye(1, 8, dtype=np.float32).repeat(len(waveforms), axis=0)
 
     for devices in (1, 8):
-        shapes[devices] = set()
         sharding = NamedSharding(
             jax.make_mesh((devices,), "d", devices=jax.devices()[:devices]), P()
         )
         variables = jax.device_put(clap.variables, sharding)
         forward = {"audio": embed, "text": None}
-        model = Clap(clap.config, variables, clap.tokenizer, 4 * devices, forward)
-        assert model.embed_audio([*RAGGED, longest]).shape == (len(RAGGED) + 1, 8)
-    assert shapes[8] == {(8 * rows, length) for rows, length in shapes[1]}
+        embeds = Clap(clap.config, variables, clap.tokenizer, 4 * devices, forward).embed_audio
+        tags = Tagger(clap.config, labels, variables, 4 * devices, forward).tag
+        for name, call in (("embeds", embeds), ("tags", tags)):
+            shapes[who := (name, devices)] = set()
+            assert call([*RAGGED, longest]).shape == (len(RAGGED) + 1, 8)
+    for name in ("embeds", "tags"):
+        assert shapes[name, 8] == {(8 * rows, length) for rows, length in shapes[name, 1]}
 
 
 def test_files_bytes_and_arrays_agree(clap, tmp_path):
