@@ -36,7 +36,7 @@ def _one(equation, devices: int) -> int:
         depth = math.prod(kernel) // kernel[params["dimension_numbers"].rhs_spec[0]]
         dilation = math.prod(params["lhs_dilation"])  # zeros between the inputs cost nothing
         return 2 * depth * math.prod(equation.outvars[0].aval.shape) // dilation
-    inner = [_count(sub, devices) for sub in _subs(params)]
+    inner = [_count(sub, devices) for sub in inner_jaxprs(params)]
     if not any(inner):
         return 0
     if name == "while":
@@ -49,7 +49,7 @@ def _one(equation, devices: int) -> int:
     return times * sum(inner)
 
 
-def _subs(params: dict):
+def inner_jaxprs(params: dict):
     """The jaxprs among a primitive's parameters."""
     for value in params.values():
         for item in value if isinstance(value, list | tuple) else [value]:

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 import jax
 from jax.extend import core
 
+from clapjax.planning.flops import inner_jaxprs
+
 # Made where they are used, out of almost nothing.
 GENERATED = {"iota", "broadcast_in_dim"}
 # The same bytes under another shape.
@@ -87,7 +89,7 @@ class _Program:
             slices = sum(_bytes(x.aval) for x in body.invars[count:]) // self.devices
             return made + slices + _Program(body, self.devices).extra()
         devices = 1 if name == "shard_map" else self.devices
-        return max((_Program(x, devices).extra() for x in _subs(params)), default=0)
+        return max((_Program(x, devices).extra() for x in inner_jaxprs(params)), default=0)
 
     def _uses(self) -> dict:
         users: dict = {}
@@ -113,16 +115,6 @@ class _Program:
 
     def _size(self, variable) -> int:
         return _bytes(variable.aval) // self.devices
-
-
-def _subs(params: dict):
-    """The jaxprs among a primitive's parameters."""
-    for value in params.values():
-        for item in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(item, core.ClosedJaxpr):
-                yield item.jaxpr
-            elif isinstance(item, core.Jaxpr):
-                yield item
 
 
 def _bytes(aval) -> int:
