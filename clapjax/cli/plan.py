@@ -99,10 +99,11 @@ def _advice(tries) -> str | None:
 
 
 def _sweep(args, config, devices, attempt) -> int:
+    from clapjax.experiment import make_task
     from clapjax.planning.plan import largest, summary
 
     best = None
-    for report in largest(config, devices, attempt):
+    for report in largest(config, devices, make_task(config).group, attempt):
         print(summary(report), flush=True)
         if report["fits"] and (best is None or report["rows_per_micro_batch"] > best):
             best, found = report["rows_per_micro_batch"], report

@@ -32,6 +32,8 @@ def train_batches(
     collate: Callable[[dict], dict],
     *,
     draws_of_a_row: int,
+    group: int = 1,
+    reverses: int = 0,
     batch_size: int,
     seed: int,
     start_step: int = 0,
@@ -48,6 +50,8 @@ def train_batches(
         has besides its sound: a dict of scalars, bytes or arrays of one shape.
       collate: from the rows' features, stacked (bytes as objects), to what the batch has of them.
       draws_of_a_row: how many random numbers `features` is given.
+      group, reverses: of every `group` rows, the first `reverses` whose features are true at
+        "reverse" come a second time, as their sound in a wrong order.
       batch_size: global; host h of n reads rows h * B / n ... (h + 1) * B / n - 1.
       seed: of order, crops and caption choice.
       start_step: first step.
@@ -55,31 +59,37 @@ def train_batches(
 
     Returns:
       An iterator of {"audio": (b, clip_samples) int16} and what `collate` makes, b = batch_size /
-      hosts. With long_clips "whole" the audio is (b, longest_seconds), zeros behind each row's own
-      "lengths": (b,) int32 samples.
+      hosts; with `reverses` "reverse_audio" and "reverse_row", as `Task` has them. With long_clips
+      "whole" the audio is (b, longest_seconds), zeros behind each row's own "lengths": (b,) int32
+      samples.
 
     Raises:
       RecordsError: no such data set or split, or another sample rate; from the iterator: a damaged
         shard or a record that lacks something, with its file and its place there.
-      ValueError: the batch does not divide among the hosts, or the mixture's shares are too many.
+      ValueError: the batch does not divide among the hosts, in whole groups, or the mixture's
+        shares are too many.
     """
-    if batch_size % hosts or not 0 <= host < hosts:
-        raise ValueError(f"batch_size {batch_size} does not divide among {hosts} hosts ({host})")
+    if batch_size % (hosts * group) or not 0 <= host < hosts:
+        groups = f", {group} rows together" if group > 1 else ""
+        raise ValueError(
+            f"batch_size {batch_size} does not divide among {hosts} hosts ({host}){groups}"
+        )
     import tensorflow as tf
 
     keep_memory()  # else half of the time goes into page faults
     readers = reader_pool()
-    take = features, draws_of_a_row
+    take = features, draws_of_a_row, group, reverses
     load = _loader(data_dir, config, audio, take, batch_size, seed, host, hosts, readers)
     types = (tf.int16, tf.int32)
-    # Step to its rows' features, or to what went wrong, of which TensorFlow would keep the text.
-    made: dict[int, dict] = {}
+    # Step to its sound in wrong orders and its rows' features, or to what went wrong, of which
+    # TensorFlow would keep the text.
+    made: dict[int, list[dict]] = {}
     failures: dict[int, Exception] = {}
 
     def load_or_note(step: np.int64) -> tuple[np.ndarray, np.ndarray]:
         try:
-            *sound, made[int(step)] = load(int(step))
-            return tuple(sound)
+            waveforms, lengths, *made[int(step)] = load(int(step))
+            return waveforms, lengths
         except Exception as error:
             failures[int(step)] = error
             raise
@@ -110,10 +120,11 @@ def train_batches(
                     if failures:  # batches come in order: it is the first of those that failed
                         raise failures[min(failures)] from None
                     raise records.RecordsError(f"{data_dir}: {error}") from error
-                sound = {"audio": waveforms}
-                if config.long_clips == "whole":
-                    sound["lengths"] = lengths
-                yield sound | collate(made.pop(step))
+                sound, rows = made.pop(step)
+                sound |= {"audio": waveforms, "lengths": lengths}
+                if config.long_clips != "whole":
+                    sound = {name: x for name, x in sound.items() if not name.endswith("lengths")}
+                yield sound | collate(rows)
         finally:
             close()
 
@@ -125,9 +136,12 @@ def train_batches(
 
 def _loader(
     data_dir, config, audio, take, batch_size, seed, host, hosts, readers
-) -> Callable[[int], tuple[np.ndarray, np.ndarray, dict]]:
-    """A function from a step to this host's rows of its batch: sound, lengths and features."""
-    features, number_of_draws = take
+) -> Callable[[int], tuple[np.ndarray, np.ndarray, dict, dict]]:
+    """A function from a step to this host's rows of its batch.
+
+    These are sound, lengths, what there is of sound in wrong orders, and features.
+    """
+    features, number_of_draws, group, reverses = take
     from tensorflow import train
 
     mixture = [parse_share(item) for item in config.mixture]
@@ -141,13 +155,13 @@ def _loader(
     if config.long_clips == "whole":
         width = max(width, round(config.longest_seconds * audio.sample_rate))
 
-    def load(step: int) -> tuple[np.ndarray, np.ndarray, dict]:
+    def load(step: int) -> tuple[np.ndarray, np.ndarray, dict, dict]:
         sets, positions = (x[local] for x in batch_rows(step, batch_size, shares))
         indices = shuffled(positions, sizes[sets], sets, seed)
         numbers = draws(positions, sets, seed, 1 + number_of_draws)
         waveforms = _aligned((len(sets), width))
         lengths = np.zeros(len(sets), np.int32)
-        chosen = [None] * len(sets)
+        chosen, reversed_sounds = [None] * len(sets), {}
         # File by file, each of which is opened once.
         for row in np.lexsort((indices, sets)).tolist():
             number, index = int(sets[row]), int(indices[row])
@@ -155,17 +169,46 @@ def _loader(
             try:
                 cut, *others = numbers[row]
                 record = train.Example.FromString(data).features.feature
-                samples = _sound(record, width, audio, cut)
+                samples = _sound(record, "audio", width, audio, cut)
                 chosen[row] = features(record, others)
+                if reverses and chosen[row].pop("reverse"):
+                    reversed_sounds[row] = _sound(record, "negative_audio", width, audio, cut)
             except Exception as error:
                 reason = f"{type(error).__name__}: {error}"
                 raise records.RecordsError(f"{splits[number].place(index)}: {reason}") from error
             lengths[row] = len(samples)
             waveforms[row, : len(samples)] = samples
             waveforms[row, len(samples) :] = 0
-        return waveforms, lengths, stacked(chosen)
+        further = {}
+        if reverses:
+            further = _in_slots(reversed_sounds, waveforms, lengths, group, reverses)
+        return waveforms, lengths, further, stacked(chosen)
 
     return load
+
+
+def _in_slots(
+    sounds: dict[int, np.ndarray],
+    waveforms: np.ndarray,
+    lengths: np.ndarray,
+    group: int,
+    reverses: int,
+) -> dict[str, np.ndarray]:
+    """Sounds in a wrong order, by the rows that have one, as a batch has them: see `Task`."""
+    slots = len(waveforms) // group * reverses
+    found = np.empty((slots, waveforms.shape[1]), np.int16)
+    of_slots, rows = np.empty(slots, np.int32), np.full(slots, -1, np.int32)
+    for slot in range(slots):
+        first, place = slot // reverses * group, slot % reverses
+        there = [row for row in range(first, first + group) if row in sounds]
+        if place < len(there):
+            rows[slot] = there[place] - first
+            samples = sounds[there[place]]
+        else:  # silence would move the batch statistics
+            samples = waveforms[first + place, : lengths[first + place]]
+        of_slots[slot] = len(samples)
+        found[slot, : len(samples)], found[slot, len(samples) :] = samples, 0
+    return {"reverse_audio": found, "reverse_lengths": of_slots, "reverse_row": rows}
 
 
 def _aligned(shape: tuple[int, int]) -> np.ndarray:
@@ -187,11 +230,11 @@ def stacked(rows: Iterable[dict]) -> dict[str, np.ndarray]:
     return {name: column(name) for name in rows[0]}
 
 
-def _sound(record, width: int, audio: AudioConfig, cut: float) -> np.ndarray:
+def _sound(record, name: str, width: int, audio: AudioConfig, cut: float) -> np.ndarray:
     """Samples of a record, a clip at least and `width` at most, cut at a place in [0, 1)."""
-    if not record["audio"].bytes_list.value:
-        raise ValueError("there is no audio")
-    samples = np.frombuffer(record["audio"].bytes_list.value[0], np.int16)
+    if not record[name].bytes_list.value:
+        raise ValueError(f"there is no {name}")
+    samples = np.frombuffer(record[name].bytes_list.value[0], np.int16)
     return fill(truncate(samples, width, cut), audio.clip_samples, audio.fill)
 
 

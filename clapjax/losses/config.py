@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from clapjax.losses.pairs import GROUP
+
 CHOICES = {
     "kind": ("softmax", "sigmoid"),
     "implementation": ("auto", "plain", "ring"),
@@ -26,6 +28,9 @@ class LossConfig:
     # Captions in a wrong order as further negatives of the audio: "none", each sample its "own"
     # (of those that have one), or "all" of the batch's.
     negatives: str = "none"
+    # Order pairs: of every four rows, how many at most are there a second time, as the sound in the
+    # wrong order with the wrong caption (clapjax/losses/pairs.py). Not from the paper.
+    order_pairs: int = 0
     tile: int = 1024  # rows and columns of a tile of the ring, at most
     # LAION-CLAP's options, see clapjax/losses/laion.py; plain softmax without further negatives.
     mlp_loss: bool = False  # needs model.mlp_transforms
@@ -37,6 +42,16 @@ class LossConfig:
                 raise ValueError(
                     f"loss.{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}"
                 )
+        if not 0 <= self.order_pairs <= GROUP:
+            raise ValueError(
+                f"loss.order_pairs must be in 0..{GROUP}, of every {GROUP} rows, not "
+                f"{self.order_pairs}"
+            )
+        if self.order_pairs and self.negatives != "none":
+            raise ValueError(
+                "loss.order_pairs goes with loss.negatives=none: wrong captions are captions of "
+                "the batch then"
+            )
         if self.tile < 1:
             raise ValueError(f"loss.tile must be positive, not {self.tile}")
         if self.temporal_ramp_steps < 0:
@@ -47,11 +62,11 @@ class LossConfig:
             raise ValueError(f"loss.temporal_weight must be >= 0, not {self.temporal_weight}")
         if not 0 <= self.kappa < float("inf"):
             raise ValueError(f"loss.kappa must be >= 0, not {self.kappa}")
-        asked = (self.kind, self.negatives, self.implementation == "ring")
-        if self.laion and asked != ("softmax", "none", False):
+        asked = (self.kind, self.negatives, self.implementation == "ring", self.order_pairs)
+        if self.laion and asked != ("softmax", "none", False, 0):
             raise ValueError(
                 "loss.mlp_loss and loss.kappa go with loss.kind=softmax, loss.negatives=none and "
-                "without loss.implementation=ring"
+                "without loss.implementation=ring and loss.order_pairs"
             )
 
     @property

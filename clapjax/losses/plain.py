@@ -22,7 +22,8 @@ def contrastive_loss(
     Args:
       audio, text: (N, D) float32; row i of one belongs to row i of the other.
       scale: () exp of the logit scale.
-      groups: (N,) int32 or None; rows of the same positive group are not each other's negatives.
+      groups: (N,) int32 or None; rows of the same positive group are not each other's negatives. A
+        row below 0 is not there: nothing sees it, and it costs 0 (in a mean that counts it).
       further: (N, K) logits of captions that are wrong for row i, or None; -inf is no caption.
       weights: ((N,), (N,)) of the rows in the audio-to-text and in the text-to-audio mean, or None.
 
@@ -32,9 +33,7 @@ def contrastive_loss(
     logits = scale * dot(audio, text, 1, 1)  # (N, N)
     positive = jnp.diagonal(logits)
     if groups is not None:
-        same = (groups[:, None] == groups[None, :]) & (groups > 0)[:, None]
-        same &= ~jnp.eye(len(groups), dtype=bool)
-        logits = jnp.where(same, -jnp.inf, logits)
+        logits = jnp.where(hidden_pairs(groups), -jnp.inf, logits)
     columns = jax.nn.logsumexp(logits, axis=0) - positive
     if further is not None:
         logits = jnp.concatenate([logits, further], axis=1)
@@ -44,6 +43,14 @@ def contrastive_loss(
     to_text, to_audio = weights
     rows = jnp.sum(to_text * rows) / to_text.sum()
     return 0.5 * (rows + jnp.sum(to_audio * columns) / to_audio.sum())
+
+
+def hidden_pairs(groups: jax.Array) -> jax.Array:
+    """(N, N) bool: different rows that are no negatives, by `contrastive_loss`'s groups."""
+    same = (groups[:, None] == groups[None, :]) & (groups > 0)[:, None]
+    absent = groups < 0
+    same |= absent[:, None] | absent[None, :]
+    return same & ~jnp.eye(len(groups), dtype=bool)
 
 
 def temporal_loss(

@@ -13,6 +13,7 @@ from jax import lax
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
+from clapjax.losses.plain import hidden_pairs
 from clapjax.losses.ring import (
     dot,
     from_tiles,
@@ -41,7 +42,7 @@ def sigmoid_loss(
     Args:
       audio, text: (N, D) float32; row i of one belongs to row i of the other.
       scale, bias: () exp of the logit scale, and the logit bias (SigLIP starts at 10 and -10).
-      groups: (N,) int32 or None; rows of the same positive group are not each other's negatives.
+      groups: (N,) int32 or None, as in `contrastive_loss`.
       further: (N, K) logits of captions that are wrong for row i, or None; -inf is no caption.
 
     Returns:
@@ -51,7 +52,8 @@ def sigmoid_loss(
     positive = jnp.diagonal(logits)
     hidden = jnp.eye(len(positive), dtype=bool)
     if groups is not None:
-        hidden |= (groups[:, None] == groups[None, :]) & (groups > 0)[:, None]
+        hidden |= hidden_pairs(groups)
+        positive = jnp.where(groups < 0, jnp.inf, positive)
     cost = jax.nn.softplus(-positive).sum()
     cost += jax.nn.softplus(jnp.where(hidden, -jnp.inf, logits)).sum()
     if further is not None:

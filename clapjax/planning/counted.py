@@ -81,7 +81,7 @@ def counted_flops(config: TrainConfig, make_task: Callable, devices: Hardware) -
     task = make_task(config)
     mesh = absent_mesh(config.mesh, devices)
     flops = matrix_flops(traced_step(config, task, mesh).jaxpr, mesh.size)
-    once = micro_batches(config, mesh.size) == 1 and config.remat == "none"
+    once = micro_batches(config, mesh.size, task.group) == 1 and config.remat == "none"
     return {
         "flops": flops,
         "model_flops": flops if once else model_flops(config, task, mesh),

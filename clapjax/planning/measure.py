@@ -35,7 +35,7 @@ def measure(config: TrainConfig, task: Task, steps: int = 10) -> dict:
       "model_flops_utilization", the model FLOPs per second over that.
     """
     mesh = make_mesh(config.mesh)
-    parts = micro_batches(config, mesh.size)
+    parts = micro_batches(config, mesh.size, task.group)
     batch = random_batch(config, task, mesh)
     step = make_train_step(config, task, mesh)
     traced = step.trace(abstract_state(config, task, mesh), batch_shapes(config, task, mesh))
@@ -83,7 +83,7 @@ def random_batch(config: TrainConfig, task: Task, mesh: Mesh) -> dict[str, jax.A
 
     def fill(name: str, like: jax.ShapeDtypeStruct) -> jax.Array:
         values = np.ones(like.shape, like.dtype)
-        if name == "audio":
+        if name in ("audio", "reverse_audio"):
             few = (min(like.shape[0], DIFFERENT_ROWS), *like.shape[1:])
             noise = generator.integers(-30_000, 30_000, few).astype(like.dtype)
             values = np.resize(noise, like.shape)

@@ -41,7 +41,8 @@ def plan(
       ModuleNotFoundError: libtpu is not installed.
     """
     absent_mesh(config.mesh, devices)
-    parts = micro_batches(config, devices.devices)
+    group = make_task(config).group
+    parts = micro_batches(config, devices.devices, group)
     rows = config.batch_size // devices.devices
     report = {
         "hardware": devices.name,
@@ -51,6 +52,7 @@ def plan(
         "slices": devices.slices,
         "batch_size": config.batch_size,
         "rows": rows,
+        "group": group,
         "micro_batches": parts,
         "rows_per_micro_batch": rows // parts,
         "remat": config.remat,
@@ -115,11 +117,12 @@ def _fewer(report: dict) -> int:
     free = 0.95 * report["limit_bytes"] - (report["bytes"] - temporaries)
     if free <= 0:
         return 0
-    return _part(report["rows"], min(rows // 2, max(1, free / (temporaries / rows))))
+    most = min(rows // 2, max(1, free / (temporaries / rows)))
+    return _part(report["rows"], most, report["group"])
 
 
 def largest(
-    config: TrainConfig, devices: int, attempt: Callable[[TrainConfig], dict]
+    config: TrainConfig, devices: int, group: int, attempt: Callable[[TrainConfig], dict]
 ) -> Iterator[dict]:
     """Doubles rows_per_device while the step fits, or halves it until it does.
 
@@ -127,7 +130,7 @@ def largest(
       The plan of each number of rows; of those that fit, the one with the most is the largest.
     """
     all_rows = config.batch_size // devices
-    rows, grows = all_rows // micro_batches(config, devices), None
+    rows, grows = all_rows // micro_batches(config, devices, group), None
     while rows:
         report = attempt(dataclasses.replace(config, rows_per_device=rows))
         yield report
@@ -135,14 +138,17 @@ def largest(
         if report["fits"] != grows or (report["fits"] and not grows):
             return
         if grows:
-            rows = next((x for x in range(2 * rows, all_rows + 1) if all_rows % x == 0), 0)
+            larger = range(2 * rows, all_rows + 1, group)
+            rows = next((x for x in larger if all_rows % x == 0), 0)
         else:
-            rows = _part(all_rows, rows // 2)
+            rows = _part(all_rows, rows // 2, group)
 
 
-def _part(rows: int, most: float) -> int:
-    """The largest divisor of a device's rows that is no more than a limit; 0: none."""
-    return max((x for x in range(1, min(rows, int(most)) + 1) if rows % x == 0), default=0)
+def _part(rows: int, most: float, group: int) -> int:
+    """The largest divisor of a device's rows, in whole groups, that is within a limit; 0: none."""
+    return max(
+        (x for x in range(group, min(rows, int(most)) + 1, group) if rows % x == 0), default=0
+    )
 
 
 def summary(report: dict) -> str:

@@ -55,7 +55,7 @@ def held_bytes(state: TrainState, batch: dict) -> dict[str, int]:
 
 def activation_bytes(config: TrainConfig, task: Task, mesh: Mesh) -> int:
     """What one device keeps of a (micro-)batch for the backward pass, before XLA saves on it."""
-    rows = config.batch_size // mesh.size // micro_batches(config, mesh.size)
+    rows = config.batch_size // mesh.size // micro_batches(config, mesh.size, task.group)
     one = Mesh(mesh.devices.reshape(-1)[:1].reshape(1, 1), BATCH_AXES)
     part = dataclasses.replace(config, batch_size=rows, rows_per_device=0)
     state, batch = abstract_state(part, task, one), batch_shapes(part, task, one)

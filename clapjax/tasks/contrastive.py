@@ -18,6 +18,7 @@ from clapjax.data.tokenizer import load_tokenizer, tokenize
 from clapjax.losses.config import LossConfig
 from clapjax.losses.contrastive import make_contrastive
 from clapjax.losses.laion import laion_loss
+from clapjax.losses.pairs import GROUP, joined, joined_groups, of_slots, pair_loss
 from clapjax.losses.plain import temporal_loss
 from clapjax.models.clap import (
     MAX_LOG_SCALE,
@@ -39,9 +40,10 @@ def contrastive(model: ClapConfig, loss: LossConfig, data: DataConfig, tokenizer
     """The task; without a tokenizer it has the model's vocabulary, and no batches can be made.
 
     Rows are the unit-length embeddings (B, D) float32 "audio", "text", "negative" where the loss
-    wants captions in a wrong order, and with second heads "audio_mlp", "text_mlp", "negative_mlp",
-    as they come. Metrics are loss, contrastive_loss, logit_scale, and where it is on temporal_loss
-    and temporal_accuracy. `forward` has "audio" of (waveform, lengths) and "text" of (ids, mask).
+    wants captions in a wrong order, (M, D) "reverse" where it wants sounds in one, and with second
+    heads "audio_mlp", "text_mlp", "negative_mlp", as they come. Metrics are loss, contrastive_loss,
+    logit_scale, and where it is on temporal_loss and temporal_accuracy. `forward` has "audio" of
+    (waveform, lengths) and "text" of (ids, mask).
 
     Args:
       model: for the vocabulary see `tokenizer`.
@@ -59,12 +61,16 @@ def contrastive(model: ClapConfig, loss: LossConfig, data: DataConfig, tokenizer
     return Task(
         audio=model.audio,
         init=functools.partial(init_variables, model),
-        rows=functools.partial(_rows, model, needs_negatives(loss)),
+        rows=functools.partial(_rows, model, needs_negatives(loss), bool(loss.order_pairs)),
         objective=functools.partial(_objective, model, loss),
-        features=functools.partial(draw_texts, data.text_augment_selection),
+        features=functools.partial(
+            draw_texts, data.text_augment_selection, pairs=bool(loss.order_pairs)
+        ),
         draws=2,
+        group=GROUP if loss.order_pairs else 1,
+        reverses=loss.order_pairs,
         collate=functools.partial(tokenised, tokenizer, model.text.max_length),
-        batch_shapes=functools.partial(_batch_shapes, model),
+        batch_shapes=functools.partial(_batch_shapes, model, loss.order_pairs),
         dtype=functools.partial(compute_dtype, model),
         after_update=_clamp_scales,
         forward={
@@ -90,10 +96,7 @@ def check(model: ClapConfig, loss: LossConfig) -> None:
 
 def needs_negatives(loss: LossConfig) -> bool:
     """Whether a loss looks at the captions in a wrong order."""
-    return loss.temporal_weight > 0 or loss.negatives != "none"
-
-
-# --- what the records are good for ----------------------------------------------------------
+    return loss.temporal_weight > 0 or loss.negatives != "none" or loss.order_pairs > 0
 
 
 # --- text and batches -----------------------------------------------------------------------
@@ -148,7 +151,7 @@ def adapt_to_tokenizer(model: ClapConfig, tokenizer) -> ClapConfig:
     return with_vocabulary(model, len(tokenizer), tokenizer.pad_token_id)
 
 
-def draw_texts(selection: str, record, draws: Sequence[float]) -> dict:
+def draw_texts(selection: str, record, draws: Sequence[float], pairs: bool = False) -> dict:
     """What a row has besides its sound, from a record's features and two random numbers in [0, 1).
 
     The first chooses the caption, the second the negative, which may be that of another caption of
@@ -156,7 +159,9 @@ def draw_texts(selection: str, record, draws: Sequence[float]) -> dict:
 
     Returns:
       "caption" and "negative" (b"" where there is none), bytes; "has_negative"; "events": equal
-      positive numbers mean the same events in the same order, 0 that they are unknown.
+      positive numbers mean the same events in the same order, 0 that they are unknown. With `pairs`
+      "reverse", whether the record has sound in the order that the negative tells, and
+      "reverse_events", as "events", of that order.
 
     Raises:
       ValueError: a record without captions, or with a text that is not UTF-8.
@@ -171,27 +176,40 @@ def draw_texts(selection: str, record, draws: Sequence[float]) -> dict:
     first, second = draws
     caption = captions[int(first * len(captions))]
     negative = negatives[int(second * len(negatives))] if negatives else b""
+    found = {"has_negative": bool(negatives), "events": _event_group(events)}
+    if pairs:
+        reversed_events = _reversed_events(record)
+        if len(reversed_events) > 2:
+            negative = negatives[0]  # of several wrong orders, the one in which the sound is
+        found["reverse"] = bool(negatives and reversed_events)
+        found["reverse_events"] = _event_group(reversed_events)
     for text in (caption, negative):
         text.decode()  # fails here, where it is known whose they are
-    return {
-        "caption": caption,
-        "negative": negative,
-        "has_negative": bool(negatives),
-        "events": np.int32(zlib.crc32(b"\n".join(events)) % LARGEST + 1 if events else 0),
-    }
+    return found | {"caption": caption, "negative": negative}
+
+
+def _event_group(events: Sequence[bytes]) -> np.int32:
+    return np.int32(zlib.crc32(b"\n".join(events)) % LARGEST + 1 if events else 0)
+
+
+def _reversed_events(record) -> Sequence[bytes]:
+    """What sounds in a record's sound in a wrong order; () where there is no such sound."""
+    events = record["events"].bytes_list.value
+    if not any(record["negative_audio"].bytes_list.value):
+        return ()
+    return record["negative_events"].bytes_list.value or (events[::-1] if len(events) == 2 else ())
 
 
 def tokenised(tokenizer, max_length: int, rows: dict) -> dict[str, np.ndarray]:
     """Texts of `draw_texts` to "input_ids", "mask", "negative_ids", "negative_mask".
 
-    These are (B, max_length) int32; "has_negative" and "events" stay as they are.
+    These are (B, max_length) int32; what is no text stays as it is.
     """
     texts = [text.decode() for text in (*rows["caption"], *rows["negative"])]
     ids, mask = tokenize(tokenizer, texts, max_length)
     count = len(ids) // 2
-    return {
-        "has_negative": rows["has_negative"],
-        "events": rows["events"],
+    others = {name: x for name, x in rows.items() if name not in ("caption", "negative")}
+    return others | {
         "input_ids": ids[:count],
         "mask": mask[:count],
         "negative_ids": ids[count:],
@@ -199,20 +217,34 @@ def tokenised(tokenizer, max_length: int, rows: dict) -> dict[str, np.ndarray]:
     }
 
 
-def _batch_shapes(model: ClapConfig, rows: int) -> dict:
+def _batch_shapes(model: ClapConfig, pairs: int, rows: int) -> dict:
     tokens = ("input_ids", "mask", "negative_ids", "negative_mask")
-    return {
+    shapes = {
         "audio": ((rows, model.audio.clip_samples), jnp.int16),
         "has_negative": ((rows,), jnp.bool_),
         "events": ((rows,), jnp.int32),
     } | {name: ((rows, model.text.max_length), jnp.int32) for name in tokens}
+    if pairs:
+        slots = rows // GROUP * pairs
+        shapes |= {
+            "reverse_audio": ((slots, model.audio.clip_samples), jnp.int16),
+            "reverse_row": ((slots,), jnp.int32),
+            "reverse_events": ((rows,), jnp.int32),
+        }
+    return shapes
 
 
 # --- both towers ----------------------------------------------------------------------------
 
 
 def _rows(
-    config: ClapConfig, negatives: bool, variables: dict, batch: dict, keys, setting: Setting
+    config: ClapConfig,
+    negatives: bool,
+    pairs: bool,
+    variables: dict,
+    batch: dict,
+    keys,
+    setting: Setting,
 ) -> tuple[dict, dict]:
     """Waveforms and token ids to embeddings, and the next batch statistics."""
     dtype, (augment_key, dropout_key) = compute_dtype(config, setting.platform), keys
@@ -225,19 +257,25 @@ def _rows(
         text_frozen=setting.layers("text_encoder"),
     )
     ids, mask = _captions(batch, negatives)
+    waveform, lengths = batch["audio"], batch.get("lengths")
+    if pairs:
+        waveform = jnp.concatenate([waveform, batch["reverse_audio"]])
+        if lengths is not None:
+            lengths = jnp.concatenate([lengths, batch["reverse_lengths"]])
     (audio, text, *second), updates = model.apply(
         {**variables, "params": cast_kernels(variables["params"], dtype)},
         ids,
         mask,
-        front_end(config, batch["audio"], batch.get("lengths"), key=augment_key),
+        front_end(config, waveform, lengths, key=augment_key),
         setting,
         method=_towers,
         rngs={"augment": augment_key, "dropout": dropout_key},
         mutable=["batch_stats"],
     )
-    named = _named(audio, text, "")
+    rows = len(batch["audio"])
+    named = _named(rows, audio, text, "")
     if second:
-        named |= _named(*second, "_mlp")
+        named |= _named(rows, *second, "_mlp")
     return named, updates["batch_stats"]
 
 
@@ -268,12 +306,13 @@ def _captions(batch: dict, negatives: bool) -> tuple[jax.Array, jax.Array]:
     )
 
 
-def _named(audio: jax.Array, text: jax.Array, suffix: str) -> dict[str, jax.Array]:
-    """Embeddings by name; text (B, D), or (2B, D) with the negatives behind the positives."""
-    rows = audio.shape[0]
-    named = {"audio": audio, "text": text[:rows]}
+def _named(rows: int, audio: jax.Array, text: jax.Array, suffix: str) -> dict[str, jax.Array]:
+    """Embeddings by name; behind those of B rows, text has the negatives, audio the reverses."""
+    named = {"audio": audio[:rows], "text": text[:rows]}
     if text.shape[0] > rows:
         named["negative"] = text[rows:]
+    if audio.shape[0] > rows:
+        named["reverse"] = audio[rows:]
     return {name + suffix: x for name, x in named.items()}
 
 
@@ -307,31 +346,17 @@ def _objective(
     setting: Setting,
 ) -> tuple[jax.Array, dict]:
     """The objective and its parts, from the embeddings (N, D) of the global batch."""
-    mesh = setting.mesh
-    loss_of = make_contrastive(
-        config, mesh, mesh.axis_names, compute_dtype(model, setting.platform)
-    )
-    audio, text = embeddings["audio"], embeddings["text"]
     scale = jnp.exp(jnp.clip(params["logit_scale_a"], 0.0, MAX_LOG_SCALE))
-    valid, negative = batch["has_negative"], embeddings.get("negative")
-    arguments = {"groups": batch["events"] if config.mask_same_events else None}
-    if config.kind == "sigmoid":
-        arguments["bias"] = params["logit_bias"]
-    if config.negatives != "none":
-        arguments |= {"negative": negative, "valid": valid}
-    if config.laion:
-        transformed = None
-        if config.mlp_loss:
-            scale_t = jnp.exp(jnp.clip(params["logit_scale_t"], 0.0, MAX_LOG_SCALE))
-            transformed = embeddings["audio_mlp"], embeddings["text_mlp"], scale_t
-        loss = laion_loss(
-            audio, text, scale, transformed=transformed, kappa=config.kappa, **arguments
-        )
-    else:
-        loss = loss_of(audio, text, scale, **arguments)
+    loss = _contrastive_loss(model, config, embeddings, params, batch, scale, setting)
     metrics = {"contrastive_loss": loss, "logit_scale": scale}
     if config.temporal_weight > 0:
-        temporal = temporal_loss(audio, text, negative, valid, scale)
+        audio, text, negative = (embeddings[name] for name in ("audio", "text", "negative"))
+        valid = batch["has_negative"]
+        if config.order_pairs:
+            more = embeddings["reverse"], batch["reverse_row"]
+            temporal = pair_loss(audio, text, negative, valid, *more, scale)
+        else:
+            temporal = temporal_loss(audio, text, negative, valid, scale)
         right = jnp.sum(audio * (text - negative), axis=-1) > 0  # (N,)
         metrics |= {
             "temporal_loss": temporal,
@@ -339,6 +364,44 @@ def _objective(
         }
         loss = loss + _temporal_weight(config, step) * temporal
     return loss, metrics
+
+
+def _contrastive_loss(
+    model: ClapConfig,
+    config: LossConfig,
+    embeddings: dict[str, jax.Array],
+    params: dict,
+    batch: dict,
+    scale: jax.Array,
+    setting: Setting,
+) -> jax.Array:
+    """The contrastive part, over N rows and with order pairs M slots."""
+    mesh = setting.mesh
+    loss_of = make_contrastive(
+        config, mesh, mesh.axis_names, compute_dtype(model, setting.platform)
+    )
+    audio, text, negative = embeddings["audio"], embeddings["text"], embeddings.get("negative")
+    arguments = {"groups": batch["events"] if config.mask_same_events else None}
+    if config.kind == "sigmoid":
+        arguments["bias"] = params["logit_bias"]
+    if config.negatives != "none":
+        arguments |= {"negative": negative, "valid": batch["has_negative"]}
+    if config.laion:
+        transformed = None
+        if config.mlp_loss:
+            scale_t = jnp.exp(jnp.clip(params["logit_scale_t"], 0.0, MAX_LOG_SCALE))
+            transformed = embeddings["audio_mlp"], embeddings["text_mlp"], scale_t
+        return laion_loss(
+            audio, text, scale, transformed=transformed, kappa=config.kappa, **arguments
+        )
+    if not config.order_pairs:
+        return loss_of(audio, text, scale, **arguments)
+    slots = batch["reverse_row"]
+    audio = joined(audio, embeddings["reverse"])  # (N + M, D)
+    text = joined(text, of_slots(negative, slots))
+    arguments["groups"] = joined_groups(arguments["groups"], batch["reverse_events"], slots)
+    there = jnp.sum(arguments["groups"] >= 0)  # an empty slot costs 0, and is counted
+    return len(audio) / there * loss_of(audio, text, scale, **arguments)
 
 
 def _temporal_weight(config: LossConfig, step: jax.Array) -> jax.Array:

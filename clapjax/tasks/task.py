@@ -54,7 +54,9 @@ class Task:
 
     B rows are those of one device, N those of the global batch. A batch is a dict of arrays, rows
     first: "audio" (B, clip_samples) int16, "lengths" (B,) int32 samples of each row where rows may
-    be longer than a clip, and what `features` and `collate` make.
+    be longer than a clip, and what `features` and `collate` make. With `reverses`, M = B / group *
+    reverses: "reverse_audio" and "reverse_lengths" alike, and "reverse_row" (M,) int32, the row of
+    the group that it belongs to, or -1 where it is another row's sound that stands in.
     """
 
     audio: AudioConfig  # of the waveforms in a batch
@@ -73,6 +75,10 @@ class Task:
     # A platform to the type that matrix products run in there.
     dtype: Callable[[str], jnp.dtype]
     draws: int = 0  # random numbers that `features` takes
+    # Rows that stay together, on a device and in a micro-batch, and of how many of them a batch has
+    # the sound in a wrong order too. `features` says as "reverse" which rows have one.
+    group: int = 1
+    reverses: int = 0
     # The features of rows, stacked, to what a batch holds.
     collate: Callable[[dict], dict[str, np.ndarray]] = _same
     # Parameters after a step to those that count.

@@ -79,7 +79,7 @@ def train(
     if run.keep_best and evaluate is None:
         raise ValueError(f"keep_best={run.keep_best}: nothing is evaluated")
     mesh = make_mesh(run.mesh)
-    check_batch(run, mesh.size)
+    check_batch(run, mesh.size, task.group)
     workdir = Path(workdir)
     prepare(workdir, data_dir, build, task)
     task = task.open(workdir)
@@ -107,6 +107,8 @@ def train(
         task.features,
         task.collate,
         draws_of_a_row=task.draws,
+        group=task.group,
+        reverses=task.reverses,
         batch_size=run.batch_size,
         seed=run.seed,
         start_step=start,

@@ -64,22 +64,32 @@ def _arrange(devices: Sequence[jax.Device], fsdp: int) -> np.ndarray:
         return np.asarray(devices).reshape(shape)
 
 
-def check_batch(config: TrainConfig, devices: int) -> None:
-    """Raises ValueError where a batch does not divide among devices."""
+def check_batch(config: TrainConfig, devices: int, group: int = 1) -> None:
+    """Raises ValueError where a batch does not divide among devices, in whole groups of rows."""
     if config.batch_size % devices:
         raise ValueError(f"batch_size {config.batch_size} does not divide among {devices} devices")
+    if config.batch_size // devices % group or (config.rows_per_device or group) < group:
+        raise ValueError(
+            f"batch_size {config.batch_size} on {devices} devices, rows_per_device "
+            f"{config.rows_per_device}: {group} rows each have to stay together (order pairs)"
+        )
 
 
-def micro_batches(config: TrainConfig, devices: int) -> int:
+def micro_batches(config: TrainConfig, devices: int, group: int = 1) -> int:
     """In how many equal parts a device encodes its rows: the fewest that rows_per_device allows.
+
+    Args:
+      config: batch_size and rows_per_device.
+      devices: among which the batch is split.
+      group: rows that stay together.
 
     Raises:
       ValueError: the batch does not divide among the devices.
     """
-    check_batch(config, devices)
+    check_batch(config, devices, group)
     rows = config.batch_size // devices
-    most = config.rows_per_device or rows
-    return next(parts for parts in range(1, rows + 1) if rows % parts == 0 and rows <= parts * most)
+    most, groups = config.rows_per_device or rows, rows // group
+    return next(n for n in range(1, groups + 1) if groups % n == 0 and rows <= n * most)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

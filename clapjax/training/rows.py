@@ -22,7 +22,8 @@ def make_rows(task: Task, setting: Setting, specs: dict, parts: int = 1) -> Call
 
     With micro-batches (GradCache: Gao et al., arXiv 2101.06983) each device runs through its rows
     in so many parts, keeps nothing of them but their outputs, and computes a part again when its
-    gradient is due. Row r belongs to part r modulo their number, on any mesh. A part has random
+    gradient is due. Group g of rows that stay together, with most tasks a row, belongs to part g
+    modulo their number, on any mesh. A part has random
     numbers of its own, the same ones when it is computed again. Its batch norms take the statistics
     of the part, over all devices; the running ones move by the mean over the parts.
 
@@ -44,18 +45,18 @@ def make_rows(task: Task, setting: Setting, specs: dict, parts: int = 1) -> Call
         variables = {"params": params, "batch_stats": batch_stats}
         if parts == 1:
             return task.rows(variables, batch, keys, setting)
-        rows = len(batch["audio"]) // parts
+        groups = len(batch["audio"]) // task.group
 
         def visit(_, index):
-            at = index + parts * jnp.arange(rows)
-            taken = jax.tree.map(lambda x: jnp.take(x, at, axis=0, mode="clip"), batch)
+            at = index + parts * jnp.arange(groups // parts)
+            taken = jax.tree.map(lambda x: _take(x, groups, at), batch)
             part_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, index)
             return None, task.rows(variables, taken, part_keys, setting)
 
         # What is kept of a part is its number; in a loop nothing can merge the two computations.
         visit = jax.checkpoint(visit, prevent_cse=False)
         _, (outputs, stats) = lax.scan(visit, None, jnp.arange(parts))
-        outputs = jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:]), outputs)
+        outputs = jax.tree.map(lambda x: _in_order(x, groups), outputs)
         return outputs, jax.tree.map(lambda x: x.mean(axis=0), stats)
 
     if mesh.size == 1:
@@ -63,6 +64,18 @@ def make_rows(task: Task, setting: Setting, specs: dict, parts: int = 1) -> Call
     return jax.shard_map(
         local, mesh=mesh, in_specs=(specs, P(), BATCH_SPEC, P()), out_specs=(BATCH_SPEC, P())
     )
+
+
+def _take(x: jax.Array, groups: int, at: jax.Array) -> jax.Array:
+    """Some of the groups that (n, ...) has, each of n / groups rows."""
+    taken = jnp.take(x.reshape(groups, -1, *x.shape[1:]), at, axis=0, mode="clip")
+    return taken.reshape(-1, *x.shape[1:])
+
+
+def _in_order(x: jax.Array, groups: int) -> jax.Array:
+    """(parts, n / parts, ...) with group g in part g modulo parts, to (n, ...)."""
+    parts, rest = x.shape[0], x.shape[2:]
+    return x.reshape(parts, groups // parts, -1, *rest).swapaxes(0, 1).reshape(-1, *rest)
 
 
 def make_forward(task: Task, setting: Setting, specs: dict) -> Mapping[str, Callable]:

@@ -182,7 +182,7 @@ def test_the_search_ends_with_what_fits(rows, fixed, row, state):
 )
 def test_the_sweep_finds_the_border(rows, start, fixed, row):
     config = TrainConfig(batch_size=8 * rows, rows_per_device=start)
-    tries = list(largest(config, 8, linear(fixed, row, 100)))
+    tries = list(largest(config, 8, 1, linear(fixed, row, 100)))
     sizes = [report["rows_per_micro_batch"] for report in tries]
     fits = [report["fits"] for report in tries]
     assert all(rows % size == 0 for size in sizes)
