@@ -71,6 +71,7 @@ def assert_same(left: Example, right: Example) -> None:
 
 def text_batches(data_dir, config, audio, tokenizer, *, max_length: int, **settings):
     """`train_batches` with sound and texts, as the contrastive task has them."""
-    features = functools.partial(draw_texts, config.text_augment_selection)
+    pairs = settings.get("reverses", 0) > 0
+    features = functools.partial(draw_texts, config.text_augment_selection, pairs=pairs)
     collate = functools.partial(tokenised, tokenizer, max_length)
     return train_batches(data_dir, config, audio, features, collate, draws_of_a_row=2, **settings)
