@@ -30,7 +30,7 @@ from clapjax.data.config import DataConfig
 from clapjax.data.pipeline import train_batches
 from clapjax.data.schema import Example
 from clapjax.data.tokenizer import load_tokenizer, train_tokenizer
-from clapjax.tasks.contrastive import draw_texts, tokenised
+from clapjax.tasks.texts import draw_texts, tokenised
 
 LATE = 1_000_000  # step
 RATE = 48_000  # Hz

@@ -8,8 +8,8 @@ from clapjax.data.tokenizer import load_tokenizer
 from clapjax.experiment import is_workdir, load_experiment
 from clapjax.inference import Clap, Tagger
 from clapjax.interop.load import load_pretrained
-from clapjax.tasks.contrastive import adapt_to_tokenizer, workdir_model
 from clapjax.tasks.tagging import workdir_settings
+from clapjax.tasks.texts import adapt_to_tokenizer, workdir_model
 from clapjax.training.checkpoint import load_variables
 
 TOWERS = {"both": None, "audio": "audio", "text": "text"}

@@ -11,7 +11,7 @@ from clapjax.experiment import Experiment, is_workdir, load_experiment
 from clapjax.interop.load import load_pretrained
 from clapjax.models.config import ClapConfig, TextConfig
 from clapjax.plain import from_dict, to_dict
-from clapjax.tasks.contrastive import FROM_MODEL, workdir_model
+from clapjax.tasks.texts import FROM_MODEL, workdir_model
 from clapjax.training.checkpoint import latest_step
 
 # What of a model may be set beside `init_from`: nothing that its parameters were learnt with, but

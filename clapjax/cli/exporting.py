@@ -24,7 +24,7 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     from clapjax.inference.store import model_fingerprint
     from clapjax.interop.export import write_model
     from clapjax.interop.load import Pretrained
-    from clapjax.tasks.contrastive import workdir_model
+    from clapjax.tasks.texts import workdir_model
     from clapjax.training.checkpoint import load_variables
 
     experiment = load_experiment(args.workdir)

@@ -183,7 +183,7 @@ def _judge_contrastive(experiment, data_dir: str, workdir: str, rows: int):
     from clapjax.evaluation.evaluate import LACKS, evaluate, scores
     from clapjax.evaluation.text import summary
     from clapjax.inference import Clap
-    from clapjax.tasks.contrastive import workdir_model
+    from clapjax.tasks.texts import workdir_model
 
     settings, where = experiment.evaluation, Path(data_dir).name
     tasks, left_out = load_tasks(where, data_dir, settings, LACKS)
@@ -257,8 +257,8 @@ def _same_labels(*workdirs: str) -> bool:
 
 def _doubts(experiment, data_dir: str, workdir: str, tokenizer) -> list[str]:
     from clapjax.data.records import read_build
-    from clapjax.tasks.contrastive import workdir_tokenizer
     from clapjax.tasks.doubts import doubts
+    from clapjax.tasks.texts import workdir_tokenizer
 
     if experiment.task != "contrastive":
         return []

@@ -17,7 +17,7 @@ from clapjax.evaluation.result import Metric, Result, write_results
 from clapjax.experiment import make_task, save_experiment
 from clapjax.inference.store import model_fingerprint
 from clapjax.interop.load import load_pretrained
-from clapjax.tasks.contrastive import adapt_to_tokenizer
+from clapjax.tasks.texts import adapt_to_tokenizer
 from clapjax.training.checkpoint import open_manager, save
 from clapjax.training.mesh import make_mesh
 from clapjax.training.state import init_state

@@ -8,7 +8,7 @@ import numpy as np
 from clapjax.data import records
 from clapjax.data.pipeline import train_batches
 from clapjax.data.schema import Example
-from clapjax.tasks.contrastive import draw_texts, tokenised
+from clapjax.tasks.texts import draw_texts, tokenised
 
 RATE = 8000  # Hz
 

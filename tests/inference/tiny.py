@@ -21,8 +21,8 @@ from clapjax.models.config import (
     with_vocabulary,
 )
 from clapjax.models.tagger import init_tagger
-from clapjax.tasks.contrastive import adapt_to_tokenizer
 from clapjax.tasks.tagging import TaggingConfig, keep_labels
+from clapjax.tasks.texts import adapt_to_tokenizer
 from clapjax.training import checkpoint
 from clapjax.training.state import TrainState
 

@@ -17,7 +17,7 @@ import pytest
 
 from clapjax.data.paths import FULL
 from clapjax.data.records import RecordsError
-from clapjax.tasks.contrastive import adapt_to_tokenizer, workdir_tokenizer
+from clapjax.tasks.texts import adapt_to_tokenizer, workdir_tokenizer
 from clapjax.training import checkpoint, distributed, loop
 from clapjax.training.config import MeshConfig
 from clapjax.training.log import LOG_FILE, TrainLog, read_log
