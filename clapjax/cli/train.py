@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
     """Trains or resumes."""
+    from clapjax.experiment import check_workdir
     from clapjax.starting import resolve
     from clapjax.training import distributed
     from clapjax.training.checkpoint import latest_step
@@ -60,17 +61,21 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
 
     overrides = with_model(overrides, args.model)
     given, experiment = given_fields(overrides), load_config(args.config, overrides)
+    check_workdir(args.workdir)
     if args.deterministic:
         make_deterministic()
     distributed.start(args.coordinator, args.num_processes, args.process_id)
-    keep_compiled(args, "train")
-    done = latest_step(args.workdir) == experiment.steps
+    keep_compiled(args)
+    done = latest_step(args.workdir) or 0
     experiment, tokenizer = resolve(experiment, given, args.workdir)
     if "source.path" in given:
         find_records(experiment, args.data_dir)
     train_and_evaluate(experiment, args.data_dir, args.workdir, args.profile, tokenizer)
-    if done and distributed.is_main():
-        print(f"{args.workdir}: already trained; `clapjax eval` writes its results")
+    if done >= experiment.steps and distributed.is_main():
+        print(
+            f"{args.workdir}: already trained, {done} steps of {experiment.steps}; `clapjax eval` "
+            "writes its results"
+        )
     return 0
 
 
@@ -90,7 +95,8 @@ def find_records(experiment, data_dir: str) -> None:
     from clapjax.training import distributed
 
     if (as_path(data_dir) / BUILD_FILE).is_file():
-        if distributed.is_main() and (found := changed_since(experiment.source, data_dir)):
+        found = distributed.is_main() and changed_since(experiment.source, data_dir)
+        if found:
             _warn(f"{data_dir}: trains on records that were made before this: {found}")
     elif jax.process_count() > 1:
         raise RecordsError(

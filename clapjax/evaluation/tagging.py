@@ -105,7 +105,9 @@ def tagging(
     if not some.any():
         raise ValueError(f"tagging: no clip has one of the {len(labels)} labels")
     group = recordings(clips)
-    precision = interval((scores, targets), mean_average_precision, group, method="jackknife")
+    # Of one recording with labels nothing says how the next one would do: it counts as one item.
+    apart = group if len(set(group[some])) > 1 else np.zeros_like(group)
+    precision = interval((scores, targets), mean_average_precision, apart, method="jackknife")
     ahead = class_ranks(scores[some], targets[some])
     common = {"id": np.array([clip.id for clip in clips]), "group": group}
     tagged = {key: column[some] for key, column in common.items()} | {

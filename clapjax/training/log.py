@@ -13,16 +13,18 @@ LOG_FILE = "log.jsonl"
 
 
 def read_log(workdir: str | os.PathLike) -> list[dict]:
-    """The rows logged so far, one dict a log step; an unfinished last line is left out."""
+    """The rows logged so far, one dict a log step; what a killed process left unfinished is not."""
     file = Path(workdir) / LOG_FILE
     if not file.is_file():
         return []
     rows = []
-    for line in file.read_text().splitlines():
+    for line in file.read_text("utf-8", errors="replace").splitlines():
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except json.JSONDecodeError:
-            break  # the process was killed while it wrote this line
+            continue
+        if isinstance(row, dict) and isinstance(row.get("step"), int):
+            rows.append(row)
     return rows
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from clapjax.data import records
 from clapjax.data.order import parse_share
 from clapjax.data.paths import write_text
+from clapjax.plain import read_json
 from clapjax.tasks.task import Task
 from clapjax.training import checkpoint, distributed
 from clapjax.training.config import TrainConfig
@@ -47,7 +48,7 @@ def prepare(workdir: Path, data_dir: str | os.PathLike, build: dict, task: Task)
         )
     file = workdir / RECORDS_FILE
     begun = checkpoint.latest_step(workdir) is not None and file.is_file()
-    if begun and json.loads(file.read_text()) != build:
+    if begun and read_json(file, dict) != build:
         raise records.RecordsError(
             f"{workdir}: this run began with other records; use a new --workdir, or the old records"
         )

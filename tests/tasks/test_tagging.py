@@ -231,3 +231,11 @@ def test_records_without_labels(config, tmp_path):
         task.keep(data_dir, tmp_path)
     with pytest.raises(ValueError, match="one is there twice"):
         TaggingConfig(("dog", "dog"))
+
+
+@pytest.mark.parametrize("damaged", [None, "{", "[]", '{"dog": 1}', "[1, 2]"])
+def test_damaged_labels_are_named(damaged, tmp_path):
+    if damaged is not None:
+        (tmp_path / "labels.json").write_text(damaged)
+    with pytest.raises(ValueError, match=f"{tmp_path}/labels.json: (damaged|is missing)"):
+        workdir_labels(tmp_path)

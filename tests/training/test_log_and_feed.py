@@ -23,7 +23,7 @@ def test_log_drops_the_rows_of_a_killed_attempt(tmp_path, capsys):
     log.close()
     assert "step 6/10: loss 3.0000, " in capsys.readouterr().err
     with (tmp_path / LOG_FILE).open("a") as file:
-        file.write('{"step": 8, "lo')  # the process died here
+        file.write('\0\0\n5\n{"loss": 1}\n{"step": 8, "lo')  # the machine died here, twice
     assert [row["step"] for row in read_log(tmp_path)] == [2, 4, 6, 6]
 
     log = TrainLog(tmp_path, start_step=6, steps=10, batch_size=4, judged=True)
