@@ -3,6 +3,7 @@
 import argparse
 import functools
 import sys
+import zlib
 from pathlib import Path
 
 from clapjax.cli.compiled import keep_compiled, say_where_compiled
@@ -127,6 +128,8 @@ def train_and_evaluate(
         _warn(line)
     evaluate = judge(experiment, data_dir, workdir, results)
     distributed.wait_for_all("config is read")
+    if not distributed.same(zlib.crc32(repr(experiment).encode())):
+        raise ValueError("the processes have different configs; start all with the same command")
     with distributed.together(Path(workdir)):
         save_experiment(experiment, workdir, write=distributed.is_main())
     if distributed.is_main():

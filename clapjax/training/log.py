@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from clapjax.data.paths import write_text
@@ -37,7 +38,8 @@ class TrainLog:
     """Writes scalars of a run; rows beyond `start_step`, of a killed attempt, are dropped first.
 
     So are the scores of `start_step`, unless it is `judged` for good. Of several processes only one
-    is `active`; the others write nothing, but learn where that one cannot (OSError).
+    is `active`; the others write nothing, but learn where that one cannot (OSError). Before it
+    writes, `check` raises where it is not to.
     """
 
     def __init__(
@@ -48,10 +50,11 @@ class TrainLog:
         batch_size: int,
         active: bool = True,
         judged: bool = True,
+        check: Callable[[], None] = lambda: None,
     ):
         import tqdm
 
-        self._active, self._folder = active, Path(workdir)
+        self._active, self._folder, self._check = active, Path(workdir), check
         with distributed.together(self._folder):
             if active:
                 self._open(start_step, judged)
@@ -107,6 +110,7 @@ class TrainLog:
     def _append(self, step: int, scalars: dict[str, float]) -> None:
         with distributed.together(self._folder):
             if self._active:
+                self._check()
                 self._write(step, scalars)
 
     def _write(self, step: int, scalars: dict[str, float]) -> None:
