@@ -173,7 +173,7 @@ def evaluate_models(
     from clapjax.evaluation.evaluate import evaluate
     from clapjax.evaluation.result import write_results
     from clapjax.evaluation.sounds import keep_sounds
-    from clapjax.evaluation.tagging import evaluate_tagging
+    from clapjax.evaluation.tagging import evaluate_tagging, unknown
     from clapjax.evaluation.text import line
     from clapjax.inference import Tagger
     from clapjax.inference.store import model_fingerprint
@@ -194,6 +194,8 @@ def evaluate_models(
         for benchmark, path, settings in benchmarks:
             if isinstance(model, Tagger):
                 judged = load_benchmark(benchmark, path, settings.split)
+                if doubt := unknown(judged, model.labels):
+                    complain("eval", f"{benchmark}: {doubt}")
                 used, found = (
                     [judged],
                     evaluate_tagging(model, name, judged, provenance=told, **way),

@@ -211,7 +211,7 @@ def _judge_tagging(experiment, data_dir: str, workdir: str, rows: int):
     """As `_judge_contrastive`."""
     from clapjax.evaluation.benchmarks import SplitError, load_benchmark
     from clapjax.evaluation.evaluate import scores
-    from clapjax.evaluation.tagging import evaluate_tagging, lacks
+    from clapjax.evaluation.tagging import evaluate_tagging, lacks, unknown
     from clapjax.evaluation.text import summary
     from clapjax.inference import Tagger
     from clapjax.tasks.tagging import workdir_settings
@@ -226,8 +226,13 @@ def _judge_tagging(experiment, data_dir: str, workdir: str, rows: int):
     if why:
         return None, [f"tagging: {why}"]
 
+    told = []
+
     def look(forward, variables: dict) -> tuple[dict, dict, str]:
         settings = workdir_settings(experiment.tagging, workdir)
+        if not told and (doubt := unknown(benchmark, settings.labels)):
+            _warn(doubt)
+            told.append(doubt)
         tagger = Tagger(experiment.model, settings, variables, rows, forward)
         results = evaluate_tagging(tagger, Path(workdir).name, benchmark)
         return {"results": results}, scores(results), summary(results)

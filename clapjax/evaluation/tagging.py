@@ -32,6 +32,18 @@ def lacks(benchmark: Benchmark, labels: Sequence[str] = ()) -> str:
     return f"no example of the split {benchmark.split!r} has one of the labels"
 
 
+def unknown(benchmark: Benchmark, labels: Sequence[str]) -> str:
+    """A line about the labels of a benchmark that a tagger does not know; "" where it knows all."""
+    strange = sorted({label for clip in benchmark.clips for label in clip.labels} - set(labels))
+    if not strange:
+        return ""
+    shown = ", ".join(strange[:3]) + (", ..." if len(strange) > 3 else "")
+    return (
+        f"{len(strange)} labels of the split {benchmark.split!r} are not the tagger's, and count "
+        f"nothing: {shown}"
+    )
+
+
 def evaluate_tagging(
     tagger: Tags,
     name: str,
