@@ -28,15 +28,16 @@ stop_all() { on_workers all bash on_worker.sh stop "$RUN" 60 "$@" </dev/null || 
 
 # verdict STATUS...: one exit status for all workers; an error that is no "start me again" wins.
 verdict() {
-  local status result=0
+  local status result=0 aborted=0
   for status in "$@"; do
     case $status in
       running | 0) ;;
       lost | "$EX_TEMPFAIL") result=$EX_TEMPFAIL ;;
+      134) aborted=134 ;; # SIGABRT, by JAX where another worker has vanished
       *) echo "$status" && return ;;
     esac
   done
-  echo "$result"
+  ((result)) && echo "$result" || echo "$aborted"
 }
 
 wait_for_run() {

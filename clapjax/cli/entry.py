@@ -20,7 +20,8 @@ def entry() -> int:
     keep_memory()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    logging.getLogger("absl").setLevel(logging.ERROR)  # TFDS and Orbax tell much of themselves
+    # TFDS and Orbax tell much of themselves, and of an error that they raise the whole stack.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
     from clapjax.cli.main import main
 
     if not train:  # which has nothing to tidy up

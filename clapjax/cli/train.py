@@ -71,7 +71,12 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     experiment, tokenizer = resolve(experiment, given, args.workdir)
     if "source.path" in given:
         find_records(experiment, args.data_dir)
-    train_and_evaluate(experiment, args.data_dir, args.workdir, args.profile, tokenizer)
+    try:
+        train_and_evaluate(experiment, args.data_dir, args.workdir, args.profile, tokenizer)
+    except (RuntimeError, ValueError) as error:
+        if not distributed.lost_another(error):
+            raise
+        distributed.leave(f"another process of this run has ended ({str(error)[:200]})")
     if done >= experiment.steps and distributed.is_main():
         print(
             f"{args.workdir}: already trained, {done} steps of {experiment.steps}; `clapjax eval` "

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clapjax.data.paths import write_text
+from clapjax.data.paths import write_bytes, write_text
 from clapjax.plain import from_dict
 
 FILE = "results.json"
@@ -103,7 +103,7 @@ def write_results(folder: str | os.PathLike, results: Sequence[Result]) -> None:
     (folder / ITEMS).mkdir(parents=True, exist_ok=True)
     for name, data in files.items():
         if data is not None:  # sounds are there already
-            (folder / name).write_bytes(data)
+            write_bytes(folder / name, data)
     write_text(folder / FILE, json.dumps(rows, indent=2, allow_nan=False) + "\n")
     for old in (folder / ITEMS).iterdir():
         if f"{ITEMS}/{old.name}" not in files:
