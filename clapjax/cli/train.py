@@ -277,11 +277,11 @@ def _same_labels(*workdirs: str) -> bool:
 def _doubts(experiment, data_dir: str, workdir: str, tokenizer) -> list[str]:
     from clapjax.data.records import read_build
     from clapjax.tasks.contrastive import workdir_tokenizer
-    from clapjax.tasks.doubts import doubts
+    from clapjax.tasks.doubts import doubts, label_doubts
 
-    if experiment.task != "contrastive":
-        return []
     read_build(data_dir)  # raises where there are none
+    if experiment.task == "tagging":
+        return label_doubts(data_dir, experiment.data.split, experiment.tagging.labels)
     run, name = experiment, experiment.data.tokenizer
     if tokenizer is None:
         tokenizer = workdir_tokenizer(name, data_dir if name == "records" else workdir)
