@@ -136,10 +136,8 @@ def load_config(source: str | Experiment, overrides: list[str]) -> Experiment:
 
 def _where(error: Exception, name: str) -> str:
     """Where in a config file an error was raised."""
-    file = name.partition(":")[0]
-    frames = [
-        frame for frame in traceback.extract_tb(error.__traceback__) if file in frame.filename
-    ]
+    file, stack = Path(name.partition(":")[0]).name, traceback.extract_tb(error.__traceback__)
+    frames = [frame for frame in stack if Path(frame.filename).name == file]
     return f" (line {frames[-1].lineno})" if frames else ""
 
 

@@ -25,7 +25,9 @@ ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PRO
 PATIENCE = 300.0  # seconds for all processes to come
 LINGER = 5.0  # and for those that are nearly there, where this one is asked to stop
 # What JAX, XLA and what they send by say where a process is gone.
-LOST = re.compile(r"Gloo \w+ failed|NCCL|[Cc]oordination ?[Ss]ervice|heartbeat|UNAVAILABLE")
+LOST = re.compile(
+    r"Gloo \w+ failed|ncclRemoteError|[Cc]oordination ?[Ss]ervice|heartbeat|UNAVAILABLE"
+)
 
 
 class Preempted(SystemExit):
