@@ -14,12 +14,13 @@ steps. Expect its published figures only from its data, and from its pretrained 
 `--config.init_from` takes out of a checkpoint of it.
 """
 
-from clapjax.cli.config import base_config, plain, shrink
+from clapjax.cli.config import base_config, check_argument, plain, shrink
 from clapjax.models.presets import laion_clap
 
 
 def get_config(arg: str = ""):
     """`:fusion` hears long clips by feature fusion; `:runlocal` is a smoke run of seconds."""
+    check_argument(arg, "runlocal", "fusion")
     config = base_config()
     config.seed = 3407
     config.batch_size = 2304  # published: 24 GPUs x 96

@@ -16,12 +16,13 @@ gives as the least, and more.
 
 import math
 
-from clapjax.cli.config import base_config, plain, shrink
+from clapjax.cli.config import base_config, check_argument, plain, shrink
 from clapjax.models.presets import laion_clap
 
 
 def get_config(arg: str = ""):
     """`:sigmoid` is the loss of SigLIP; `:runlocal` a smoke run of seconds."""
+    check_argument(arg, "runlocal", "sigmoid")
     config = base_config()
     config.batch_size = 65_536
     config.steps = 20_000

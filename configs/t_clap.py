@@ -18,12 +18,13 @@ negate`, and ESC-50 mixed up, have negatives and are mixed in. Starts from LAION
 T-Classify to leave 50 %, where LAION-CLAP is, within the first thousand steps (docs/order.md).
 """
 
-from clapjax.cli.config import base_config, plain, shrink
+from clapjax.cli.config import base_config, check_argument, plain, shrink
 from clapjax.models.presets import laion_clap
 
 
 def get_config(arg: str = ""):
     """`:mini`: two CPU cores, minutes; `:runlocal`: a smoke run of seconds."""
+    check_argument(arg, "runlocal", "mini")
     config = base_config()
     # Published: at a ratio within each batch, which the paper's text has lost.
     config.data.mixture = ("data/audiocaps=0.1", "data/clotho=0.05", "data/esc50_mixup=0.1")

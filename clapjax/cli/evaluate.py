@@ -6,7 +6,7 @@ from pathlib import Path
 
 from clapjax.cli.config import add_config_argument, load_config
 from clapjax.cli.inputs import add_long_arguments
-from clapjax.cli.show import complain, plain_warnings, progress
+from clapjax.cli.show import complain, progress
 
 EXAMPLE = r"""clapjax eval --workdir runs/demo --data_dir data/demo
          clapjax eval --model runs/demo laion/clap-htsat-unfused \
@@ -98,7 +98,7 @@ def find_benchmarks(args: argparse.Namespace, settings) -> list[tuple[str, str, 
     """(name, path, settings) of what the models are evaluated on.
 
     Raises:
-      ValueError: nothing, something without a name, or no such folder.
+      ValueError: nothing, something without a name, two of one name, or no such folder.
     """
     from clapjax.data.paths import as_path
     from clapjax.evaluation.benchmarks import settings_for
@@ -110,6 +110,8 @@ def find_benchmarks(args: argparse.Namespace, settings) -> list[tuple[str, str, 
         found.append((name, path, settings_for(name, settings)))
     if args.data_dir:
         found.insert(0, (Path(args.data_dir).resolve().name, args.data_dir, settings))
+    if len({name for name, *_ in found}) < len(found):
+        raise ValueError("two benchmarks have the same name; call one --benchmark NAME=PATH")
     if not found:
         raise ValueError("nothing to evaluate on; name --data_dir D or --benchmark NAME=PATH")
     return found
@@ -125,12 +127,14 @@ def _named(item: str, required: bool = True) -> tuple[str, str]:
 
 
 def find_out(args: argparse.Namespace) -> Path:
-    """The folder of the results: the workdir's own is for its own results alone.
+    """The folder of the results, which is made: the workdir's own is for its own results alone.
 
     Raises:
       ValueError: it is to be named.
+      OSError: it cannot be made.
     """
     if args.out:
+        Path(args.out).mkdir(parents=True, exist_ok=True)  # before a model is loaded
         return Path(args.out)
     if args.workdir and not args.model:
         return Path(args.workdir)
@@ -169,7 +173,7 @@ def evaluate_models(
     from clapjax.evaluation.evaluate import evaluate
     from clapjax.evaluation.result import write_results
     from clapjax.evaluation.sounds import keep_sounds
-    from clapjax.evaluation.tagging import evaluate_tagging
+    from clapjax.evaluation.tagging import evaluate_tagging, unknown
     from clapjax.evaluation.text import line
     from clapjax.inference import Tagger
     from clapjax.inference.store import model_fingerprint
@@ -190,6 +194,8 @@ def evaluate_models(
         for benchmark, path, settings in benchmarks:
             if isinstance(model, Tagger):
                 judged = load_benchmark(benchmark, path, settings.split)
+                if doubt := unknown(judged, model.labels):
+                    complain("eval", f"{benchmark}: {doubt}")
                 used, found = (
                     [judged],
                     evaluate_tagging(model, name, judged, provenance=told, **way),
@@ -199,17 +205,16 @@ def evaluate_models(
                     known[benchmark, path] = _tasks(benchmark, path, settings)
                 tasks = known[benchmark, path]
                 used, kept = tasks.values(), embedding_cache(model, source, folder)
-                with plain_warnings("eval"):
-                    found = evaluate(
-                        model,
-                        name,
-                        tasks,
-                        settings,
-                        cache=kept,
-                        provenance=told,
-                        progress=progress,
-                        **way,
-                    )
+                found = evaluate(
+                    model,
+                    name,
+                    tasks,
+                    settings,
+                    cache=kept,
+                    provenance=told,
+                    progress=progress,
+                    **way,
+                )
             for result in found:
                 print(f"{name} on {result.benchmark}: {line(result)}", flush=True)
             results += keep_sounds(out, used, found)

@@ -76,7 +76,8 @@ def _writing(file: Path) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # what array_record makes of a full disk
-        raise OSError(f"{file}: cannot be written ({str(error).partition(';')[0]})") from error
+        why = OSError(f"{file}: cannot be written ({str(error).partition(';')[0]})")
+        raise paths.no_room(error, file) or why from error
 
 
 def serializer(split: str, audio: bool = True) -> Callable[[Example], bytes]:
@@ -228,7 +229,7 @@ def read_build(data_dir: str | os.PathLike) -> dict:
 
 
 def build_id(data_dir: str | os.PathLike) -> str:
-    """Tells a data set from others: a digest of what it was made from and of how many it holds.
+    """Tells a data set from others: a digest of what it was made from and of its records.
 
     Raises:
       RecordsError: `data_dir` is not a finished data set of clapjax.

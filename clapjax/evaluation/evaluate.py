@@ -37,11 +37,11 @@ def evaluate(
     """
     embedded, found = {}, []
     for task, benchmark in tasks.items():
-        if why := LACKS[task](benchmark):
-            raise ValueError(f"{task}: {why}")
         key = benchmark.key
         if key not in embedded:
             embedded[key] = embed_dataset(model, benchmark, name, **embedding)
+        if why := LACKS[task](embedded[key].benchmark):  # without what could not be decoded
+            raise ValueError(f"{task}: {why}")
         found += MODULES[task].run(embedded[key], settings)
     return found
 

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from clapjax.data.paths import write_text
@@ -13,16 +14,18 @@ LOG_FILE = "log.jsonl"
 
 
 def read_log(workdir: str | os.PathLike) -> list[dict]:
-    """The rows logged so far, one dict a log step; an unfinished last line is left out."""
+    """The rows logged so far, one dict a log step; what a killed process left unfinished is not."""
     file = Path(workdir) / LOG_FILE
     if not file.is_file():
         return []
     rows = []
-    for line in file.read_text().splitlines():
+    for line in file.read_text("utf-8", errors="replace").splitlines():
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except json.JSONDecodeError:
-            break  # the process was killed while it wrote this line
+            continue
+        if isinstance(row, dict) and isinstance(row.get("step"), int):
+            rows.append(row)
     return rows
 
 
@@ -35,7 +38,8 @@ class TrainLog:
     """Writes scalars of a run; rows beyond `start_step`, of a killed attempt, are dropped first.
 
     So are the scores of `start_step`, unless it is `judged` for good. Of several processes only one
-    is `active`; the others write nothing, but learn where that one cannot (OSError).
+    is `active`; the others write nothing, but learn where that one cannot (OSError). Before it
+    writes, `check` raises where it is not to.
     """
 
     def __init__(
@@ -46,10 +50,11 @@ class TrainLog:
         batch_size: int,
         active: bool = True,
         judged: bool = True,
+        check: Callable[[], None] = lambda: None,
     ):
         import tqdm
 
-        self._active, self._folder = active, Path(workdir)
+        self._active, self._folder, self._check = active, Path(workdir), check
         with distributed.together(self._folder):
             if active:
                 self._open(start_step, judged)
@@ -105,6 +110,7 @@ class TrainLog:
     def _append(self, step: int, scalars: dict[str, float]) -> None:
         with distributed.together(self._folder):
             if self._active:
+                self._check()
                 self._write(step, scalars)
 
     def _write(self, step: int, scalars: dict[str, float]) -> None:

@@ -254,6 +254,11 @@ TRAIN = ("train", "--config", DEMO, "--data_dir", "nowhere", "--workdir", "run")
             ("eval", "--model", "m", "--benchmark", "esc50=gone", "--out", "r"),
             "gone: no such folder (benchmark 'esc50')",
         ),
+        (
+            ("eval", "--model", "m", "--benchmark", "x=.", "x=.", "--out", "r"),
+            "two benchmarks have the same name",
+        ),
+        (("eval", "--model", "m", "--benchmark", "x=.", "--out", "bad.py"), "exists: 'bad.py'"),
         (("report", "gone"), "gone/results.json: no results here; `clapjax eval` writes them"),
         (
             ("records", "build", "--config", "configs/esc10_mixup.py", "--data_dir", "d"),

@@ -64,6 +64,35 @@ def test_other_files_are_refused(tmp_path, text):
         read_results(tmp_path)
 
 
+METRICS = {"R@1": {"value": 0.5, "low": 0.0, "high": 1.0}}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"metrics": {}},
+        {"metrics": {"R@1": 0.5}},
+        {"metrics": {"R@1": {"value": "a", "low": 0, "high": 1}}},
+        {"model": 5},
+        {"n": "many"},
+        {"chance": "half"},
+        {"provenance": 3},
+        {"more": 1},
+    ],
+)
+def test_a_row_of_another_form_is_refused(tmp_path, change):
+    row = {"model": "m", "benchmark": "b", "task": "t", "n": 1, "chance": None}
+    row |= {"metrics": METRICS, "provenance": {}}
+    (tmp_path / "results.json").write_text(json.dumps([row]))
+    assert read_results(tmp_path)[0].metrics["R@1"].value == 0.5
+    (tmp_path / "results.json").write_text(json.dumps([row | change]))
+    with pytest.raises(ValueError, match="results.json: damaged, or no results"):
+        read_results(tmp_path)
+
+
 def test_no_results_are_one_clear_line(tmp_path):
+    (tmp_path / "results.json").write_text("[]")
+    with pytest.raises(ValueError, match="results.json: there is no result in it"):
+        read_results(tmp_path)
     with pytest.raises(ValueError, match="no results here; `clapjax eval` writes them"):
         read_results(tmp_path / "gone")
