@@ -92,13 +92,10 @@ def score(
       names: of the groups.
       prefix: of the metrics' names.
     """
-    audio = unit_rows("audio", embedded.audio)
-    margins = []
-    for group, said in zip(groups, texts, strict=True):
-        text = unit_rows("text", embedded.embed_text(said))
-        margins.append(group_margins(audio[group], text))
-    margin = np.array(margins)  # (G, 2)
-    size = np.array([len(group) for group in groups])
+    audio, size = unit_rows("audio", embedded.audio), np.array([len(group) for group in groups])
+    text = unit_rows("text", embedded.embed_text([text for said in texts for text in said]))
+    text = np.split(text, np.cumsum(size)[:-1])
+    margin = np.array([group_margins(audio[g], t) for g, t in zip(groups, text, strict=True)])
     name = np.array(names)
 
     def result(metric: str, margin: np.ndarray, chance: float) -> Result:

@@ -141,7 +141,7 @@ def _results(embedded: Embedded, direction: str, pairs: Pairs, margin: np.ndarra
         for kind in kinds if len(kinds) > 1 or name == "probe" else ():
             chosen = np.flatnonzero(values == kind)
             if kind and len(np.unique(clip[chosen])) >= LEAST:
-                found.append(result(f"/{name}={kind}", chosen))
+                found.append(result(f"/{name.partition('_')[0]}={kind}", chosen))
     return found
 
 
@@ -165,24 +165,26 @@ def _whole_clips(pairs: Pairs, won: np.ndarray) -> _Whole:
 def _parts(pairs: Pairs, clips: tuple[Judged, ...]) -> dict[str, np.ndarray]:
     """Of each pair of captions what it is a part of; "" for nothing.
 
-    How many events, which two, which connectives, how the negative came to be, and what it probes.
+    How many events, which two, which connectives, how the negative came to be, what it probes, and
+    whether the order is told forwards or backwards there.
     """
     splits = [split_text(text) for text in pairs.right]
     events = [clips[index].events for index in pairs.clip]
     classes = [sorted(set(names)) for names in events]
-    probes = [kind.removeprefix(PROBE) if kind.startswith(PROBE) else "" for kind in pairs.kind]
-    return {
-        "events": np.array([str(len(names)) for names in events]),
-        "pair": np.array([",".join(names) if len(names) == 2 else "" for names in classes]),
-        "connective": np.array([" ".join(split.names) if split else "none" for split in splits]),
-        "provenance": np.array(pairs.kind),
-        "probe": np.array(
-            [
-                f"events={len(names)}" if probe == "events" else probe
-                for probe, names in zip(probes, events, strict=True)
-            ]
-        ),
+    told = [kind.removeprefix(PROBE) if kind.startswith(PROBE) else "" for kind in pairs.kind]
+    probes = [
+        f"events={len(names)}" if probe == "events" else probe.partition(":")[0]
+        for probe, names in zip(told, events, strict=True)
+    ]
+    columns = {
+        "events": [str(len(names)) for names in events],
+        "pair": [",".join(names) if len(names) == 2 else "" for names in classes],
+        "connective": [" ".join(split.names) if split else "none" for split in splits],
+        "provenance": pairs.kind,
+        "probe": probes,
+        "probe_told": [probe if ":" in probe else "" for probe in told],
     }
+    return {name: np.array(column) for name, column in columns.items()}
 
 
 def _examples(embedded: Embedded, pairs: Pairs, margin: np.ndarray) -> list[Shown]:

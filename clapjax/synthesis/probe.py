@@ -19,7 +19,7 @@ from clapjax.synthesis.mixup import (
     most_classes,
 )
 
-TEMPLATES = {"connective": CONNECTIVES, "paraphrase": PARAPHRASES}
+SENTENCES = {"connective": CONNECTIVES, "paraphrase": PARAPHRASES}
 EVENTS = (3, 4, 5)  # of the part "events"
 
 
@@ -38,7 +38,7 @@ def probe_parts(labels: list[str], partner: Mapping[str, str]) -> list[tuple[str
     """(part, events of a mixture) of all that can be asked of these classes."""
     most = most_classes(labels, partner)
     parts = [("pair", 2)] * any(partner.get(label) in labels for label in labels)
-    parts += [(part, 2) for part in TEMPLATES if most >= 2]
+    parts += [(part, 2) for part in SENTENCES if most >= 2]
     return parts + [("events", count) for count in EVENTS if count <= most]
 
 
@@ -63,6 +63,10 @@ def draw_probe(
       partner: of `kept_apart`.
     """
     generator = keyed_generator(seed, split, part, count, index)
+    what, templates = f"{PROBE}{part}", ()
+    if part in SENTENCES:  # told forwards and backwards in turn
+        told = list(SENTENCES[part])[index % 2]
+        what, templates = f"{what}:{told}", SENTENCES[part][told]
     labels = sorted(by_label.keys() - set(config.background_labels))
     if part == "pair":
         pairs = [p for p in itertools.combinations(labels, 2) if partner.get(p[0]) == p[1]]
@@ -78,6 +82,6 @@ def draw_probe(
         generator,
         id=f"{split}-{part}-{count}-{index:07d}",
         negative_audio=True,
-        templates=TEMPLATES.get(part, ()),
-        provenance=f"{PROBE}{part}",
+        templates=templates,
+        provenance=what,
     )
