@@ -163,11 +163,15 @@ class _Take:
 def _cut(
     recording: Recording, sample_rate: int, config: MixupConfig, generator: np.random.Generator
 ) -> _Take:
-    """A stretch of a recording at the target loudness, give or take half of `together_db`."""
+    """A stretch of a recording that sounds all the time, at the target loudness.
+
+    Give or take half of `together_db`. Without a pause, for else two that overlap might take turns.
+    """
     seconds = generator.uniform(config.min_event_seconds, config.max_event_seconds)
     longest = (config.clip_seconds - config.max_gap_seconds) / 2
     length = int(min(seconds, longest) * sample_rate)
     samples = int16_to_float(crop_sounding(recording.samples, length, sample_rate, generator))
+    samples = sustain(samples, length, sample_rate)
     target = config.target_lufs + generator.uniform(-0.5, 0.5) * config.together_db
     samples = below_peak(samples * gain_to(target, samples, sample_rate))
     return _Take(recording, smooth_edges(samples, int(EDGE * sample_rate)))
@@ -185,7 +189,10 @@ def _clip(
     sounding = {label: take[label].samples for step in scene.steps for label in step}
     if scene.lasts:
         length = int(generator.uniform(*scene.lasts) * budget)
-        sounding = {label: sustain(part, length, sample_rate) for label, part in sounding.items()}
+        sounding = {
+            label: smooth_edges(sustain(part, length, sample_rate), int(EDGE * sample_rate))
+            for label, part in sounding.items()
+        }
     starts, end = {}, 0
     for number, step in enumerate(scene.steps):
         if number:

@@ -79,7 +79,7 @@ def smooth_edges(samples: np.ndarray, length: int) -> np.ndarray:
 
 
 def sustain(samples: np.ndarray, length: int, sample_rate: int) -> np.ndarray:
-    """A sound that goes on for so long: its loudest stretch without a pause, again and again.
+    """A sound that goes on for so long: its loudest stretch without a pause, repeated if need be.
 
     Args:
       samples: (T,) float.
@@ -96,7 +96,9 @@ def sustain(samples: np.ndarray, length: int, sample_rate: int) -> np.ndarray:
     runs = np.split(heard, np.flatnonzero(np.diff(heard) * LOUD_FRAME > PAUSE) + 1)
     run = next(run for run in runs if power.argmax() in run)
     stretch = samples[run[0] * frame : (run[-1] + 1) * frame]
-    return smooth_edges(np.resize(stretch, length), frame // 10)
+    if stretch.size < length:
+        stretch = smooth_edges(stretch, frame // 10)  # else it would click
+    return np.resize(stretch, length)
 
 
 def gain_to(lufs: float, samples: np.ndarray, sample_rate: int) -> float:
