@@ -1,5 +1,7 @@
 """Queries among distractors: pools, ranks, ties, chance, and from records to results."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import rankdata
@@ -158,7 +160,13 @@ def test_from_a_folder_of_sounds_to_results(tmp_path):
     for result in kept:
         assert (result.n, result.chance) == (2, 0.25)
         assert set(result.items["pool"]) == {4} and set(result.items["rank"]) <= {1, 2, 3, 4}
-    with pytest.raises(ValueError, match="3 classes are needed"):
-        (root / "all.csv").write_text("file,split,labels\n0.wav,test,a\n1.wav,test,b\n")
-        build_records(source, synthesis, data, **settings | {"data_dir": tmp_path / "e"})
+    settings["data_dir"] = tmp_path / "e"
+    with pytest.raises(ValueError, match="must be over twice synthesis.max_gap_seconds"):
+        build_records(source, replace(synthesis, max_gap_seconds=0.4), data, **settings)
+    (root / "all.csv").write_text("file,split,labels\n0.wav,test,a\n1.wav,test,b\n")
+    with pytest.raises(ValueError, match="2 classes; 3 classes are needed$"):
+        build_records(source, synthesis, data, **settings)
+    (root / "all.csv").write_text("file,labels\n0.wav,a\n1.wav,b\n")
+    with pytest.raises(ValueError, match="0 classes; 3 classes are needed; source.whole=test"):
+        build_records(source, synthesis, data, **settings)
     assert load_benchmark("mini", tmp_path / "d").split == "test"

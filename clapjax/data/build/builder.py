@@ -351,6 +351,8 @@ def make_mixtures(job: Job, parts: Parts) -> dict[str, list[dict]]:
 
 def make_queries(job: Job, parts: Parts) -> dict[str, list[dict]]:
     """Queries among distractors; returns the same as `make_direct`."""
+    if job.synthesis.clip_seconds <= 2 * job.synthesis.max_gap_seconds:
+        raise ValueError("synthesis.clip_seconds must be over twice synthesis.max_gap_seconds")
     stored, _ = job.decode({"decoded_test": parts.held_out[TEST]})
     test, settings = stored["decoded_test"], job.synthesis
     check_classes(TEST, [clip.clip.label for clip in test], job.source)

@@ -143,7 +143,9 @@ def check_classes(split: str, labels: list[str], source: SourceConfig) -> None:
     """Makes sure that mixtures, or queries, can be made of recordings with these labels."""
     least = LEAST_CLASSES if source.mode == COMPOSITIONAL else 2
     if len(set(labels)) < least:
+        whole = least == LEAST_CLASSES and not labels
+        hint = "; source.whole=test holds out a set without splits or folds" if whole else ""
         raise ValueError(
             f"source: {split} folds hold {len(labels)} usable recordings of {len(set(labels))} "
-            f"classes; {least} classes are needed"
+            f"classes; {least} classes are needed{hint}"
         )
