@@ -5,8 +5,8 @@
 
 Hardware, as `clapjax plan` has it (docs/planning.md):
 
-    v5e-256: 8 x 32 rows a device, 10.05 of 15.75 GiB (counted), fits
-    h100x8: 256 x 32 rows a device, 17.47 of 59.74 GiB (counted), fits
+    v5e-256: 8 x 32 rows a device, 10.50 of 15.75 GiB (compiled), fits
+    h100x8: 256 x 32 rows a device, 19.26 of 59.74 GiB (counted), fits
 
 Or less with a smaller `--config.batch_size`; the mesh is eight wide in fsdp, so at least eight
 devices, or `--config.mesh.fsdp=1`. The loss is the tiled ring, which never has the matrix of
