@@ -21,6 +21,7 @@ from clapjax.evaluation.config import EvaluationConfig
 # What is published of a benchmark besides its layout; of others, the defaults hold.
 PROTOCOLS = {
     **dict.fromkeys(("compa_order", "compa_attribute"), {"tasks": ("groups",)}),
+    **dict.fromkeys(("mini", "compositional"), {"tasks": ("compositional",)}),
     "clotho": {"tasks": ("retrieval", "t_classify")},
     "audiocaps": {"tasks": ("retrieval", "t_classify")},
     **dict.fromkeys(
