@@ -112,10 +112,12 @@ def train_and_evaluate(
 
     The tokenizer is that of `clapjax.starting.resolve`.
     """
+    from clapjax.data.records import read_build
     from clapjax.experiment import make_task, save_experiment
     from clapjax.training import distributed
     from clapjax.training.loop import train
 
+    read_build(data_dir)  # raises where there are none
     task, results = make_task(experiment, tokenizer), {}
     for line in _doubts(experiment, data_dir, workdir, tokenizer):
         _warn(line)
@@ -256,13 +258,11 @@ def _same_labels(*workdirs: str) -> bool:
 
 
 def _doubts(experiment, data_dir: str, workdir: str, tokenizer) -> list[str]:
-    from clapjax.data.records import read_build
     from clapjax.tasks.contrastive import workdir_tokenizer
     from clapjax.tasks.doubts import doubts
 
     if experiment.task != "contrastive":
         return []
-    read_build(data_dir)  # raises where there are none
     run, name = experiment, experiment.data.tokenizer
     if tokenizer is None:
         tokenizer = workdir_tokenizer(name, data_dir if name == "records" else workdir)

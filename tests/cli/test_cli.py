@@ -239,6 +239,7 @@ TRAIN = ("train", "--config", DEMO, "--data_dir", "nowhere", "--workdir", "run")
         ((*TRAIN, "--config.steps=0"), "steps must be positive, not 0"),
         ((*TRAIN, "--config.loss=0"), "no config field 'loss'"),
         (TRAIN, "nowhere: no records here; make one with `clapjax records build`"),
+        ((*TRAIN, "--config.task=tagging"), "nowhere: no records here; make one with"),
         (("train", "--config", "no.py", "--data_dir", "d", "--workdir", "w"), "no.py: no such con"),
         (("train", "--config", "bad.py", "--data_dir", "d", "--workdir", "w"), "bad.py: "),
         (("train", "--config", "typo.py", "--data_dir", "d", "--workdir", "w"), "mean 'steps'"),
@@ -351,6 +352,22 @@ def test_ctrl_c_while_training_is_imported_is_one_line(module, quick_env):
         text=True,
     )
     assert (done.returncode, done.stderr) == (130, "clapjax: interrupted\n")
+
+
+NO_TORCH = """
+import sys
+from clapjax.cli.entry import entry
+entry()
+sys.modules["torch"] = None  # as where it is not installed
+import transformers
+"""
+
+
+def test_no_verb_complains_that_there_is_no_pytorch(quick_env):
+    """Fails before: "PyTorch was not found. Models won't be available" at each start."""
+    program = [sys.executable, "-c", NO_TORCH, "config", "seed"]
+    done = subprocess.run(program, env=quick_env, stderr=subprocess.PIPE, text=True, check=True)
+    assert done.stderr == ""
 
 
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
