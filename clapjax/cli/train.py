@@ -112,12 +112,12 @@ def train_and_evaluate(
 
     The tokenizer is that of `clapjax.starting.resolve`.
     """
-    from clapjax.data.records import read_build
+    from clapjax.data.records import check_rate
     from clapjax.experiment import make_task, save_experiment
     from clapjax.training import distributed
     from clapjax.training.loop import train
 
-    read_build(data_dir)  # raises where there are none
+    check_rate(data_dir, experiment.model.audio.sample_rate)
     task, results = make_task(experiment, tokenizer), {}
     for line in _doubts(experiment, data_dir, workdir, tokenizer):
         _warn(line)
