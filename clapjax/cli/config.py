@@ -72,13 +72,15 @@ def add_config_argument(parser: argparse.ArgumentParser, required: bool = True) 
     )
 
 
-def add_model_argument(parser: argparse.ArgumentParser) -> None:
+def add_model_argument(
+    parser: argparse.ArgumentParser,
+    purpose: str = "start from a model, with its configuration and tokenizer",
+) -> None:
     """--model M, which sets init_from."""
     parser.add_argument(
         "--model",
         metavar="M",
-        help="start from a model, with its configuration and tokenizer: a workdir, an export, a "
-        "Hugging Face folder or hub id, a LAION-CLAP .pt",
+        help=f"{purpose}: a workdir, an export, a Hugging Face folder or hub id, a LAION-CLAP .pt",
     )
 
 

@@ -196,6 +196,7 @@ def evaluate_models(
                 judged = load_benchmark(benchmark, path, settings.split)
                 if doubt := unknown(judged, model.labels):
                     complain("eval", f"{benchmark}: {doubt}")
+                say_if_none_held_out(judged)
                 used, found = (
                     [judged],
                     evaluate_tagging(model, name, judged, provenance=told, **way),
@@ -232,10 +233,26 @@ def _tasks(name: str, path: str, settings) -> dict:
     tasks, left_out = load_tasks(name, path, settings, LACKS)
     for why in left_out:
         complain("eval", f"{name} leaves out {why}")
+    for benchmark in {one.key: one for one in tasks.values()}.values():
+        say_if_none_held_out(benchmark)
     for rejected in {benchmark.rejected for benchmark in tasks.values()} - {()}:
         count = f"{len(rejected)} clips that cannot be used"
         complain("eval", f"{name} is without {count}; the first: {rejected[0]}")
     return tasks
+
+
+def say_if_none_held_out(benchmark) -> None:
+    """Says of one's own sounds that none are held out: a model may have been trained on them."""
+    from clapjax.data.sources import source_names
+    from clapjax.evaluation.benchmarks import ALL, PROTOCOLS
+
+    if benchmark.split == ALL and benchmark.name not in {*source_names(), *PROTOCOLS}:
+        complain(
+            "eval",
+            f"{benchmark.name}: {benchmark.path} has no split 'test', so all of it is judged; of "
+            "what a model was trained on, name the records instead (the --data_dir of the "
+            "training), which hold some out",
+        )
 
 
 def embedding_cache(model, source: str, folder: Path):

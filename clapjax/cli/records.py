@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     build = add("build", "make a data set; the same command again goes on", EXAMPLE)
     add_config_argument(build)
-    add_model_argument(build)
+    add_model_argument(build, "for a run that starts from a model, at the rate that it hears")
     build.add_argument("--data_dir", required=True, help="folder of the data set, or gs://...")
     build.add_argument("--processes", type=int, help="that make samples; default: one a core")
     build.add_argument("--runner", default="", help="of Apache Beam, instead of processes")

@@ -124,10 +124,12 @@ def train_and_evaluate(
 
     The tokenizer is that of `clapjax.starting.resolve`.
     """
+    from clapjax.data.records import check_rate
     from clapjax.experiment import make_task, save_experiment
     from clapjax.training import distributed
     from clapjax.training.loop import train
 
+    check_rate(data_dir, experiment.model.audio.sample_rate)
     task, results = make_task(experiment, tokenizer), {}
     for line in _doubts(experiment, data_dir, workdir, tokenizer):
         _warn(line)
@@ -275,7 +277,6 @@ def _same_labels(*workdirs: str) -> bool:
 
 
 def _doubts(experiment, data_dir: str, workdir: str, tokenizer) -> list[str]:
-    from clapjax.data.records import read_build
     from clapjax.tasks.contrastive import workdir_tokenizer
     from clapjax.tasks.doubts import doubts, label_doubts
 

@@ -228,6 +228,20 @@ def read_build(data_dir: str | os.PathLike) -> dict:
     return build
 
 
+def check_rate(data_dir: str | os.PathLike, sample_rate: int) -> None:
+    """Makes sure that a model can hear a data set.
+
+    Raises:
+      RecordsError: as `read_build`, or they are of another rate than the model, in Hz.
+    """
+    found = read_build(data_dir)["sample_rate"]
+    if found != sample_rate:
+        raise RecordsError(
+            f"{data_dir}: records are at {found} Hz, the model wants {sample_rate}; make records "
+            "for it in another folder"
+        )
+
+
 def build_id(data_dir: str | os.PathLike) -> str:
     """Tells a data set from others: a digest of what it was made from and of its records.
 

@@ -5,8 +5,8 @@ import io
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -190,3 +190,55 @@ def _result(row: dict, folder: Path) -> Result:
     kept = _read_parquet(folder / name) if name else {}
     row["n"] = int(row["n"])
     return Result(**row, chance=chance, metrics=metrics, provenance=provenance, **kept)
+
+
+def tell_apart(results: Sequence[Result]) -> list[Result]:
+    """Results of several evaluations, in which a name stands for one model or one set of clips.
+
+    Where it stands for several, by their provenance, what differs is added: the folder, the step or
+    the split, else the fingerprint.
+    """
+    models = _added(
+        [((one.model, ""), one) for one in results],
+        ("fingerprint",),
+        (lambda made: made.get("source"), lambda made: f"step {made.get('step')}"),
+    )
+    benchmarks = _added(
+        [((one.benchmark, one.task), one) for one in results],
+        ("data", "split"),
+        (lambda made: made.get("path"), lambda made: made.get("split")),
+    )
+    return [
+        replace(one, model=one.model + model, benchmark=one.benchmark + benchmark)
+        for one, model, benchmark in zip(results, models, benchmarks, strict=True)
+    ]
+
+
+def _added(
+    named: Sequence[tuple[tuple[str, str], Result]],
+    identity: Sequence[str],
+    labels: Sequence[Callable[[Mapping], object]],
+) -> list[str]:
+    """What is added to the name of each ((name, kind), result).
+
+    A name of different things of one kind gets the first label that differs between all of them.
+    """
+    things: dict[str, dict[str, dict[tuple, Mapping]]] = {}
+    for (name, kind), result in named:
+        made = result.provenance
+        same = things.setdefault(name, {}).setdefault(kind, {})
+        same.setdefault(tuple(made.get(part) for part in identity), made)
+
+    def of_name(kinds: dict[str, dict[tuple, Mapping]]) -> Callable[[Mapping], object] | None:
+        if all(len(same) == 1 for same in kinds.values()):
+            return None
+        for label in labels:
+            if all(len(set(map(label, same.values()))) == len(same) for same in kinds.values()):
+                return label
+        return lambda made: str(made.get(identity[0]))[:8]
+
+    chosen = {name: of_name(kinds) for name, kinds in things.items()}
+    return [
+        f" ({label(result.provenance)})" if (label := chosen[name]) else ""
+        for (name, _), result in named
+    ]

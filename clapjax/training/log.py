@@ -60,6 +60,9 @@ class TrainLog:
                 self._open(start_step, judged)
         self._steps, self._batch_size = steps, batch_size
         self._last = (start_step, time.perf_counter())
+        self._compiled: tuple[int, float] | None = None  # the first step, and when it had been
+        if active and 0 < start_step < steps:
+            print(f"{workdir}: goes on from step {start_step}", file=sys.stderr, flush=True)
         hidden = not (active and sys.stderr.isatty())
         self._bar = tqdm.tqdm(total=steps, initial=start_step, unit="step", disable=hidden)
 
@@ -76,25 +79,30 @@ class TrainLog:
         self._writer = tf.summary.create_file_writer(str(self._folder / "tensorboard"))
 
     def advance(self) -> None:
-        """Counts one step on the bar."""
+        """Counts one step on the bar; compiling the first counts in no rate but that step's own."""
+        if self._compiled is None:
+            self._compiled = (self._last[0] + 1, time.perf_counter())
         if self._active:
             self._bar.update()
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
         """Logs one row of training metrics and shows it."""
         now = time.perf_counter()
+        if self._compiled and step > self._compiled[0] > self._last[0]:
+            self._last = self._compiled
         rate = (step - self._last[0]) * self._batch_size / max(1e-9, now - self._last[1])
         self._last = (step, now)
         self._append(step, {**scalars, "clips_per_second": rate})
         if not self._active:
             return
         left = (self._steps - step) * self._batch_size / max(1e-9, rate)
+        minutes, seconds = divmod(round(left), 60)
         shown = {name: scalars[name] for name in scalars if name.endswith("loss")}
         text = ", ".join(f"{name} {value:.4f}" for name, value in shown.items())
         if self._bar.disable:
             print(
                 f"step {step}/{self._steps}: {text}, {rate:.1f} clips/s, "
-                f"{left // 60:.0f} min {left % 60:.0f} s left",
+                f"{minutes} min {seconds} s left",
                 file=sys.stderr,
                 flush=True,
             )

@@ -58,6 +58,30 @@ def test_of_two_starts_in_a_workdir_the_later_one_goes_on(tmp_path):
     assert [(row["step"], row["loss"]) for row in read_log(tmp_path)] == [(2, 2.0), (4, 2.0)]
 
 
+def test_a_log_says_where_a_run_goes_on_and_rates_count_no_compiling(tmp_path, capsys, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("clapjax.training.log.time.perf_counter", lambda: now[0])
+    for start, steps, first in ((0, 1000, ""), (30, 100, f"{tmp_path}: goes on from step 30\n")):
+        log = TrainLog(tmp_path, start_step=start, steps=steps, batch_size=4)
+        assert capsys.readouterr().err == first
+        for step in range(start + 1, start + 21):
+            now[0] += 2.0 if step > start + 1 else 300.0  # which is compiled
+            log.advance()
+            if step % 10 == 0:
+                log.write(step, {"loss": 1.0})
+                assert ", 2.0 clips/s, " in capsys.readouterr().err
+        log.close()
+    TrainLog(tmp_path, start_step=100, steps=100, batch_size=4).close()
+    assert capsys.readouterr().err == ""
+
+    log = TrainLog(tmp_path, start_step=0, steps=121, batch_size=4)
+    now[0] += 0.9975  # of a first step that is all there is, compiling and all
+    log.advance()
+    log.write(1, {"loss": 1.0})
+    assert "4.0 clips/s, 2 min 0 s left" in capsys.readouterr().err
+    log.close()
+
+
 def test_no_log_yet(tmp_path):
     assert read_log(tmp_path) == []
 
