@@ -9,12 +9,12 @@ from pathlib import Path
 from clapjax.data.build.config import SourceConfig
 from clapjax.data.order import parse_share
 from clapjax.data.paths import write_text
-from clapjax.data.records import TOKENIZER_FOLDER
+from clapjax.data.records import BUILD_FILE, TOKENIZER_FOLDER
 from clapjax.evaluation.config import EvaluationConfig
 from clapjax.losses.config import LossConfig
 from clapjax.models.config import ClapConfig
 from clapjax.models.presets import small_clap
-from clapjax.plain import from_dict, to_dict
+from clapjax.plain import from_dict, read_json, to_dict
 from clapjax.synthesis.mixup import MixupConfig
 from clapjax.tasks.contrastive import check, contrastive
 from clapjax.tasks.tagging import TaggingConfig, tagging
@@ -87,10 +87,12 @@ def save_experiment(experiment: Experiment, workdir: str | os.PathLike, write: b
       write: False: only checks, as all processes of a run but one do.
 
     Raises:
-      ValueError: the workdir was made with another config; the message shows the difference.
+      ValueError: the workdir was made with another config, of which the message shows the
+        difference; or is not to be written to (`check_workdir`).
     """
     from clapjax.training.checkpoint import latest_step  # Orbax takes a second to import
 
+    check_workdir(workdir)
     file = Path(workdir) / CONFIG_FILE
     new, begun = to_dict(experiment), latest_step(workdir) is not None
     if file.is_file() and begun:
@@ -126,7 +128,21 @@ def load_experiment(workdir: str | os.PathLike) -> Experiment:
     file = Path(workdir) / CONFIG_FILE
     if not file.is_file():
         raise FileNotFoundError(f"{workdir}: no {CONFIG_FILE} here; not a clapjax workdir")
-    return from_dict(Experiment, _read(file))
+    return from_dict(Experiment, read_json(file, dict))
+
+
+def check_workdir(workdir: str | os.PathLike) -> None:
+    """Raises ValueError where a run would write over what is not a run's: records, or a model."""
+    folder = Path(workdir)
+    if not os.fspath(workdir):
+        raise ValueError("--workdir is empty; name a folder for the run")
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder}: is a file; name a folder for the run (--workdir)")
+    names = (BUILD_FILE, CONFIG_FILE, TOKENIZER_FOLDER)
+    taken = [name for name in names if (folder / name).exists()]
+    if BUILD_FILE in taken or (taken and not is_workdir(folder)):
+        what = "has records in it" if BUILD_FILE in taken else f"has a {taken[0]} that is no run's"
+        raise ValueError(f"{folder}: {what}; name another folder for the run (--workdir)")
 
 
 def is_workdir(folder: Path) -> bool:
@@ -138,17 +154,10 @@ def is_workdir(folder: Path) -> bool:
     if (folder / FOLDER).is_dir():
         return True
     try:
-        fields = json.loads((folder / CONFIG_FILE).read_text())
+        fields = read_json(folder / CONFIG_FILE, dict)
     except ValueError:
         return False
-    return isinstance(fields, dict) and "synthesis" in fields and "steps" in fields
-
-
-def _read(file: Path) -> dict:
-    try:
-        return json.loads(file.read_text())
-    except ValueError as error:
-        raise ValueError(f"{file}: damaged ({error})") from error
+    return "synthesis" in fields and "steps" in fields
 
 
 def _free(path: str) -> bool:

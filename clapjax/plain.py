@@ -4,6 +4,24 @@ import dataclasses
 import difflib
 import json
 import typing
+from pathlib import Path
+
+
+def read_json(file: Path, kind: type):
+    """What a JSON file holds, a `kind`.
+
+    Raises:
+      ValueError: it is missing, damaged, or holds something else; the message names it.
+    """
+    try:
+        value = json.loads(file.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise ValueError(f"{file}: is missing") from error
+    except ValueError as error:
+        raise ValueError(f"{file}: damaged ({error})") from error
+    if not isinstance(value, kind):
+        raise ValueError(f"{file}: damaged (no {kind.__name__}, but {str(value)[:40]!r})")
+    return value
 
 
 def to_dict(config) -> dict:

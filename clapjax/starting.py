@@ -74,6 +74,10 @@ def _read(experiment: Experiment, named: bool) -> tuple[ClapConfig, object | Non
     source, tagging = experiment.init_from, experiment.task == "tagging"
     tokenizer = experiment.data.tokenizer if named else None
     if is_workdir(Path(source)):
+        if latest_step(source) is None:
+            raise ValueError(
+                f"{source}: a run without a checkpoint yet, to start from; train it first"
+            )
         trained = load_experiment(source)
         if tagging:
             return trained.model, None

@@ -11,11 +11,12 @@ or by hand:
 Hardware: two CPU cores.
 """
 
-from clapjax.cli.config import base_config, shrink
+from clapjax.cli.config import base_config, check_argument, shrink
 
 
 def get_config(arg: str = ""):
     """`:runlocal` shrinks everything to a smoke run of seconds."""
+    check_argument(arg, "runlocal")
     config = base_config()
     config.steps = 1000
     config.checkpoint_every = 500

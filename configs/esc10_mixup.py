@@ -8,11 +8,12 @@ ESC10 is a folder with meta.csv and audio/. Trains on folds 1-3, evaluates on fo
 Hardware: two CPU cores.
 """
 
-from clapjax.cli.config import base_config, shrink
+from clapjax.cli.config import base_config, check_argument, shrink
 
 
 def get_config(arg: str = ""):
     """`:runlocal` shrinks everything to a smoke run of seconds."""
+    check_argument(arg, "runlocal")
     config = base_config()
     config.steps = 2400
     config.log_every = 50

@@ -9,11 +9,12 @@ brings its own configuration and tokenizer. Without one the model is small, and 
 Hardware: two CPU cores.
 """
 
-from clapjax.cli.config import base_config, shrink
+from clapjax.cli.config import base_config, check_argument, shrink
 
 
 def get_config(arg: str = ""):
     """`:runlocal` shrinks everything to a smoke run of seconds."""
+    check_argument(arg, "runlocal")
     config = base_config()
     config.source.kind = "folder"
     config.source.path = "data/my_sounds"

@@ -5,8 +5,8 @@
 
 Hardware, as `clapjax plan` has it (docs/planning.md):
 
-    v5e-256: 8 x 32 rows a device, 10.05 of 15.75 GiB (counted), fits
-    h100x8: 256 x 32 rows a device, 17.47 of 59.74 GiB (counted), fits
+    v5e-256: 8 x 32 rows a device, 10.50 of 15.75 GiB (compiled), fits
+    h100x8: 256 x 32 rows a device, 19.26 of 59.74 GiB (counted), fits
 
 Or less with a smaller `--config.batch_size`; the mesh is eight wide in fsdp, so at least eight
 devices, or `--config.mesh.fsdp=1`. The loss is the tiled ring, which never has the matrix of
@@ -16,12 +16,13 @@ gives as the least, and more.
 
 import math
 
-from clapjax.cli.config import base_config, plain, shrink
+from clapjax.cli.config import base_config, check_argument, plain, shrink
 from clapjax.models.presets import laion_clap
 
 
 def get_config(arg: str = ""):
     """`:sigmoid` is the loss of SigLIP; `:runlocal` a smoke run of seconds."""
+    check_argument(arg, "runlocal", "sigmoid")
     config = base_config()
     config.batch_size = 65_536
     config.steps = 20_000

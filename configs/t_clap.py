@@ -10,20 +10,21 @@ size for two CPU cores and without a pretrained model, for configs/t_clap_mini.s
 
 Hardware, as `clapjax plan` has it (docs/planning.md):
 
-    v5e-8: 3 x 32 rows a device, 12.26 of 15.75 GiB (counted), fits
-    h100: 24 x 32 rows a device, 12.96 of 59.74 GiB (counted), fits
+    v5e-8: 3 x 32 rows a device, 11.09 of 15.75 GiB (compiled), fits
+    h100: 24 x 32 rows a device, 14.92 of 59.74 GiB (counted), fits
 
 Auto-ACD, positive captions only, is most of each batch; AudioCaps and Clotho with `clapjax captions
 negate`, and ESC-50 mixed up, have negatives and are mixed in. Starts from LAION-CLAP. Expect
 T-Classify to leave 50 %, where LAION-CLAP is, within the first thousand steps (docs/order.md).
 """
 
-from clapjax.cli.config import base_config, plain, shrink
+from clapjax.cli.config import base_config, check_argument, plain, shrink
 from clapjax.models.presets import laion_clap
 
 
 def get_config(arg: str = ""):
     """`:mini`: two CPU cores, minutes; `:runlocal`: a smoke run of seconds."""
+    check_argument(arg, "runlocal", "mini")
     config = base_config()
     # Published: at a ratio within each batch, which the paper's text has lost.
     config.data.mixture = ("data/audiocaps=0.1", "data/clotho=0.05", "data/esc50_mixup=0.1")

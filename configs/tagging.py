@@ -9,11 +9,12 @@ count. The model is the audio encoder of `config.model` under a linear head.
 Hardware: two CPU cores.
 """
 
-from clapjax.cli.config import base_config, shrink
+from clapjax.cli.config import base_config, check_argument, shrink
 
 
 def get_config(arg: str = ""):
     """`:runlocal` shrinks everything to a smoke run of seconds."""
+    check_argument(arg, "runlocal")
     config = base_config()
     config.task = "tagging"
     config.steps = 600

@@ -13,7 +13,8 @@
 #   --max-missed POLLS  give up where the workers do not answer that often in a row (20)
 #
 # Exit status with --wait: 0 every worker ended with 0; 75 start it again (preempted, or a worker
-# exited with 75 or vanished, and none with another error); 69 no answer; else a failed worker's.
+# exited with 75 or vanished, and none with an error other than the abort by which JAX ends a worker
+# whose peer is gone); 69 no answer; else a failed worker's.
 set -euo pipefail
 # shellcheck source=tpu_scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -28,15 +29,16 @@ stop_all() { on_workers all bash on_worker.sh stop "$RUN" 60 "$@" </dev/null || 
 
 # verdict STATUS...: one exit status for all workers; an error that is no "start me again" wins.
 verdict() {
-  local status result=0
+  local status result=0 aborted=0
   for status in "$@"; do
     case $status in
       running | 0) ;;
       lost | "$EX_TEMPFAIL") result=$EX_TEMPFAIL ;;
+      134) aborted=134 ;; # SIGABRT, by JAX where another worker has vanished
       *) echo "$status" && return ;;
     esac
   done
-  echo "$result"
+  ((result)) && echo "$result" || echo "$aborted"
 }
 
 wait_for_run() {

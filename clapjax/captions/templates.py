@@ -65,18 +65,20 @@ ONE_EVENT = (
 
 
 def _draw_wording(
-    steps: Sequence[Step], generator: np.random.Generator
+    steps: Sequence[Step], generator: np.random.Generator, templates: Sequence[str] = ()
 ) -> tuple[str, tuple[str, ...]]:
     """(template with {} for each step, {0} sounding first; what is said of each step)."""
     form = EVENT_FORMS[generator.integers(len(EVENT_FORMS))]
-    template = _draw_template(steps, generator)
+    template = _draw_template(steps, generator, templates)
     return template, tuple(_phrase(step, form, generator) for step in steps)
 
 
-def _draw_template(steps: Sequence[Step], generator: np.random.Generator) -> str:
+def _draw_template(
+    steps: Sequence[Step], generator: np.random.Generator, templates: Sequence[str]
+) -> str:
     apart = any(_is_several(step) for step in steps)
     if len(steps) == 2:
-        templates = TWO_STEPS if apart else TWO_EVENTS
+        templates = templates or (TWO_STEPS if apart else TWO_EVENTS)
         template = templates[generator.integers(len(templates))]
         return template.replace("{a}", "{0}").replace("{b}", "{1}")
     if generator.random() < 0.2:  # backwards: the last event is said first
@@ -108,7 +110,10 @@ def _fill(template: str, phrases: Sequence[str], background: tuple[str, ...] = (
 
 
 def order_captions(
-    events: tuple[Step, ...], count: int, generator: np.random.Generator
+    events: tuple[Step, ...],
+    count: int,
+    generator: np.random.Generator,
+    templates: Sequence[str] = (),
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Positive captions of a sequence, and as many with the same events in a wrong order.
 
@@ -121,6 +126,7 @@ def order_captions(
         together.
       count: captions of each kind.
       generator: chooses wordings and wrong orders.
+      templates: of two steps, with {a}, which sounds first, and {b}; none: those of training.
 
     Returns:
       (positive captions, negative captions).
@@ -131,7 +137,7 @@ def order_captions(
     names = [name for step in events for name in ((step,) if isinstance(step, str) else step)]
     if len(events) < 2 or len(set(names)) != len(names):
         raise ValueError(f"order_captions: needs two or more distinct events, got {events}")
-    wordings = [_draw_wording(events, generator) for _ in range(count)]
+    wordings = [_draw_wording(events, generator, templates) for _ in range(count)]
     positives = tuple(_fill(*wording) for wording in wordings)
     negatives = tuple(_fill(words, wrong_order(said, generator)) for words, said in wordings)
     return positives, negatives

@@ -11,7 +11,7 @@ from clapjax.cli.inputs import (
     printable,
     read_lines,
 )
-from clapjax.cli.show import complain, plain_warnings, progress
+from clapjax.cli.show import complain, progress
 
 EXAMPLE = "clapjax classify --model laion/clap-htsat-unfused --labels dog,rain,siren sounds/"
 
@@ -62,8 +62,7 @@ def classify(args: argparse.Namespace, files: list[str], labels: list[str]) -> d
 
     template = TEMPLATE if args.template is None else args.template
     model = load_clap(args)
-    with plain_warnings("classify"):
-        text = model.embed_labels(labels, template)
+    text = model.embed_labels(labels, template)
     found = {}
     results = model.each_audio(files, long=args.long, hop=args.hop)
     for index, result in progress(results, len(files), "classifying"):

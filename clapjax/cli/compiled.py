@@ -3,8 +3,6 @@
 import argparse
 import sys
 
-from clapjax.cli.show import plain_warnings
-
 
 def add_cache_argument(parser: argparse.ArgumentParser) -> None:
     """--no_compilation_cache."""
@@ -15,7 +13,7 @@ def add_cache_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def keep_compiled(args: argparse.Namespace, verb: str) -> None:
+def keep_compiled(args: argparse.Namespace) -> None:
     """Applies the flag to this process."""
     import jax
 
@@ -24,8 +22,7 @@ def keep_compiled(args: argparse.Namespace, verb: str) -> None:
     if args.no_compilation_cache:
         jax.config.update("jax_enable_compilation_cache", False)
         return
-    with plain_warnings(verb):
-        compilation_cache()
+    compilation_cache()
 
 
 def say_where_compiled() -> None:

@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import os
+import traceback
 from pathlib import Path
 
 from absl import flags
@@ -19,6 +20,12 @@ def base_config() -> ConfigDict:
 def plain(config) -> dict:
     """A config dataclass as a config file holds it, to be set into its ConfigDict."""
     return _tuples(to_dict(config))
+
+
+def check_argument(arg: str, *names: str) -> None:
+    """Raises ValueError where a config file has no variant of this name (FILE:ARG)."""
+    if arg and arg not in names:
+        raise ValueError(f"no variant {arg!r}; there are {', '.join(names)}")
 
 
 def shrink(config: ConfigDict) -> None:
@@ -65,13 +72,15 @@ def add_config_argument(parser: argparse.ArgumentParser, required: bool = True) 
     )
 
 
-def add_model_argument(parser: argparse.ArgumentParser) -> None:
+def add_model_argument(
+    parser: argparse.ArgumentParser,
+    purpose: str = "start from a model, with its configuration and tokenizer",
+) -> None:
     """--model M, which sets init_from."""
     parser.add_argument(
         "--model",
         metavar="M",
-        help="start from a model, with its configuration and tokenizer: a workdir, an export, a "
-        "Hugging Face folder or hub id, a LAION-CLAP .pt",
+        help=f"{purpose}: a workdir, an export, a Hugging Face folder or hub id, a LAION-CLAP .pt",
     )
 
 
@@ -118,9 +127,20 @@ def load_config(source: str | Experiment, overrides: list[str]) -> Experiment:
     try:
         values(argv)
         config = values.config
-    except (flags.Error, AttributeError, TypeError, KeyError, NameError, SyntaxError) as error:
-        raise ValueError(f"{name}: {error}") from error
+    except Exception as error:  # whatever a config file raises; absl shows a stack in its message
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        why = lines[-1] if lines else type(error).__name__
+        raise ValueError(f"{name}: {why}{_where(error, name)}") from error
+    if not isinstance(config, ConfigDict):
+        raise ValueError(f"{name}: get_config returns {config!r:.40}, no ConfigDict")
     return from_dict(Experiment, config.to_dict())
+
+
+def _where(error: Exception, name: str) -> str:
+    """Where in a config file an error was raised."""
+    file, stack = Path(name.partition(":")[0]).name, traceback.extract_tb(error.__traceback__)
+    frames = [frame for frame in stack if Path(frame.filename).name == file]
+    return f" (line {frames[-1].lineno})" if frames else ""
 
 
 def find_config(file: str) -> Path:

@@ -10,7 +10,7 @@ from clapjax.cli.inputs import (
     printable,
     read_lines,
 )
-from clapjax.cli.show import complain, plain_warnings, progress
+from clapjax.cli.show import complain, progress
 
 EXAMPLE = "clapjax embed --model laion/clap-htsat-unfused sounds/ 'more/**/*.flac' --out index.npz"
 
@@ -66,8 +66,7 @@ def embed(args: argparse.Namespace, files: list[str], texts: list[str]) -> int:
     names = [printable(files[index]) for index in sorted(found) for _ in found[index][0]]
     kinds = ["audio"] * len(names)
     if texts:
-        with plain_warnings("embed"):
-            vectors.append(model.embed_text(texts))
+        vectors.append(model.embed_text(texts))
         names, kinds = names + texts, kinds + ["text"] * len(texts)
         times.append(np.full((len(texts), 2), np.nan))
     if not names:

@@ -14,18 +14,25 @@ def entry() -> int:
     signal.signal(signal.SIGINT, _interrupted)
     train = sys.argv[1:2] == ["train"]
     if train:  # until training knows better: stop, and say "start me again"
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(os.EX_TEMPFAIL))
+        signal.signal(signal.SIGTERM, _asked_to_stop)
     if sys.argv[1:2] == ["plan"]:  # compiles for TPUs that are not here: nothing is to look for one
         os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     keep_memory()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    logging.getLogger("absl").setLevel(logging.ERROR)  # TFDS and Orbax tell much of themselves
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # that there is no PyTorch
+    # TFDS and Orbax tell much of themselves, and of an error that they raise the whole stack.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
     from clapjax.cli.main import main
 
     if not train:  # which has nothing to tidy up
         signal.signal(signal.SIGINT, signal.default_int_handler)
     return main()
+
+
+def _asked_to_stop(*_) -> None:
+    os.write(2, b"clapjax: asked to stop; start again to go on\n")
+    sys.exit(os.EX_TEMPFAIL)
 
 
 def _interrupted(*_) -> None:

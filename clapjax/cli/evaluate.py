@@ -6,7 +6,7 @@ from pathlib import Path
 
 from clapjax.cli.config import add_config_argument, load_config
 from clapjax.cli.inputs import add_long_arguments
-from clapjax.cli.show import complain, plain_warnings, progress
+from clapjax.cli.show import complain, progress
 
 EXAMPLE = r"""clapjax eval --workdir runs/demo --data_dir data/demo
          clapjax eval --model runs/demo laion/clap-htsat-unfused \
@@ -98,7 +98,7 @@ def find_benchmarks(args: argparse.Namespace, settings) -> list[tuple[str, str, 
     """(name, path, settings) of what the models are evaluated on.
 
     Raises:
-      ValueError: nothing, something without a name, or no such folder.
+      ValueError: nothing, something without a name, two of one name, or no such folder.
     """
     from clapjax.data.paths import as_path
     from clapjax.evaluation.benchmarks import settings_for
@@ -110,6 +110,8 @@ def find_benchmarks(args: argparse.Namespace, settings) -> list[tuple[str, str, 
         found.append((name, path, settings_for(name, settings)))
     if args.data_dir:
         found.insert(0, (Path(args.data_dir).resolve().name, args.data_dir, settings))
+    if len({name for name, *_ in found}) < len(found):
+        raise ValueError("two benchmarks have the same name; call one --benchmark NAME=PATH")
     if not found:
         raise ValueError("nothing to evaluate on; name --data_dir D or --benchmark NAME=PATH")
     return found
@@ -125,12 +127,14 @@ def _named(item: str, required: bool = True) -> tuple[str, str]:
 
 
 def find_out(args: argparse.Namespace) -> Path:
-    """The folder of the results: the workdir's own is for its own results alone.
+    """The folder of the results, which is made: the workdir's own is for its own results alone.
 
     Raises:
       ValueError: it is to be named.
+      OSError: it cannot be made.
     """
     if args.out:
+        Path(args.out).mkdir(parents=True, exist_ok=True)  # before a model is loaded
         return Path(args.out)
     if args.workdir and not args.model:
         return Path(args.workdir)
@@ -169,7 +173,7 @@ def evaluate_models(
     from clapjax.evaluation.evaluate import evaluate
     from clapjax.evaluation.result import write_results
     from clapjax.evaluation.sounds import keep_sounds
-    from clapjax.evaluation.tagging import evaluate_tagging
+    from clapjax.evaluation.tagging import evaluate_tagging, unknown
     from clapjax.evaluation.text import line
     from clapjax.inference import Tagger
     from clapjax.inference.store import model_fingerprint
@@ -190,6 +194,9 @@ def evaluate_models(
         for benchmark, path, settings in benchmarks:
             if isinstance(model, Tagger):
                 judged = load_benchmark(benchmark, path, settings.split)
+                if doubt := unknown(judged, model.labels):
+                    complain("eval", f"{benchmark}: {doubt}")
+                say_if_none_held_out(judged)
                 used, found = (
                     [judged],
                     evaluate_tagging(model, name, judged, provenance=told, **way),
@@ -199,17 +206,16 @@ def evaluate_models(
                     known[benchmark, path] = _tasks(benchmark, path, settings)
                 tasks = known[benchmark, path]
                 used, kept = tasks.values(), embedding_cache(model, source, folder)
-                with plain_warnings("eval"):
-                    found = evaluate(
-                        model,
-                        name,
-                        tasks,
-                        settings,
-                        cache=kept,
-                        provenance=told,
-                        progress=progress,
-                        **way,
-                    )
+                found = evaluate(
+                    model,
+                    name,
+                    tasks,
+                    settings,
+                    cache=kept,
+                    provenance=told,
+                    progress=progress,
+                    **way,
+                )
             for result in found:
                 print(f"{name} on {result.benchmark}: {line(result)}", flush=True)
             results += keep_sounds(out, used, found)
@@ -227,10 +233,26 @@ def _tasks(name: str, path: str, settings) -> dict:
     tasks, left_out = load_tasks(name, path, settings, LACKS)
     for why in left_out:
         complain("eval", f"{name} leaves out {why}")
+    for benchmark in {one.key: one for one in tasks.values()}.values():
+        say_if_none_held_out(benchmark)
     for rejected in {benchmark.rejected for benchmark in tasks.values()} - {()}:
         count = f"{len(rejected)} clips that cannot be used"
         complain("eval", f"{name} is without {count}; the first: {rejected[0]}")
     return tasks
+
+
+def say_if_none_held_out(benchmark) -> None:
+    """Says of one's own sounds that none are held out: a model may have been trained on them."""
+    from clapjax.data.sources import source_names
+    from clapjax.evaluation.benchmarks import ALL, PROTOCOLS
+
+    if benchmark.split == ALL and benchmark.name not in {*source_names(), *PROTOCOLS}:
+        complain(
+            "eval",
+            f"{benchmark.name}: {benchmark.path} has no split 'test', so all of it is judged; of "
+            "what a model was trained on, name the records instead (the --data_dir of the "
+            "training), which hold some out",
+        )
 
 
 def embedding_cache(model, source: str, folder: Path):

@@ -7,6 +7,7 @@ import shlex
 import sys
 
 from clapjax.cli.compiled import add_cache_argument, keep_compiled
+from clapjax.cli.show import plain_warnings
 
 # Verb -> (module with add_arguments and run, help line).
 VERBS = {
@@ -54,9 +55,10 @@ def main(argv: list[str] | None = None) -> int:
         stray = [item for item in overrides if not item.startswith("--config.")]
         if stray or (overrides and not hasattr(args, "config")):
             sub.error(f"unknown arguments: {' '.join(stray or overrides)}")
-        if verb in COMPILE and verb != "train":  # which must find its other processes first
-            keep_compiled(args, verb)
-        return module.run(args, overrides)
+        with plain_warnings(verb):
+            if verb in COMPILE and verb != "train":  # which must find its other processes first
+                keep_compiled(args)
+            return module.run(args, overrides)
     except (ValueError, OSError, FloatingPointError, ImportError) as error:
         if isinstance(error, ImportError) and error.name is None:
             raise

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     build = add("build", "make a data set; the same command again goes on", EXAMPLE)
     add_config_argument(build)
-    add_model_argument(build)
+    add_model_argument(build, "for a run that starts from a model, at the rate that it hears")
     build.add_argument("--data_dir", required=True, help="folder of the data set, or gs://...")
     build.add_argument("--processes", type=int, help="that make samples; default: one a core")
     build.add_argument("--runner", default="", help="of Apache Beam, instead of processes")
@@ -121,7 +121,6 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
 
 def edit(args: argparse.Namespace) -> int:
     """Makes a data set of records out of others and says what is in it; so it does given again."""
-    from clapjax.cli.show import plain_warnings
     from clapjax.data import paths, records
     from clapjax.data.edits.annotate import annotate
     from clapjax.data.edits.common import processes_for
@@ -135,8 +134,7 @@ def edit(args: argparse.Namespace) -> int:
     made = f"{args.data_dir}: {'already made: ' if there else ''}"
     if args.action == "annotate":
         kind = {"replace": args.replace, "apart": args.apart}
-        with plain_warnings("records"):
-            report = annotate(args.data_dir, args.source, args.captions, **kind, **how)
+        report = annotate(args.data_dir, args.source, args.captions, **kind, **how)
         print(f"{made}{_listed(report.counts)}; the tokenizer is that of {args.source}")
         _show(report)
         return 0
@@ -215,7 +213,6 @@ def build(
     restart: bool = False,
 ) -> int:
     """Builds the records of an experiment and says what came of it."""
-    from clapjax.cli.show import plain_warnings
     from clapjax.data.build.builder import build_records
     from clapjax.data.build.folder import MOST_SHOWN, REJECTED_FILE
     from clapjax.data.build.processes import cores
@@ -228,20 +225,19 @@ def build(
         raise ValueError("either --processes or --runner; Beam has flags of its own for workers")
     if beam_options and not runner:
         raise ValueError("--beam_options goes with --runner")
-    with plain_warnings("records"):
-        result = build_records(
-            experiment.source,
-            experiment.synthesis,
-            experiment.data,
-            seed=experiment.seed,
-            sample_rate=experiment.model.audio.sample_rate,
-            data_dir=data_dir,
-            progress=progress,
-            processes=processes or 0,
-            runner=runner,
-            beam_options=beam_options,
-            restart=restart,
-        )
+    result = build_records(
+        experiment.source,
+        experiment.synthesis,
+        experiment.data,
+        seed=experiment.seed,
+        sample_rate=experiment.model.audio.sample_rate,
+        data_dir=data_dir,
+        progress=progress,
+        processes=processes or 0,
+        runner=runner,
+        beam_options=beam_options,
+        restart=restart,
+    )
     for item in result.rejected[:MOST_SHOWN]:
         print(f"left out: {item.source}: {item.reason}", file=sys.stderr)
     if (more := len(result.rejected) - MOST_SHOWN) > 0:

@@ -18,12 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
     """Writes a page with all results, or prints them as a table."""
-    from clapjax.evaluation.result import read_results
     from clapjax.evaluation.text import markdown
 
     if args.markdown:
-        found = [result for folder in args.results for result in read_results(folder)]
-        print(markdown(found), end="")
+        print(markdown([result for _, result in _read(args.results)]), end="")
         return 0
     out = Path(args.out or Path(args.results[0]) / "report.html")
     write_page(args.results, out)
@@ -38,10 +36,18 @@ def write_page(folders: Sequence, path: Path) -> None:
       ValueError: a folder without results, or with damaged ones.
     """
     from clapjax.evaluation.report import write_report
-    from clapjax.evaluation.result import read_results
     from clapjax.training.log import read_log
 
-    found = [(Path(folder), result) for folder in folders for result in read_results(folder)]
+    found = _read(folders)
     sources = {result.model: result.provenance.get("source") for _, result in found}
     curves = {model: read_log(source) for model, source in sources.items() if source}
     write_report(path, found, {model: rows for model, rows in curves.items() if rows})
+
+
+def _read(folders: Sequence) -> list[tuple]:
+    """(folder, result) of all results there, whose names tell them apart."""
+    from clapjax.evaluation.result import read_results, tell_apart
+
+    found = [(Path(folder), result) for folder in folders for result in read_results(folder)]
+    results = tell_apart([result for _, result in found])
+    return [(folder, result) for (folder, _), result in zip(found, results, strict=True)]

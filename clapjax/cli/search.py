@@ -4,7 +4,6 @@ import argparse
 import json
 
 from clapjax.cli.inputs import add_model_arguments, load_clap
-from clapjax.cli.show import plain_warnings
 
 EXAMPLE = "clapjax search --model laion/clap-htsat-unfused --index index.npz 'a dog barks' --top 5"
 
@@ -34,8 +33,7 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
                 f"{args.index}: was made with another model ({table.model}); make it anew with "
                 f"`clapjax embed --model {args.model}`"
             )
-    with plain_warnings("search"):
-        query = model.embed_text(args.query)[0]
+    query = model.embed_text(args.query)[0]
     for row, score in nearest(table, query, args.top):
         hit = {"score": score, "kind": table.kinds[row], "name": table.names[row]}
         if table.times is not None and table.kinds[row] == "audio":

@@ -22,11 +22,8 @@ def progress(items: Iterable, total: int, what: str) -> Iterator:
         now = time.perf_counter()
         if now - shown > LOG_SECONDS:
             shown, rate = now, count / (now - start)
-            left = (total - count) / rate
-            _log(
-                f"{what}: {count}/{total}, {rate:.1f}/s, "
-                f"{left // 60:.0f} min {left % 60:.0f} s left"
-            )
+            minutes, seconds = divmod(round((total - count) / rate), 60)
+            _log(f"{what}: {count}/{total}, {rate:.1f}/s, {minutes} min {seconds} s left")
     seconds = time.perf_counter() - start
     _log(f"{what}: {total} in {seconds:.1f} s ({total / max(seconds, 1e-9):.1f}/s)")
 

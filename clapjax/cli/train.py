@@ -3,6 +3,7 @@
 import argparse
 import functools
 import sys
+import zlib
 from pathlib import Path
 
 from clapjax.cli.compiled import keep_compiled, say_where_compiled
@@ -53,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
     """Trains or resumes."""
+    from clapjax.experiment import check_workdir
     from clapjax.starting import resolve
     from clapjax.training import distributed
     from clapjax.training.checkpoint import latest_step
@@ -60,17 +62,26 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
 
     overrides = with_model(overrides, args.model)
     given, experiment = given_fields(overrides), load_config(args.config, overrides)
+    check_workdir(args.workdir)
     if args.deterministic:
         make_deterministic()
     distributed.start(args.coordinator, args.num_processes, args.process_id)
-    keep_compiled(args, "train")
-    done = latest_step(args.workdir) == experiment.steps
+    keep_compiled(args)
+    done = latest_step(args.workdir) or 0
     experiment, tokenizer = resolve(experiment, given, args.workdir)
     if "source.path" in given:
         find_records(experiment, args.data_dir)
-    train_and_evaluate(experiment, args.data_dir, args.workdir, args.profile, tokenizer)
-    if done and distributed.is_main():
-        print(f"{args.workdir}: already trained; `clapjax eval` writes its results")
+    try:
+        train_and_evaluate(experiment, args.data_dir, args.workdir, args.profile, tokenizer)
+    except (RuntimeError, ValueError) as error:
+        if not distributed.lost_another(error):
+            raise
+        distributed.leave(f"another process of this run has ended ({str(error)[:200]})")
+    if done >= experiment.steps and distributed.is_main():
+        print(
+            f"{args.workdir}: already trained, {done} steps of {experiment.steps}; `clapjax eval` "
+            "writes its results"
+        )
     return 0
 
 
@@ -90,7 +101,8 @@ def find_records(experiment, data_dir: str) -> None:
     from clapjax.training import distributed
 
     if (as_path(data_dir) / BUILD_FILE).is_file():
-        if distributed.is_main() and (found := changed_since(experiment.source, data_dir)):
+        found = distributed.is_main() and changed_since(experiment.source, data_dir)
+        if found:
             _warn(f"{data_dir}: trains on records that were made before this: {found}")
     elif jax.process_count() > 1:
         raise RecordsError(
@@ -112,15 +124,19 @@ def train_and_evaluate(
 
     The tokenizer is that of `clapjax.starting.resolve`.
     """
+    from clapjax.data.records import check_rate
     from clapjax.experiment import make_task, save_experiment
     from clapjax.training import distributed
     from clapjax.training.loop import train
 
+    check_rate(data_dir, experiment.model.audio.sample_rate)
     task, results = make_task(experiment, tokenizer), {}
     for line in _doubts(experiment, data_dir, workdir, tokenizer):
         _warn(line)
     evaluate = judge(experiment, data_dir, workdir, results)
     distributed.wait_for_all("config is read")
+    if not distributed.same(zlib.crc32(repr(experiment).encode())):
+        raise ValueError("the processes have different configs; start all with the same command")
     with distributed.together(Path(workdir)):
         save_experiment(experiment, workdir, write=distributed.is_main())
     if distributed.is_main():
@@ -202,7 +218,7 @@ def _judge_tagging(experiment, data_dir: str, workdir: str, rows: int):
     """As `_judge_contrastive`."""
     from clapjax.evaluation.benchmarks import SplitError, load_benchmark
     from clapjax.evaluation.evaluate import scores
-    from clapjax.evaluation.tagging import evaluate_tagging, lacks
+    from clapjax.evaluation.tagging import evaluate_tagging, lacks, unknown
     from clapjax.evaluation.text import summary
     from clapjax.inference import Tagger
     from clapjax.tasks.tagging import workdir_settings
@@ -217,8 +233,13 @@ def _judge_tagging(experiment, data_dir: str, workdir: str, rows: int):
     if why:
         return None, [f"tagging: {why}"]
 
+    told = []
+
     def look(forward, variables: dict) -> tuple[dict, dict, str]:
         settings = workdir_settings(experiment.tagging, workdir)
+        if not told and (doubt := unknown(benchmark, settings.labels)):
+            _warn(doubt)
+            told.append(doubt)
         tagger = Tagger(experiment.model, settings, variables, rows, forward)
         results = evaluate_tagging(tagger, Path(workdir).name, benchmark)
         return {"results": results}, scores(results), summary(results)
@@ -256,13 +277,11 @@ def _same_labels(*workdirs: str) -> bool:
 
 
 def _doubts(experiment, data_dir: str, workdir: str, tokenizer) -> list[str]:
-    from clapjax.data.records import read_build
-    from clapjax.tasks.doubts import doubts
+    from clapjax.tasks.doubts import doubts, label_doubts
     from clapjax.tasks.texts import workdir_tokenizer
 
-    if experiment.task != "contrastive":
-        return []
-    read_build(data_dir)  # raises where there are none
+    if experiment.task == "tagging":
+        return label_doubts(data_dir, experiment.data.split, experiment.tagging.labels)
     run, name = experiment, experiment.data.tokenizer
     if tokenizer is None:
         tokenizer = workdir_tokenizer(name, data_dir if name == "records" else workdir)

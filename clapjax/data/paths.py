@@ -69,6 +69,10 @@ def naming(path: Path) -> Iterator[None]:
         if error.errno is not None and error.filename is None:
             error.filename = os.fspath(path)
         raise
+    except Exception as error:  # of a library that has its own
+        if found := no_room(error, path):
+            raise found from error
+        raise
 
 
 def no_room(error: BaseException, path: Path) -> OSError | None:
@@ -154,13 +158,13 @@ def put_folder(folder: Path, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def new_file(path: Path) -> Iterator[io.TextIOBase]:
-    """A UTF-8 text file to write; it appears whole when the block ends, or not at all."""
+def new_file(path: Path, mode: str = "w") -> Iterator[io.IOBase]:
+    """A file to write, UTF-8 text or with "wb" bytes; it appears whole when the block ends."""
     folder = path.parent if is_local(path) else Path(tempfile.gettempdir())
     temporary = folder / f".{path.name}.{uuid.uuid4().hex}.tmp"
     try:
         with naming(path):
-            with temporary.open("w", encoding="utf-8") as file:
+            with temporary.open(mode, encoding=None if "b" in mode else "utf-8") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -173,6 +177,12 @@ def write_text(path: Path, text: str) -> None:
     """Writes a file, all or nothing."""
     with new_file(path) as file:
         file.write(text)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a file, all or nothing."""
+    with new_file(path, "wb") as file:
+        file.write(data)
 
 
 def move_folder(source: Path, target: Path, last: str) -> None:

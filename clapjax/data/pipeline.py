@@ -240,12 +240,7 @@ def _sound(record, name: str, width: int, audio: AudioConfig, cut: float) -> np.
 
 def _open(data_dir, split: str, sample_rate: int, readers: Callable) -> Split:
     """The records to read by their index, after the data set has been checked."""
-    found = records.read_build(data_dir)["sample_rate"]
-    if found != sample_rate:
-        raise records.RecordsError(
-            f"{data_dir}: records are at {found} Hz, the model wants {sample_rate}; "
-            "build them with this config"
-        )
+    records.check_rate(data_dir, sample_rate)
     opened = records.open_split(data_dir, split, readers)
     if not len(opened):
         raise records.RecordsError(f"{data_dir}: split {split} is empty")

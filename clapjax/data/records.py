@@ -76,7 +76,8 @@ def _writing(file: Path) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # what array_record makes of a full disk
-        raise OSError(f"{file}: cannot be written ({str(error).partition(';')[0]})") from error
+        why = OSError(f"{file}: cannot be written ({str(error).partition(';')[0]})")
+        raise paths.no_room(error, file) or why from error
 
 
 def serializer(split: str, audio: bool = True) -> Callable[[Example], bytes]:
@@ -227,8 +228,22 @@ def read_build(data_dir: str | os.PathLike) -> dict:
     return build
 
 
+def check_rate(data_dir: str | os.PathLike, sample_rate: int) -> None:
+    """Makes sure that a model can hear a data set.
+
+    Raises:
+      RecordsError: as `read_build`, or they are of another rate than the model, in Hz.
+    """
+    found = read_build(data_dir)["sample_rate"]
+    if found != sample_rate:
+        raise RecordsError(
+            f"{data_dir}: records are at {found} Hz, the model wants {sample_rate}; make records "
+            "for it in another folder"
+        )
+
+
 def build_id(data_dir: str | os.PathLike) -> str:
-    """Tells a data set from others: a digest of what it was made from and of how many it holds.
+    """Tells a data set from others: a digest of what it was made from and of its records.
 
     Raises:
       RecordsError: `data_dir` is not a finished data set of clapjax.

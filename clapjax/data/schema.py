@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-PROVENANCES = ("human", "template", "keyword", "rules", "llm:", "captioner:")
+PROBE = "probe:"  # by template, to be judged by alone; what is probed follows
+PROVENANCES = ("human", "template", "keyword", "rules", "llm:", "captioner:", PROBE)
 SEPARATOR = ";"  # between the words of a provenance
 AUDIO_FEATURES = ("audio", "sample_rate", "negative_audio")  # texts may lie apart from these
 

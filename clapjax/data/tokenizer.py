@@ -67,10 +67,12 @@ def load_tokenizer(name: str | os.PathLike):
     try:
         tokenizer = AutoTokenizer.from_pretrained(os.fspath(name), trust_remote_code=False)
     except (OSError, ValueError) as error:
+        if isinstance(name, Path) and not name.is_dir():
+            raise ValueError(f"{name}: no such folder, and no tokenizer") from error
         where = "folder" if Path(name).is_dir() else "local folder or reachable hub id"
-        raise ValueError(f"tokenizer {name!r} is no {where} with a tokenizer: {error}") from error
+        raise ValueError(f"tokenizer '{name}' is no {where} with a tokenizer: {error}") from error
     if tokenizer.pad_token_id is None:
-        raise ValueError(f"tokenizer {name!r} has no padding token")
+        raise ValueError(f"tokenizer '{name}' has no padding token")
     return tokenizer
 
 

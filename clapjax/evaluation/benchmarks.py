@@ -18,9 +18,12 @@ from clapjax.data.sources.clip import Clip, Rejected
 from clapjax.evaluation import compa
 from clapjax.evaluation.config import EvaluationConfig
 
+ALL = "all"  # the split of a folder that has none
+
 # What is published of a benchmark besides its layout; of others, the defaults hold.
 PROTOCOLS = {
     **dict.fromkeys(("compa_order", "compa_attribute"), {"tasks": ("groups",)}),
+    **dict.fromkeys(("mini", "compositional"), {"tasks": ("compositional",)}),
     "clotho": {"tasks": ("retrieval", "t_classify")},
     "audiocaps": {"tasks": ("retrieval", "t_classify")},
     **dict.fromkeys(
@@ -195,7 +198,7 @@ def _of_source(name: str, path, split: str) -> Benchmark:
         seen = (stat.st_size, stat.st_mtime_ns) if is_local(file) else vars(stat)
         state.update(f"{place!r} {seen!r}\n".encode())
     judged = tuple(map(_judged_clip, clips))
-    where = chosen or "all"
+    where = chosen or ALL
     data = state.hexdigest()[:32]
     return Benchmark(name, os.fspath(path), where, data, judged, sounds, tuple(there), lost)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 USUAL = ("t_classify", "retrieval", "zero_shot")
-TASKS = (*USUAL, "groups", "probe", "captioning", "generation")
+TASKS = (*USUAL, "groups", "compositional", "probe", "captioning", "generation")
 # Prompts of zero-shot classification, as the projects publish them.
 TEMPLATES = {
     "laion": "This is a sound of {}.",  # LAION-CLAP

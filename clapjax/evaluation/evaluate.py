@@ -2,7 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 
-from clapjax.evaluation import captioning, generation, groups, order, probe, retrieval, zero_shot
+from clapjax.evaluation import (
+    captioning,
+    compositional,
+    generation,
+    groups,
+    order,
+    probe,
+    retrieval,
+    zero_shot,
+)
 from clapjax.evaluation.benchmarks import Benchmark
 from clapjax.evaluation.config import TASKS, EvaluationConfig
 from clapjax.evaluation.embed import Embedder, embed_dataset
@@ -10,7 +19,11 @@ from clapjax.evaluation.result import Result
 
 # Each has `lacks(benchmark)` and `run(embedded, settings)`.
 MODULES = dict(
-    zip(TASKS, (order, retrieval, zero_shot, groups, probe, captioning, generation), strict=True)
+    zip(
+        TASKS,
+        (order, retrieval, zero_shot, groups, compositional, probe, captioning, generation),
+        strict=True,
+    )
 )
 LACKS = {task: module.lacks for task, module in MODULES.items()}
 
@@ -37,11 +50,11 @@ def evaluate(
     """
     embedded, found = {}, []
     for task, benchmark in tasks.items():
-        if why := LACKS[task](benchmark):
-            raise ValueError(f"{task}: {why}")
         key = benchmark.key
         if key not in embedded:
             embedded[key] = embed_dataset(model, benchmark, name, **embedding)
+        if why := LACKS[task](embedded[key].benchmark):  # without what could not be decoded
+            raise ValueError(f"{task}: {why}")
         found += MODULES[task].run(embedded[key], settings)
     return found
 

@@ -70,21 +70,43 @@ def run(embedded: Embedded, settings: EvaluationConfig) -> list[Result]:
     text: each clip prefers its own caption. audio: each caption prefers its own clip. group: both.
     """
     clips, groups = embedded.benchmark.clips, find_groups(embedded.benchmark.clips)
-    audio = unit_rows("audio", embedded.audio)
-    text = unit_rows("text", embedded.embed_text([clip.captions[0] for clip in clips]))
-    margins = np.array([group_margins(audio[group], text[group]) for group in groups])  # (G, 2)
-    size = np.array([len(group) for group in groups])
-    name = np.array([clips[group[0]].origin for group in groups])
+    texts = [[clips[index].captions[0] for index in group] for group in groups]
+    return score("groups", embedded, groups, texts, [clips[group[0]].origin for group in groups])
+
+
+def score(
+    task: str,
+    embedded: Embedded,
+    groups: list[list[int]],
+    texts: list[list[str]],
+    names: list[str],
+    prefix: str = "",
+) -> list[Result]:
+    """What `run` gives, of any groups.
+
+    Args:
+      task: of the results.
+      embedded: the clips.
+      groups: indices of the clips of each, two or more.
+      texts: the caption of each of these clips.
+      names: of the groups.
+      prefix: of the metrics' names.
+    """
+    audio, size = unit_rows("audio", embedded.audio), np.array([len(group) for group in groups])
+    text = unit_rows("text", embedded.embed_text([text for said in texts for text in said]))
+    text = np.split(text, np.cumsum(size)[:-1])
+    margin = np.array([group_margins(audio[g], t) for g, t in zip(groups, text, strict=True)])
+    name = np.array(names)
 
     def result(metric: str, margin: np.ndarray, chance: float) -> Result:
         right = margin > 0
         items = {"id": name, "right": right, "margin": margin, "size": size, "group": name}
-        return embedded.result("groups", chance, {metric: interval(right)}, items)
+        return embedded.result(task, chance, {prefix + metric: interval(right)}, items)
 
     one_way = float(np.mean(1.0 / size**size))  # each of `size` items prefers one of as many
     both = float(np.mean([group_chance(k) for k in size]))
     return [
-        result("text", margins[:, 0], one_way),
-        result("audio", margins[:, 1], one_way),
-        result("group", margins.min(axis=1), both),
+        result("text", margin[:, 0], one_way),
+        result("audio", margin[:, 1], one_way),
+        result("group", margin.min(axis=1), both),
     ]

@@ -7,15 +7,17 @@ from typing import NamedTuple
 import numpy as np
 
 from clapjax.captions.rules.connectives import split_text
+from clapjax.data.build.config import TEST, TEST_PROBE
+from clapjax.data.schema import PROBE
 from clapjax.data.selection import nearest_text
-from clapjax.evaluation.benchmarks import Benchmark, Judged
+from clapjax.evaluation.benchmarks import Benchmark, Judged, load_benchmark
 from clapjax.evaluation.config import EvaluationConfig
 from clapjax.evaluation.embed import Embedded
 from clapjax.evaluation.ranks import unit_rows
 from clapjax.evaluation.result import Result, Said, Shown, Sound
 from clapjax.evaluation.statistics import interval
 
-LEAST = 10  # pairs of a part that is told apart
+LEAST = 10  # clips of a part that is told apart
 
 
 def lacks(benchmark: Benchmark) -> str:
@@ -83,11 +85,21 @@ def run(embedded: Embedded, settings: EvaluationConfig) -> list[Result]:
     text_to_audio: a clip prefers a caption to its negative; every negative is a pair.
     audio_to_text: a caption that has a negative prefers the clip to that in the wrong order.
     Each with "/all": the clips all of whose pairs are judged right; and with "/events=3",
-    "/connective=then", "/provenance=rules": the pairs of a kind, where there are several.
+    "/pair=dog,rain", "/connective=then", "/provenance=rules": the pairs of a kind, of ten clips or
+    more. "/probe=paraphrase", "/probe=events=4": those of the order probe, which beside a split
+    test is that of test_probe.
 
     Returns:
       A result of each of these.
     """
+    found, benchmark = _both_ways(embedded), embedded.benchmark
+    if benchmark.split == TEST and TEST_PROBE in benchmark.splits:
+        probe = embedded.embed(load_benchmark(benchmark.name, benchmark.path, TEST_PROBE))
+        found += [one for one in _both_ways(probe) if "/probe=" in next(iter(one.metrics))]
+    return found
+
+
+def _both_ways(embedded: Embedded) -> list[Result]:
     pairs = pair_up(embedded.benchmark.clips)
     right, wrong = embedded.embed_text(pairs.right), embedded.embed_text(pairs.wrong)
     audio = embedded.audio[pairs.clip]
@@ -107,12 +119,13 @@ def _results(embedded: Embedded, direction: str, pairs: Pairs, margin: np.ndarra
     """One over all pairs, one over clips, and one over each part of the pairs."""
     clips, clip = embedded.benchmark.clips, pairs.clip
     won, ids = margin > 0, np.array([clips[index].id for index in clip])
+    parts = _parts(pairs, clips)
 
     def result(name: str, chosen: np.ndarray, chance=0.5, outcome=won, shown=()) -> Result:
         right = outcome[chosen]
         items = {"id": ids[chosen], "right": right, "margin": margin[chosen], "group": clip[chosen]}
         texts = {"caption": pairs.right, "negative_caption": pairs.wrong}
-        items |= {key: np.array(text)[chosen] for key, text in texts.items()}
+        items |= {key: np.array(text)[chosen] for key, text in (texts | parts).items()}
         metric = interval(right, "mean", clip[chosen])
         return embedded.result("t_classify", chance, {direction + name: metric}, items, shown)
 
@@ -123,14 +136,12 @@ def _results(embedded: Embedded, direction: str, pairs: Pairs, margin: np.ndarra
         all_right = np.zeros(len(clip), bool)
         all_right[whole.first] = whole.right
         found.append(result("/all", whole.first, whole.chance, all_right))
-    for name, values in _parts(pairs, clips).items():
-        kinds, sizes = np.unique(values, return_counts=True)
-        if len(kinds) > 1:
-            found += [
-                result(f"/{name}={kind}", np.flatnonzero(values == kind))
-                for kind, size in zip(kinds, sizes, strict=True)
-                if size >= LEAST
-            ]
+    for name, values in parts.items():
+        kinds = np.unique(values)
+        for kind in kinds if len(kinds) > 1 or name == "probe" else ():
+            chosen = np.flatnonzero(values == kind)
+            if kind and len(np.unique(clip[chosen])) >= LEAST:
+                found.append(result(f"/{name.partition('_')[0]}={kind}", chosen))
     return found
 
 
@@ -152,13 +163,28 @@ def _whole_clips(pairs: Pairs, won: np.ndarray) -> _Whole:
 
 
 def _parts(pairs: Pairs, clips: tuple[Judged, ...]) -> dict[str, np.ndarray]:
-    """Of each pair: how many events, which connectives, and how the negative came to be."""
+    """Of each pair of captions what it is a part of; "" for nothing.
+
+    How many events, which two, which connectives, how the negative came to be, what it probes, and
+    whether the order is told forwards or backwards there.
+    """
     splits = [split_text(text) for text in pairs.right]
-    return {
-        "events": np.array([str(len(clips[index].events)) for index in pairs.clip]),
-        "connective": np.array([" ".join(split.names) if split else "none" for split in splits]),
-        "provenance": np.array(pairs.kind),
+    events = [clips[index].events for index in pairs.clip]
+    classes = [sorted(set(names)) for names in events]
+    told = [kind.removeprefix(PROBE) if kind.startswith(PROBE) else "" for kind in pairs.kind]
+    probes = [
+        f"events={len(names)}" if probe == "events" else probe.partition(":")[0]
+        for probe, names in zip(told, events, strict=True)
+    ]
+    columns = {
+        "events": [str(len(names)) for names in events],
+        "pair": [",".join(names) if len(names) == 2 else "" for names in classes],
+        "connective": [" ".join(split.names) if split else "none" for split in splits],
+        "provenance": pairs.kind,
+        "probe": probes,
+        "probe_told": [probe if ":" in probe else "" for probe in told],
     }
+    return {name: np.array(column) for name, column in columns.items()}
 
 
 def _examples(embedded: Embedded, pairs: Pairs, margin: np.ndarray) -> list[Shown]:

@@ -5,14 +5,14 @@ import io
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from clapjax.data.paths import write_text
+from clapjax.data.paths import write_bytes, write_text
 from clapjax.plain import from_dict
 
 FILE = "results.json"
@@ -103,7 +103,7 @@ def write_results(folder: str | os.PathLike, results: Sequence[Result]) -> None:
     (folder / ITEMS).mkdir(parents=True, exist_ok=True)
     for name, data in files.items():
         if data is not None:  # sounds are there already
-            (folder / name).write_bytes(data)
+            write_bytes(folder / name, data)
     write_text(folder / FILE, json.dumps(rows, indent=2, allow_nan=False) + "\n")
     for old in (folder / ITEMS).iterdir():
         if f"{ITEMS}/{old.name}" not in files:
@@ -164,14 +164,81 @@ def read_results(folder: str | os.PathLike) -> list[Result]:
     if not path.is_file():
         raise ValueError(f"{path}: no results here; `clapjax eval` writes them")
     try:
-        found = []
-        for row in json.loads(path.read_text("utf-8")):
-            metrics = {name: Metric(**metric) for name, metric in row.pop("metrics").items()}
-            provenance = row.pop("provenance")
-            name = provenance.pop("items", None)
-            kept = _read_parquet(path.parent / name) if name else {}
-            found.append(Result(**row, metrics=metrics, provenance=provenance, **kept))
+        found = [_result(row, path.parent) for row in json.loads(path.read_text("utf-8"))]
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{path}: damaged, or no results of `clapjax eval` ({reason})") from error
+    if not found:
+        raise ValueError(f"{path}: there is no result in it; `clapjax eval` writes them")
     return found
+
+
+def _result(row: dict, folder: Path) -> Result:
+    """One row of results.json; raises one of several errors where it is of another form."""
+    for name in ("model", "benchmark", "task"):
+        if not isinstance(row[name], str):
+            raise TypeError(f"{name} is {row[name]!r}")
+    metrics = {
+        name: Metric(**{end: float(value) for end, value in metric.items()})
+        for name, metric in row.pop("metrics").items()
+    }
+    if not metrics:
+        raise ValueError(f"{row['task']} without a metric")
+    chance, provenance = row.pop("chance"), dict(row.pop("provenance"))
+    chance = None if chance is None else float(chance)
+    name = provenance.pop("items", None)
+    kept = _read_parquet(folder / name) if name else {}
+    row["n"] = int(row["n"])
+    return Result(**row, chance=chance, metrics=metrics, provenance=provenance, **kept)
+
+
+def tell_apart(results: Sequence[Result]) -> list[Result]:
+    """Results of several evaluations, in which a name stands for one model or one set of clips.
+
+    Where it stands for several, by their provenance, what differs is added: the folder, the step or
+    the split, else the fingerprint.
+    """
+    models = _added(
+        [((one.model, ""), one) for one in results],
+        ("fingerprint",),
+        (lambda made: made.get("source"), lambda made: f"step {made.get('step')}"),
+    )
+    benchmarks = _added(
+        [((one.benchmark, one.task), one) for one in results],
+        ("data", "split"),
+        (lambda made: made.get("path"), lambda made: made.get("split")),
+    )
+    return [
+        replace(one, model=one.model + model, benchmark=one.benchmark + benchmark)
+        for one, model, benchmark in zip(results, models, benchmarks, strict=True)
+    ]
+
+
+def _added(
+    named: Sequence[tuple[tuple[str, str], Result]],
+    identity: Sequence[str],
+    labels: Sequence[Callable[[Mapping], object]],
+) -> list[str]:
+    """What is added to the name of each ((name, kind), result).
+
+    A name of different things of one kind gets the first label that differs between all of them.
+    """
+    things: dict[str, dict[str, dict[tuple, Mapping]]] = {}
+    for (name, kind), result in named:
+        made = result.provenance
+        same = things.setdefault(name, {}).setdefault(kind, {})
+        same.setdefault(tuple(made.get(part) for part in identity), made)
+
+    def of_name(kinds: dict[str, dict[tuple, Mapping]]) -> Callable[[Mapping], object] | None:
+        if all(len(same) == 1 for same in kinds.values()):
+            return None
+        for label in labels:
+            if all(len(set(map(label, same.values()))) == len(same) for same in kinds.values()):
+                return label
+        return lambda made: str(made.get(identity[0]))[:8]
+
+    chosen = {name: of_name(kinds) for name, kinds in things.items()}
+    return [
+        f" ({label(result.provenance)})" if (label := chosen[name]) else ""
+        for (name, _), result in named
+    ]

@@ -15,7 +15,11 @@ WORST = 2  # failures that are shown
 def lacks(benchmark: Benchmark) -> str:
     """What a benchmark lacks for this task; "" for nothing."""
     bare = sum(not clip.captions for clip in benchmark.clips)
-    return f"{bare} clips of the split {benchmark.split!r} have no caption" if bare else ""
+    if bare:
+        return f"{bare} clips of the split {benchmark.split!r} have no caption"
+    if len(distinct(benchmark.clips)) == 1:
+        return f"there is one clip of the split {benchmark.split!r}, and none other to find"
+    return ""
 
 
 def distinct(clips: tuple[Judged, ...]) -> list[int]:

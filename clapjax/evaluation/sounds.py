@@ -1,6 +1,7 @@
 """The sounds of examples, kept beside the results for whoever reads the report."""
 
 import hashlib
+import io
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from clapjax.audio.files import float_to_int16
+from clapjax.data.paths import write_bytes
 from clapjax.evaluation.benchmarks import Benchmark
 from clapjax.evaluation.result import ITEMS, Result, Sound
 
@@ -46,7 +48,9 @@ def keep_sounds(
             samples = by_key[key].sound(place, sound.negative, RATE)[: int(SECONDS * RATE)]
             if samples.dtype != np.int16:
                 samples = float_to_int16(samples)
-            soundfile.write(folder / name, samples, RATE, format="FLAC")
+            written = io.BytesIO()
+            soundfile.write(written, samples, RATE, format="FLAC")
+            write_bytes(folder / name, written.getvalue())
         return replace(sound, file=name)
 
     def with_files(result: Result) -> Result:

@@ -32,6 +32,18 @@ def lacks(benchmark: Benchmark, labels: Sequence[str] = ()) -> str:
     return f"no example of the split {benchmark.split!r} has one of the labels"
 
 
+def unknown(benchmark: Benchmark, labels: Sequence[str]) -> str:
+    """A line about the labels of a benchmark that a tagger does not know; "" where it knows all."""
+    strange = sorted({label for clip in benchmark.clips for label in clip.labels} - set(labels))
+    if not strange:
+        return ""
+    shown = ", ".join(strange[:3]) + (", ..." if len(strange) > 3 else "")
+    return (
+        f"{len(strange)} labels of the split {benchmark.split!r} are not the tagger's, and count "
+        f"nothing: {shown}"
+    )
+
+
 def evaluate_tagging(
     tagger: Tags,
     name: str,
@@ -105,7 +117,9 @@ def tagging(
     if not some.any():
         raise ValueError(f"tagging: no clip has one of the {len(labels)} labels")
     group = recordings(clips)
-    precision = interval((scores, targets), mean_average_precision, group, method="jackknife")
+    # Of one recording with labels nothing says how the next one would do: it counts as one item.
+    apart = group if len(set(group[some])) > 1 else np.zeros_like(group)
+    precision = interval((scores, targets), mean_average_precision, apart, method="jackknife")
     ahead = class_ranks(scores[some], targets[some])
     common = {"id": np.array([clip.id for clip in clips]), "group": group}
     tagged = {key: column[some] for key, column in common.items()} | {

@@ -34,6 +34,9 @@ class Tagger:
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be positive, not {batch_size}")
+        outputs = variables["params"]["head"]["bias"].shape[0]
+        if len(settings.labels) != outputs:
+            raise ValueError(f"{len(settings.labels)} labels, and the head tells {outputs} apart")
         self.config, self.labels, self.batch_size = config, settings.labels, batch_size
         if forward is None:
             device = jax.local_devices()[0]

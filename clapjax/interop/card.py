@@ -5,10 +5,18 @@ from clapjax.models.config import ClapConfig
 USE = {
     "hf": """\
 ```python
-from transformers import AutoTokenizer, ClapModel
+from transformers import AutoProcessor, ClapModel
 
 model = ClapModel.from_pretrained("{name}")
-tokenizer = AutoTokenizer.from_pretrained("{name}")
+processor = AutoProcessor.from_pretrained("{name}")
+inputs = processor(
+    text=["a dog barks", "rain falls"],
+    audio=waveform,  # mono, {rate} Hz; of more than {seconds:g} s a random part is heard
+    sampling_rate={rate},
+    padding=True,
+    return_tensors="pt",
+)
+model(**inputs).logits_per_audio.softmax(dim=-1)
 ```
 
 or, without PyTorch,
@@ -42,7 +50,7 @@ def model_card(name: str, config: ClapConfig, layout: str, results: str) -> str:
         "",
         "## Use",
         "",
-        USE[layout].format(name=name),
+        USE[layout].format(name=name, rate=audio.sample_rate, seconds=seconds),
         "```python",
         "import clapjax",
         "",

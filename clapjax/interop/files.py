@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from clapjax.data.paths import naming
 from clapjax.interop.errors import CheckpointError
 
 WEIGHTS = "model.safetensors"
@@ -154,7 +155,8 @@ def new_folder(folder: str | os.PathLike) -> Iterator[Path]:
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
     try:
-        yield partial
+        with naming(folder):
+            yield partial
         os.replace(partial, folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)

@@ -1,5 +1,6 @@
 """Mix-up of recordings in time (T-CLAP 2.3): join clips of different classes in a known order."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,6 +62,11 @@ class MixupConfig:
     background_labels: tuple[str, ...] = ()  # or classes of the source, then in no mixture
     min_snr_db: float = 5.0  # of the mixture over the noise
     max_snr_db: float = 20.0  # the same, at most
+    # Of each part of the order probe, the split test_probe, for which pairs of classes and wordings
+    # are kept out of train and test (docs/order.md); 0: no probe.
+    probe_mixtures: int = 0
+    queries: int = 40  # of each kind, where source.mode is "compositional"
+    distractors: int = 9  # clips that are wrong for a query, there
 
     def __post_init__(self):
         if not 2 <= self.min_events <= self.max_events:
@@ -78,6 +84,7 @@ class MixupConfig:
             "max_crossfade_seconds",
             "crops_per_recording",
             "together_db",
+            "probe_mixtures",
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"synthesis.{name} must be >= 0, not {getattr(self, name)}")
@@ -85,6 +92,8 @@ class MixupConfig:
             raise ValueError(f"synthesis.clip_seconds must be positive, not {self.clip_seconds}")
         if self.captions < 1 or min(self.train_mixtures, self.test_mixtures) < 1:
             raise ValueError("synthesis: captions, train_mixtures and test_mixtures must be >= 1")
+        if min(self.queries, self.distractors) < 1:
+            raise ValueError("synthesis: queries and distractors must be >= 1")
         for name in ("overlap_share", "reverb_share", "background_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"synthesis.{name} must be in 0..1, not {getattr(self, name)}")
@@ -133,6 +142,8 @@ def mixture(
     negative_audio: bool,
     sizes: list[int] | None = None,
     noise: Noise | None = None,
+    templates: tuple[str, ...] = (),
+    provenance: str = "template",
 ) -> Example:
     """Joins recordings of different classes, with captions in the right and in a wrong order.
 
@@ -145,6 +156,8 @@ def mixture(
       negative_audio: also join the same segments in the wrong order.
       sizes: how many recordings sound together at each step, 1 or 2; by default they never do.
       noise: to be heard behind it all.
+      templates: of the captions of two steps, as for `order_captions`.
+      provenance: of the captions.
 
     Returns:
       The example; its audio is at most `config.clip_seconds` long. It has no negatives where there
@@ -169,7 +182,8 @@ def mixture(
     high = max(low, min(int(config.max_gap_seconds * sample_rate), spare))
     gaps = generator.integers(low, high, count - 1, endpoint=True).tolist()
     labels = [recording.clip.label for recording in recordings]
-    positives, negatives, order = _order_texts(_grouped(labels, sizes), config.captions, generator)
+    steps = _grouped(labels, sizes)
+    positives, negatives, order = _order_texts(steps, config.captions, generator, templates)
     versions = [join(segments, gaps)]
     if negative_audio and order:
         versions.append(join([segments[i] for i in order], gaps))
@@ -183,10 +197,10 @@ def mixture(
         negative_captions=negatives,
         negative_audio=float_to_int16(versions[1]) if len(versions) > 1 else None,
         labels=tuple(sorted(labels)),
-        events=tuple(entry(step) for step in _grouped(labels, sizes)),
+        events=tuple(map(entry, steps)),
         source=" + ".join([clip.source for clip in clips] + ([noise.source] if noise else [])),
         origin=";".join(dict.fromkeys([clip.group for clip in clips] + _origins(noise))),
-        provenance="template",
+        provenance=provenance,
     )
 
 
@@ -200,14 +214,17 @@ def _grouped(items: list, sizes: list[int]) -> list[tuple]:
 
 
 def _order_texts(
-    steps: list[tuple[str, ...]], count: int, generator: np.random.Generator
+    steps: list[tuple[str, ...]],
+    count: int,
+    generator: np.random.Generator,
+    templates: tuple[str, ...],
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...]]:
     """(captions, negative captions, a wrong order of the steps); () where none is wrong."""
     name = spoken([label for step in steps for label in step])
     said = tuple(tuple(name[label] for label in step) for step in steps)
     if len(said) == 1:
         return together_captions(said[0], count, generator), (), ()
-    positives, negatives = order_captions(said, count, generator)
+    positives, negatives = order_captions(said, count, generator, templates)
     return positives, negatives, wrong_order(tuple(range(len(said))), generator)
 
 
@@ -274,6 +291,22 @@ def _draw_sizes(count: int, share: float, generator: np.random.Generator) -> lis
     return generator.permutation(sizes).tolist()
 
 
+def choose_classes(
+    labels: list[str], count: int, partner: Mapping[str, str], generator: np.random.Generator
+) -> list[str]:
+    """`count` classes in a random order, no two of which are kept apart."""
+    chosen: list[str] = []
+    for i in generator.permutation(len(labels)):
+        if partner.get(labels[i]) not in chosen and len(chosen) < count:
+            chosen.append(labels[i])
+    return chosen
+
+
+def most_classes(labels: list[str], partner: Mapping[str, str]) -> int:
+    """How many classes can be in one mixture: of two that are kept apart, one."""
+    return len({min(label, partner.get(label, label)) for label in labels})
+
+
 def draw_mixture(
     by_label: dict[str, list[Recording]],
     sample_rate: int,
@@ -283,31 +316,57 @@ def draw_mixture(
     index: int,
     *,
     negative_audio: bool,
+    partner: Mapping[str, str] | None = None,
 ) -> Example:
-    """Mixture number `index` of a split: a pure function of its arguments."""
-    generator = keyed_generator(seed, split, "mixture", index)
+    """Mixture number `index` of a split: a pure function of its arguments.
+
+    Args:
+      by_label: recordings of each class.
+      sample_rate: Hz of the recordings.
+      config: how mixtures are made.
+      seed, split, index: which mixture.
+      negative_audio: also join the same segments in a wrong order.
+      partner: class to the one that it is in no mixture with (`probe.kept_apart`).
+
+    Raises:
+      ValueError: too few classes.
+    """
+    generator, partner = keyed_generator(seed, split, "mixture", index), partner or {}
     labels = sorted(by_label.keys() - set(config.background_labels))
-    most = min(config.max_events, len(labels))
+    most = min(config.max_events, most_classes(labels, partner))
     if most < config.min_events:
+        apart = ", pairs of which synthesis.probe_mixtures keeps apart" if partner else ""
         raise ValueError(
             f"synthesis: mixtures of {config.min_events} events need as many classes; the {split} "
-            f"recordings have {len(labels)}"
+            f"recordings have {len(labels)}{apart}"
         )
     count = int(generator.integers(config.min_events, most, endpoint=True))
-    chosen = [labels[i] for i in generator.permutation(len(labels))[:count]]
-    recordings = [by_label[label][generator.integers(len(by_label[label]))] for label in chosen]
-    sizes = _draw_sizes(count, config.overlap_share, generator)
-    noise = _draw_noise(by_label, sample_rate, config, generator)
-    return mixture(
-        recordings,
+    chosen = choose_classes(labels, count, partner, generator)
+    return mix_classes(
+        by_label,
+        chosen,
         sample_rate,
         config,
         generator,
         id=f"{split}-mixture-{index:07d}",
         negative_audio=negative_audio,
-        sizes=sizes,
-        noise=noise,
     )
+
+
+def mix_classes(
+    by_label: dict[str, list[Recording]],
+    chosen: list[str],
+    sample_rate: int,
+    config: MixupConfig,
+    generator: np.random.Generator,
+    **settings,
+) -> Example:
+    """`mixture` of any recordings of these classes, first sounding first."""
+    recordings = [by_label[label][generator.integers(len(by_label[label]))] for label in chosen]
+    sizes = _draw_sizes(len(chosen), config.overlap_share, generator)
+    noise = _draw_noise(by_label, sample_rate, config, generator)
+    settings |= {"sizes": sizes, "noise": noise}
+    return mixture(recordings, sample_rate, config, generator, **settings)
 
 
 def single_event(

@@ -7,6 +7,8 @@ import numpy as np
 from clapjax.synthesis.loudness import loudness
 
 LOUD_FRAME = 0.05  # s, over which loudness is looked at when a crop is placed
+SOUNDING_DB = 30.0  # what is quieter than the loudest frame by more than this is a pause
+PAUSE = 0.25  # s; a shorter one does not end a sound
 PEAK = 0.99  # of full scale: nothing is made louder than this
 
 
@@ -74,6 +76,29 @@ def smooth_edges(samples: np.ndarray, length: int) -> np.ndarray:
     envelope[:length] = ramp
     envelope[samples.size - length :] = ramp[::-1]
     return samples * envelope
+
+
+def sustain(samples: np.ndarray, length: int, sample_rate: int) -> np.ndarray:
+    """A sound that goes on for so long: its loudest stretch without a pause, repeated if need be.
+
+    Args:
+      samples: (T,) float.
+      length: samples wanted.
+      sample_rate: Hz.
+
+    Returns:
+      (length,) of the same type, without a silence of PAUSE or longer.
+    """
+    frame = max(1, int(LOUD_FRAME * sample_rate))
+    padded = np.pad(samples, (0, -samples.size % frame)).reshape(-1, frame)
+    power = np.square(padded, dtype=np.float64).sum(axis=1)
+    heard = np.flatnonzero(power >= power.max() * 10 ** (-SOUNDING_DB / 10))
+    runs = np.split(heard, np.flatnonzero(np.diff(heard) * LOUD_FRAME > PAUSE) + 1)
+    run = next(run for run in runs if power.argmax() in run)
+    stretch = samples[run[0] * frame : (run[-1] + 1) * frame]
+    if stretch.size < length:
+        stretch = smooth_edges(stretch, frame // 10)  # else it would click
+    return np.resize(stretch, length)
 
 
 def gain_to(lufs: float, samples: np.ndarray, sample_rate: int) -> float:

@@ -1,7 +1,8 @@
-"""What a run's records cannot teach a contrastive model, said before the first step."""
+"""What a run's records cannot teach a model, said before the first step."""
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -66,6 +67,27 @@ def doubts(
             "negate`), or set --config.loss.temporal_weight=0 --config.loss.negatives=none"
         )
     return found
+
+
+def label_doubts(data_dir: str | os.PathLike, split: str, labels: Sequence[str]) -> list[str]:
+    """Which of the labels that a tagger is to learn no record has: a line, as of `doubts`.
+
+    Of large splits it looks at LOOKED_AT records, and says so only where they have none of all.
+    """
+    records = open_split(data_dir, split)
+    if not len(records):
+        return []
+    examples = _look_at(records)
+    seen = {label for example in examples for label in example.labels}
+    unseen = [label for label in labels if label not in seen]
+    if not unseen or len(examples) < len(records) and len(unseen) < len(labels):
+        return []
+    there = ", ".join(sorted(seen)[:3]) + (", ..." if len(seen) > 3 else "") if seen else "no label"
+    return [
+        f"none of {len(examples)} records has {len(unseen)} of the {len(labels)} labels of "
+        f"tagging.labels ({', '.join(unseen[:3])}{', ...' if len(unseen) > 3 else ''}): they are "
+        f"learnt as never there; the records have {there}"
+    ]
 
 
 def _repeats(sizes: np.ndarray, shares: list, batch_size: int, seed: int) -> list[str]:

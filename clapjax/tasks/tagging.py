@@ -18,6 +18,7 @@ from clapjax.data.records import RecordsError, read_examples
 from clapjax.models.clap import any_length, cast_kernels, compute_dtype
 from clapjax.models.config import ClapConfig
 from clapjax.models.tagger import Tagger, init_tagger
+from clapjax.plain import read_json
 from clapjax.tasks.front_end import front_end
 from clapjax.tasks.task import Setting, Task
 
@@ -87,8 +88,16 @@ def keep_labels(
 
 
 def workdir_labels(workdir: str | os.PathLike) -> tuple[str, ...]:
-    """The labels of a run, in the order of its head's outputs."""
-    return tuple(json.loads((Path(workdir) / LABELS_FILE).read_text()))
+    """The labels of a run, in the order of its head's outputs.
+
+    Raises:
+      ValueError: the file is missing or damaged.
+    """
+    file = Path(workdir) / LABELS_FILE
+    labels = read_json(file, list)
+    if not labels or not all(isinstance(label, str) for label in labels):
+        raise ValueError(f"{file}: damaged (no list of labels)")
+    return tuple(labels)
 
 
 def workdir_settings(config: TaggingConfig, workdir: str | os.PathLike) -> TaggingConfig:

@@ -113,7 +113,9 @@ def close(manager: ocp.CheckpointManager) -> None:
     try:
         manager.close()
     except Exception as error:
-        raise no_room(error, Path(manager.directory)) or error from error
+        if found := no_room(error, Path(manager.directory)):
+            raise found from error
+        raise
 
 
 def check_room(manager: ocp.CheckpointManager, state: TrainState) -> None:

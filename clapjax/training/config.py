@@ -115,8 +115,9 @@ class TrainConfig:
         for name in ("batch_size", "steps", "log_every", "checkpoint_every", "keep_last"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
-        if self.rows_per_device < 0:
-            raise ValueError(f"rows_per_device must be >= 0, not {self.rows_per_device}")
+        for name in ("eval_every", "rows_per_device"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be >= 0, not {getattr(self, name)}")
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed must be in 0 .. 2**31 - 1, not {self.seed}")
         if self.remat not in REMAT:

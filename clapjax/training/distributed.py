@@ -5,6 +5,7 @@ import glob
 import importlib.util
 import itertools
 import os
+import re
 import secrets
 import signal
 import sys
@@ -23,6 +24,10 @@ from clapjax.data.paths import no_room
 ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 PATIENCE = 300.0  # seconds for all processes to come
 LINGER = 5.0  # and for those that are nearly there, where this one is asked to stop
+# What JAX, XLA and what they send by say where a process is gone.
+LOST = re.compile(
+    r"Gloo \w+ failed|ncclRemoteError|[Cc]oordination ?[Ss]ervice|heartbeat|UNAVAILABLE"
+)
 
 
 class Preempted(SystemExit):
@@ -36,6 +41,12 @@ def preempted(what: str) -> NoReturn:
     """Says what is saved, and raises Preempted."""
     print(f"{what}; start again to go on", file=sys.stderr, flush=True)
     raise Preempted
+
+
+def leave(why: str) -> None:
+    """Ends this process at once, with status 75: the others are not there to end it with."""
+    print(f"{why}; start again to go on", file=sys.stderr, flush=True)
+    os._exit(os.EX_TEMPFAIL)
 
 
 def start(
@@ -107,8 +118,7 @@ def _join(*arguments, **given) -> None:
             left, linger = left - 0.1, linger - 0.1 * asked.is_set()
     if thread.is_alive():
         why = "asked to stop" if asked.is_set() else "the other processes have not come"
-        print(f"{why}; start again to go on", file=sys.stderr, flush=True)
-        os._exit(os.EX_TEMPFAIL)  # as the thread cannot be ended
+        leave(why)  # as the thread cannot be ended
     if failed:
         signal.signal(signal.SIGTERM, before)  # else it is JAX's now
         raise failed[0]
@@ -137,6 +147,11 @@ def _in_cluster() -> bool:
 def is_main() -> bool:
     """Whether this process writes what is written once: logs, configs, reports."""
     return jax.process_index() == 0
+
+
+def lost_another(error: Exception) -> bool:
+    """Whether an error says that another process of this run cannot be reached any more."""
+    return jax.process_count() > 1 and bool(LOST.search(str(error)))
 
 
 def wait_for_all(where: str) -> None:

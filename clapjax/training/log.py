@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from clapjax.data.paths import write_text
@@ -13,16 +14,18 @@ LOG_FILE = "log.jsonl"
 
 
 def read_log(workdir: str | os.PathLike) -> list[dict]:
-    """The rows logged so far, one dict a log step; an unfinished last line is left out."""
+    """The rows logged so far, one dict a log step; what a killed process left unfinished is not."""
     file = Path(workdir) / LOG_FILE
     if not file.is_file():
         return []
     rows = []
-    for line in file.read_text().splitlines():
+    for line in file.read_text("utf-8", errors="replace").splitlines():
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except json.JSONDecodeError:
-            break  # the process was killed while it wrote this line
+            continue
+        if isinstance(row, dict) and isinstance(row.get("step"), int):
+            rows.append(row)
     return rows
 
 
@@ -35,7 +38,8 @@ class TrainLog:
     """Writes scalars of a run; rows beyond `start_step`, of a killed attempt, are dropped first.
 
     So are the scores of `start_step`, unless it is `judged` for good. Of several processes only one
-    is `active`; the others write nothing, but learn where that one cannot (OSError).
+    is `active`; the others write nothing, but learn where that one cannot (OSError). Before it
+    writes, `check` raises where it is not to.
     """
 
     def __init__(
@@ -46,15 +50,19 @@ class TrainLog:
         batch_size: int,
         active: bool = True,
         judged: bool = True,
+        check: Callable[[], None] = lambda: None,
     ):
         import tqdm
 
-        self._active, self._folder = active, Path(workdir)
+        self._active, self._folder, self._check = active, Path(workdir), check
         with distributed.together(self._folder):
             if active:
                 self._open(start_step, judged)
         self._steps, self._batch_size = steps, batch_size
         self._last = (start_step, time.perf_counter())
+        self._compiled: tuple[int, float] | None = None  # the first step, and when it had been
+        if active and 0 < start_step < steps:
+            print(f"{workdir}: goes on from step {start_step}", file=sys.stderr, flush=True)
         hidden = not (active and sys.stderr.isatty())
         self._bar = tqdm.tqdm(total=steps, initial=start_step, unit="step", disable=hidden)
 
@@ -71,25 +79,30 @@ class TrainLog:
         self._writer = tf.summary.create_file_writer(str(self._folder / "tensorboard"))
 
     def advance(self) -> None:
-        """Counts one step on the bar."""
+        """Counts one step on the bar; compiling the first counts in no rate but that step's own."""
+        if self._compiled is None:
+            self._compiled = (self._last[0] + 1, time.perf_counter())
         if self._active:
             self._bar.update()
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
         """Logs one row of training metrics and shows it."""
         now = time.perf_counter()
+        if self._compiled and step > self._compiled[0] > self._last[0]:
+            self._last = self._compiled
         rate = (step - self._last[0]) * self._batch_size / max(1e-9, now - self._last[1])
         self._last = (step, now)
         self._append(step, {**scalars, "clips_per_second": rate})
         if not self._active:
             return
         left = (self._steps - step) * self._batch_size / max(1e-9, rate)
+        minutes, seconds = divmod(round(left), 60)
         shown = {name: scalars[name] for name in scalars if name.endswith("loss")}
         text = ", ".join(f"{name} {value:.4f}" for name, value in shown.items())
         if self._bar.disable:
             print(
                 f"step {step}/{self._steps}: {text}, {rate:.1f} clips/s, "
-                f"{left // 60:.0f} min {left % 60:.0f} s left",
+                f"{minutes} min {seconds} s left",
                 file=sys.stderr,
                 flush=True,
             )
@@ -105,6 +118,7 @@ class TrainLog:
     def _append(self, step: int, scalars: dict[str, float]) -> None:
         with distributed.together(self._folder):
             if self._active:
+                self._check()
                 self._write(step, scalars)
 
     def _write(self, step: int, scalars: dict[str, float]) -> None:

@@ -72,7 +72,8 @@ def train(
       OSError: no room for a checkpoint or the log, on all processes and before the next checkpoint
         at the latest; the last whole one stays.
       ValueError: the batch does not divide among the devices; the model of `init_from` does not
-        fit; steps to profile beyond the last; no score that is called as `run.keep_best`.
+        fit; steps to profile beyond the last; no score that is called as `run.keep_best`; another
+        start has taken `workdir` over.
     """
     # --- records and task -------------------------------------------------------------------
     build = builds(data_dir, run)
@@ -81,7 +82,7 @@ def train(
     mesh = make_mesh(run.mesh)
     check_batch(run, mesh.size, task.group)
     workdir = Path(workdir)
-    prepare(workdir, data_dir, build, task)
+    check_ours = prepare(workdir, data_dir, build, task)
     task = task.open(workdir)
 
     # --- state ------------------------------------------------------------------------------
@@ -123,7 +124,13 @@ def train(
         stack.callback(checkpoint.close, manager)
         trace = stack.enter_context(Trace(workdir / "profile", profile, start, run.steps))
         log = TrainLog(
-            workdir, start, run.steps, run.batch_size, distributed.is_main(), start in known
+            workdir,
+            start,
+            run.steps,
+            run.batch_size,
+            distributed.is_main(),
+            start in known,
+            check_ours,
         )
         stack.callback(log.close)
         stack.callback(feed.close)

@@ -4,11 +4,13 @@ import json
 import os
 import secrets
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 from clapjax.data import records
 from clapjax.data.order import parse_share
 from clapjax.data.paths import write_text
+from clapjax.plain import read_json
 from clapjax.tasks.task import Task
 from clapjax.training import checkpoint, distributed
 from clapjax.training.config import TrainConfig
@@ -31,8 +33,14 @@ def builds(data_dir: str | os.PathLike, run: TrainConfig) -> dict:
     return build
 
 
-def prepare(workdir: Path, data_dir: str | os.PathLike, build: dict, task: Task) -> None:
+def prepare(
+    workdir: Path, data_dir: str | os.PathLike, build: dict, task: Task
+) -> Callable[[], None]:
     """Makes the workdir with what is copied from the records, written by one process for all.
+
+    Returns:
+      A function that raises ValueError where another start has taken the workdir over since then:
+      of two the later one goes on, lest both write the same checkpoints.
 
     Raises:
       RecordsError: the checkpoints there were made with other records, or the processes have
@@ -47,7 +55,7 @@ def prepare(workdir: Path, data_dir: str | os.PathLike, build: dict, task: Task)
         )
     file = workdir / RECORDS_FILE
     begun = checkpoint.latest_step(workdir) is not None and file.is_file()
-    if begun and json.loads(file.read_text()) != build:
+    if begun and read_json(file, dict) != build:
         raise records.RecordsError(
             f"{workdir}: this run began with other records; use a new --workdir, or the old records"
         )
@@ -61,5 +69,15 @@ def prepare(workdir: Path, data_dir: str | os.PathLike, build: dict, task: Task)
             task.keep(data_dir, workdir)
             write_text(workdir / NONCE_FILE, f"{nonce}\n")
     kept = workdir / NONCE_FILE
-    if not distributed.all_agree(kept.is_file() and kept.read_text() == f"{nonce}\n"):
+    if not distributed.all_agree(_holds(kept, nonce)):
         raise ValueError(f"{workdir}: is not the same folder for all processes")
+
+    def check() -> None:
+        if not _holds(kept, nonce):
+            raise ValueError(f"{workdir}: was started a second time, which goes on; this one ends")
+
+    return check
+
+
+def _holds(file: Path, nonce: int) -> bool:
+    return file.is_file() and file.read_text() == f"{nonce}\n"

@@ -1,5 +1,6 @@
 """The command line: the whole way by hand, and one clear line for every bad input."""
 
+import dataclasses
 import errno
 import importlib
 import json
@@ -8,13 +9,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 
 import clapjax
 from clapjax.cli.config import load_config
+from clapjax.cli.evaluate import say_if_none_held_out
 from clapjax.cli.main import VERBS, main
 from clapjax.data.records import build_id
+from clapjax.evaluation.benchmarks import load_benchmark
 from clapjax.evaluation.evaluate import scores
 from clapjax.evaluation.result import read_results
 from clapjax.evaluation.text import chance, interval, spoken
@@ -239,6 +243,7 @@ TRAIN = ("train", "--config", DEMO, "--data_dir", "nowhere", "--workdir", "run")
         ((*TRAIN, "--config.steps=0"), "steps must be positive, not 0"),
         ((*TRAIN, "--config.loss=0"), "no config field 'loss'"),
         (TRAIN, "nowhere: no records here; make one with `clapjax records build`"),
+        ((*TRAIN, "--config.task=tagging"), "nowhere: no records here; make one with"),
         (("train", "--config", "no.py", "--data_dir", "d", "--workdir", "w"), "no.py: no such con"),
         (("train", "--config", "bad.py", "--data_dir", "d", "--workdir", "w"), "bad.py: "),
         (("train", "--config", "typo.py", "--data_dir", "d", "--workdir", "w"), "mean 'steps'"),
@@ -254,6 +259,11 @@ TRAIN = ("train", "--config", DEMO, "--data_dir", "nowhere", "--workdir", "run")
             ("eval", "--model", "m", "--benchmark", "esc50=gone", "--out", "r"),
             "gone: no such folder (benchmark 'esc50')",
         ),
+        (
+            ("eval", "--model", "m", "--benchmark", "x=.", "x=.", "--out", "r"),
+            "two benchmarks have the same name",
+        ),
+        (("eval", "--model", "m", "--benchmark", "x=.", "--out", "bad.py"), "exists: 'bad.py'"),
         (("report", "gone"), "gone/results.json: no results here; `clapjax eval` writes them"),
         (
             ("records", "build", "--config", "configs/esc10_mixup.py", "--data_dir", "d"),
@@ -351,6 +361,49 @@ def test_ctrl_c_while_training_is_imported_is_one_line(module, quick_env):
         text=True,
     )
     assert (done.returncode, done.stderr) == (130, "clapjax: interrupted\n")
+
+
+def test_records_of_another_rate_end_a_run_before_it_is_said_to_start(
+    demo_records, tmp_path, capsys
+):
+    """Fails before: after its doubts, with the model loaded, as what the model starts from."""
+    rate = "--config.model.audio.sample_rate=48000"
+    train = ("train", "--config", DEMO, "--data_dir", demo_records, "--workdir", tmp_path / "run")
+    assert _main(*train, rate) == 2
+    line = "records are at 16000 Hz, the model wants 48000; make records for it in another folder"
+    assert capsys.readouterr().err == f"clapjax train: {demo_records}: {line}\n"
+    assert not (tmp_path / "run").exists()
+
+
+def test_eval_says_that_no_clip_of_a_folder_is_held_out(tmp_path, capsys):
+    """Its numbers are else those of the training, of a model that was trained on it."""
+    soundfile.write(tmp_path / "a.wav", np.full(8000, 0.1), 8000)
+    table = tmp_path / "table.csv"
+    table.write_text("file,caption\na.wav,A bell\n")
+    told = f"clapjax eval: mine: {tmp_path} has no split 'test', so all of it is judged; "
+    for name, expected in (("mine", True), ("compa_order", False), ("clotho", False)):
+        benchmark = load_benchmark("mine", tmp_path)
+        say_if_none_held_out(dataclasses.replace(benchmark, name=name))
+        assert capsys.readouterr().err.startswith(told) == expected
+    table.write_text("file,caption,split\na.wav,A bell,test\n")
+    say_if_none_held_out(load_benchmark("mine", tmp_path))
+    assert capsys.readouterr().err == ""
+
+
+NO_TORCH = """
+import sys
+from clapjax.cli.entry import entry
+entry()
+sys.modules["torch"] = None  # as where it is not installed
+import transformers
+"""
+
+
+def test_no_verb_complains_that_there_is_no_pytorch(quick_env):
+    """Fails before: "PyTorch was not found. Models won't be available" at each start."""
+    program = [sys.executable, "-c", NO_TORCH, "config", "seed"]
+    done = subprocess.run(program, env=quick_env, stderr=subprocess.PIPE, text=True, check=True)
+    assert done.stderr == ""
 
 
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)

@@ -1,10 +1,13 @@
 """`clapjax config`."""
 
 import dataclasses
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+from clapjax.cli.config import load_config
 from clapjax.cli.fields import describe, meanings
 from clapjax.cli.main import main
 from clapjax.experiment import Experiment
@@ -77,3 +80,37 @@ def test_values_of_a_config_beside_the_defaults(capsys):
 def test_no_such_field(arguments, capsys):
     assert main(arguments) == 2
     assert capsys.readouterr().err == f"clapjax config: no field is called {arguments[1]}\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ("this is no Python", "invalid syntax"),
+        ("import no_such_module", "No module named 'no_such_module' (line 1)"),
+        ("\n1 / 0", "division by zero (line 2)"),
+        ("def get_config(arg):\n    raise RuntimeError('no room')", "no room (line 2)"),
+        ("def get_config(arg):\n    raise RuntimeError", "RuntimeError (line 2)"),
+        (
+            "def get_config(arg):\n    return {'steps': 3}",
+            "get_config returns {'steps': 3}, no Conf",
+        ),
+        (
+            "from clapjax.cli.config import base_config\n"
+            "def get_config(arg):\n    config = base_config()\n    config.optimizer = 3",
+            "Could not override field 'optimizer'",
+        ),
+    ],
+)
+def test_whatever_a_config_file_raises_is_one_line(tmp_path, body, why):
+    file = tmp_path / "mine.py"
+    file.write_text(body)
+    with pytest.raises(ValueError, match=re.escape(why)) as caught:
+        load_config(f"{file}:x", [])
+    assert str(caught.value).startswith(str(file)) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("file", sorted(Path("configs").glob("*.py")), ids=lambda file: file.stem)
+def test_a_variant_that_a_config_has_not_is_an_error(file):
+    """Fails where `demo.py:runloca` trains the whole demo."""
+    with pytest.raises(ValueError, match="no variant 'runloca'; there are runlocal"):
+        load_config(f"{file}:runloca", [])

@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+import scipy.special
 import torch
 import transformers
 
@@ -61,7 +62,7 @@ def workdir(tmp_path_factory, roberta):
     return folder
 
 
-def test_laion_file_to_a_folder_that_transformers_reads(roberta, tmp_path, capsys):
+def test_laion_file_to_a_folder_that_transformers_reads(roberta, tmp_path, capsys, monkeypatch):
     audio = {"spec_size": 256, "window_size": 8}
     theirs = transformers_clap(audio=audio, text={"hidden_size": 128, "layer_norm_eps": 1e-5})
     torch.save({"state_dict": laion_state(theirs)}, tmp_path / "model.pt")
@@ -75,6 +76,18 @@ def test_laion_file_to_a_folder_that_transformers_reads(roberta, tmp_path, capsy
     card = (out / "README.md").read_text()
     assert "library_name: transformers" in card and "- audio: 10 s at 48000 Hz, 64 mels" in card
     assert 'ClapModel.from_pretrained("folder")' in card and "## Results" not in card
+
+    waveform = np.random.default_rng(0).normal(0, 0.1, 48_000).astype(np.float32)
+    monkeypatch.chdir(tmp_path)
+    used = {"waveform": waveform}
+    code = card.split("```python\n")[1].split("```")[0].replace("\nmodel(", "\nfound = model(")
+    exec(code, used)  # what the card tells to do
+    clap = clapjax.load(out)
+    audio = clap.embed_audio([waveform], sampling_rate=48_000)
+    cosines = clap.similarity(audio, clap.embed_text(["a dog barks", "rain falls"]))
+    scale = theirs.state_dict()["logit_scale_a"].exp().item()
+    expected = scipy.special.softmax(scale * cosines, axis=1)
+    np.testing.assert_allclose(used["found"].detach().numpy(), expected, atol=1e-4)
 
 
 def test_what_transformers_cannot_represent_becomes_clapjaxs_own(bert, tmp_path, capsys):

@@ -4,6 +4,7 @@ The bucket is a folder, seen through a backend of epath that knows nothing but g
 opens such a path in another way fails.
 """
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -168,3 +169,16 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
     with pytest.raises(UnicodeEncodeError):
         paths.write_text(tmp_path / "a", "new \ud800")
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("a", "old")]
+
+
+def test_a_library_that_finds_the_disk_full_is_named_as_the_system_names_it(tmp_path):
+    """Also within another `naming`; any other error comes through as it is."""
+    said = f"RESOURCE_EXHAUSTED: write failed: {os.strerror(errno.ENOSPC)}"
+    outer, inner = paths.naming(tmp_path.parent), paths.naming(tmp_path)
+    full = pytest.raises(OSError, match=f"bytes are free: '{tmp_path}'")
+    with full as caught, outer, inner:
+        raise RuntimeError(said)
+    assert caught.value.errno == errno.ENOSPC
+    outer, inner = paths.naming(tmp_path.parent), paths.naming(tmp_path)
+    with pytest.raises(KeyError, match="name"), outer, inner:
+        raise KeyError("name")

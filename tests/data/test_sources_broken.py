@@ -112,6 +112,7 @@ def test_a_column_is_missing(broken):
         listed()
     words = {
         "vggsound": (":1: 3 cells, not 4 (youtube_id, start, label, split)",),
+        "esc10": ("no column esc10; a folder of ESC-10 alone is read as esc50",),
         "urbansound8k": ("without the columns fsid",),
         "macs": ("file 0 has not the fields filename and annotations", "sentence"),
         "wavcaps": ("entry 0 has not the fields id and caption",),

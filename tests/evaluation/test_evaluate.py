@@ -2,14 +2,19 @@
 
 from types import SimpleNamespace
 
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
 from clapjax.data.schema import Example
-from clapjax.evaluation.benchmarks import load_benchmark, load_tasks
+from clapjax.evaluation.benchmarks import Judged, load_benchmark, load_tasks
 from clapjax.evaluation.config import EvaluationConfig
 from clapjax.evaluation.evaluate import LACKS, evaluate, scores
+from clapjax.evaluation.tagging import lacks as tagging_lacks
+from clapjax.evaluation.tagging import tagging
 from tests.data.building import RATE, write_records
+from tests.evaluation.models import benchmark
 
 EVENTS = ("dog", "rain", "siren")
 ORDERS = [(a, b) for a in EVENTS for b in EVENTS if a != b]
@@ -147,3 +152,46 @@ def test_a_split_without_what_the_task_needs(data_dir, task, split, message):
 def test_bad_settings(changes, message):
     with pytest.raises(ValueError, match=message):
         EvaluationConfig(**changes)
+
+
+SETTINGS = EvaluationConfig(tasks=("t_classify", "retrieval", "zero_shot", "groups"))
+TEXTS = [f"{first} then {last}" for first, last in ORDERS]
+
+
+@st.composite
+def _few_clips(draw) -> list[Judged]:
+    """As few as nobody would judge on: with one label or several, of one recording or several."""
+    texts, kinds = st.sampled_from(TEXTS), ("human",)
+    labels = st.lists(st.sampled_from(EVENTS), max_size=draw(st.sampled_from([0, 1, 3])))
+    clips = []
+    for index in range(draw(st.integers(1, 4))):
+        captions = draw(st.lists(texts, min_size=1, max_size=2))
+        negatives = draw(st.lists(texts, max_size=1))
+        clips.append(
+            Judged(
+                id=str(index),
+                captions=tuple(captions),
+                kinds=kinds * len(captions),
+                negative_captions=tuple(negatives),
+                negative_kinds=kinds * len(negatives),
+                labels=tuple(sorted(set(draw(labels)))),
+                origin=draw(st.sampled_from(["", "a", "b"])),
+            )
+        )
+    return clips
+
+
+@hypothesis.given(_few_clips(), st.integers(0, 5))
+@hypothesis.settings(max_examples=80, deadline=None)
+def test_what_nothing_lacks_is_judged_however_small(clips, seed):
+    """Fails where a run finds out in its evaluation that its held-out clips are too few for it."""
+    small = benchmark(clips, lambda rate, first=0: ((i, False, _audio(ORDERS[(i + seed) % 6]))
+                                                    for i in range(first, len(clips))))  # fmt: skip
+    for task in (one for one in SETTINGS.tasks if not LACKS[one](small)):
+        for result in evaluate(Oracle(), "oracle", {task: small}, SETTINGS):
+            for metric in result.metrics.values():
+                assert metric.low - 1e-9 <= metric.value <= metric.high + 1e-9
+    if not tagging_lacks(small, EVENTS[:2]):
+        found = np.random.default_rng(seed).random((len(clips), 2)).round(1)
+        precision, _ = tagging(found, EVENTS[:2], small, range(len(clips)), "m", {})
+        assert 0 <= precision.metrics["mAP"].low < precision.metrics["mAP"].high <= 1

@@ -148,6 +148,35 @@ def test_parts_by_events_connective_and_provenance():
     }
 
 
+def test_parts_by_event_pair_and_probe():
+    clips = []
+    for i in range(45):
+        events = [("rain", "dog"), ("dog", "rain", "dog"), ("rain", "cat"), ("a", "b", "c")][i % 4]
+        kind = ["rules", "probe:pair", "probe:x:backwards", "probe:events"][i % 4]
+        clips.append(judged(str(i), ("w",), kinds=(kind,), events=events))
+    clips += [judged(f"few {i}", ("w",) * 5, events=("few", "clips")) for i in range(9)]
+    audio = [XY if i % 4 == 2 else X for i in range(45)] + [X] * 9
+    results = found(clips, audio, {"right": X, "w": Y})
+    parts = {
+        name.removeprefix("text_to_audio/"): (value(results, name), results[name].n)
+        for name in results
+        if "pair=" in name or "probe=" in name
+    }
+    assert parts == {
+        "pair=dog,rain": (1.0, 23),  # in either order; not "clips,few", of nine clips
+        "pair=cat,rain": (0.0, 11),
+        "probe=pair": (1.0, 11),
+        "probe=x": (0.0, 11),
+        "probe=x:backwards": (0.0, 11),
+        "probe=events=3": (1.0, 11),
+    }
+    items = results["text_to_audio"].items
+    assert items["pair"][:4].tolist() == ["dog,rain", "dog,rain", "cat,rain", ""]
+    assert items["probe"][:4].tolist() == ["", "pair", "x", "events=3"]
+    assert items["events"][:4].tolist() == ["2", "3", "2", "3"]
+    assert items["connective"][0] == "none" and items["provenance"][2] == "probe:x:backwards"
+
+
 def test_examples_are_the_median_and_the_worst_with_both_orders():
     clips = [judged(str(i), (f"w{i}",), (f"r{i}",), negative_audio=i == 2) for i in range(3)]
     texts = {"r0": X, "w0": Y, "r1": XY, "w1": Y, "r2": Y, "w2": X}

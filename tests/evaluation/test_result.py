@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from clapjax.evaluation.result import Metric, Result, read_results, write_results
+from clapjax.evaluation.result import Metric, Result, read_results, tell_apart, write_results
 
 RESULT = Result(
     "temporal",
@@ -64,6 +64,70 @@ def test_other_files_are_refused(tmp_path, text):
         read_results(tmp_path)
 
 
+METRICS = {"R@1": {"value": 0.5, "low": 0.0, "high": 1.0}}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"metrics": {}},
+        {"metrics": {"R@1": 0.5}},
+        {"metrics": {"R@1": {"value": "a", "low": 0, "high": 1}}},
+        {"model": 5},
+        {"n": "many"},
+        {"chance": "half"},
+        {"provenance": 3},
+        {"more": 1},
+    ],
+)
+def test_a_row_of_another_form_is_refused(tmp_path, change):
+    row = {"model": "m", "benchmark": "b", "task": "t", "n": 1, "chance": None}
+    row |= {"metrics": METRICS, "provenance": {}}
+    (tmp_path / "results.json").write_text(json.dumps([row]))
+    assert read_results(tmp_path)[0].metrics["R@1"].value == 0.5
+    (tmp_path / "results.json").write_text(json.dumps([row | change]))
+    with pytest.raises(ValueError, match="results.json: damaged, or no results"):
+        read_results(tmp_path)
+
+
 def test_no_results_are_one_clear_line(tmp_path):
+    (tmp_path / "results.json").write_text("[]")
+    with pytest.raises(ValueError, match="results.json: there is no result in it"):
+        read_results(tmp_path)
     with pytest.raises(ValueError, match="no results here; `clapjax eval` writes them"):
         read_results(tmp_path / "gone")
+
+
+def test_what_only_shares_a_name_is_told_apart():
+    """Fails before: of two runs in folders of one name, a joined table kept the last one."""
+
+    def result(task="retrieval", model="run", **made):
+        made = {"fingerprint": "f" * 32, "source": "a/run", "step": 9} | made
+        made = {"data": "d" * 32, "path": "data/x", "split": "test"} | made
+        return dataclasses.replace(RESULT, model=model, benchmark="x", task=task, provenance=made)
+
+    def names(*results) -> list[str]:
+        told = tell_apart(results)
+        back = [dataclasses.replace(one, model="run", benchmark="x") for one in told]
+        assert back == [dataclasses.replace(one, model="run") for one in results]
+        return [f"{one.model} on {one.benchmark}" for one in told]
+
+    plain = result()
+    clips = result("zero_shot", split="test_clips")
+    assert names(plain, clips, plain, result(model="other")) == [
+        *["run on x"] * 3,
+        "other on x",
+    ]
+    other = result(fingerprint="e" * 32, source="b/run")
+    assert names(plain, clips, other) == ["run (a/run) on x"] * 2 + ["run (b/run) on x"]
+    later = result(fingerprint="e" * 32, step=10)
+    assert names(plain, later) == ["run (step 9) on x", "run (step 10) on x"]
+    again = result(fingerprint="e" * 32)
+    assert names(plain, again) == ["run (ffffffff) on x", "run (eeeeeeee) on x"]
+
+    folder = result(data="c" * 32, path="x")
+    assert names(plain, clips, folder) == ["run on x (data/x)"] * 2 + ["run on x (x)"]
+    split = result(split="validation")
+    assert names(plain, split) == ["run on x (test)", "run on x (validation)"]
+    rebuilt = result(data="c" * 32)
+    assert names(plain, rebuilt) == ["run on x (dddddddd)", "run on x (cccccccc)"]

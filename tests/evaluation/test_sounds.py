@@ -1,6 +1,9 @@
 """The sounds of examples beside the results."""
 
+import resource
+
 import numpy as np
+import pytest
 import soundfile
 
 from clapjax.evaluation.benchmarks import Judged
@@ -33,6 +36,14 @@ def test_the_right_sounds_are_kept(tmp_path):
     items = {"margin": np.zeros(1)}
     result = Result("m", "set", "t_classify", 1, 0.5, metrics, told, items, (shown,))
     clips = [Judged(id=f"clip {i}") for i in range(3)]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:  # half a file must not be taken for the sound the next time
+        with pytest.raises(OSError, match=f"File too large: '{tmp_path}/items/.*flac'"):
+            keep_sounds(tmp_path, [benchmark(clips, sounds)], [result])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list((tmp_path / "items").iterdir()) == []
     write_results(tmp_path, keep_sounds(tmp_path, [benchmark(clips, sounds)], [result]))
     ((kept,),) = (found.examples for found in read_results(tmp_path))
     for sound, value in zip(kept.sounds, (302, -299), strict=True):

@@ -10,7 +10,7 @@ from clapjax.audio.files import AudioError
 from clapjax.evaluation.benchmarks import Judged
 from clapjax.evaluation.evaluate import scores
 from clapjax.evaluation.statistics import interval
-from clapjax.evaluation.tagging import evaluate_tagging, lacks, tagging
+from clapjax.evaluation.tagging import evaluate_tagging, lacks, tagging, unknown
 from tests.evaluation.models import RATE, benchmark
 
 LABELS = ("a", "b", "c")
@@ -37,6 +37,12 @@ def test_by_hand():
     assert accuracy.items["right"].tolist() == [True, True, False]
     with pytest.raises(ValueError, match="no clip has one of the 3 labels"):
         results(found, ["", "d", "", ""])
+
+
+def test_labels_that_the_tagger_does_not_know_are_told():
+    assert unknown(judged("ab", "c"), LABELS) == ""
+    told = "2 labels of the split 'test' are not the tagger's, and count nothing: A, d"
+    assert unknown(judged("ab", "dA", "d"), LABELS) == told
 
 
 def test_equals_scikit_learn():

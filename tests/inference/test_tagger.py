@@ -63,6 +63,8 @@ def test_broken_and_no_inputs(taggers, tmp_path):
     assert tagger.tag([]).shape == (0, 3)
     with pytest.raises(ValueError, match="batch_size must be positive"):
         Tagger(SMALL, TaggingConfig(LABELS), {}, batch_size=0)
+    with pytest.raises(ValueError, match="2 labels, and the head tells 3 apart"):
+        Tagger(SMALL, TaggingConfig(LABELS[:2]), tagger.variables)
 
 
 def test_load_knows_what_a_workdir_holds(workdir, tmp_path):

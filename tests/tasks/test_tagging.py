@@ -17,6 +17,8 @@ from clapjax.models.clap import make_audio_encoder
 from clapjax.models.config import PANNConfig
 from clapjax.planning.flops import matrix_flops
 from clapjax.planning.shapes import activation_bytes, batch_shapes
+from clapjax.tasks import doubts
+from clapjax.tasks.doubts import label_doubts
 from clapjax.tasks.tagging import PLANNED, TaggingConfig, workdir_labels
 from clapjax.tasks.task import Setting
 from clapjax.training import checkpoint
@@ -231,3 +233,24 @@ def test_records_without_labels(config, tmp_path):
         task.keep(data_dir, tmp_path)
     with pytest.raises(ValueError, match="one is there twice"):
         TaggingConfig(("dog", "dog"))
+
+
+def test_labels_that_no_record_has_are_told(tmp_path, monkeypatch):
+    """Fails where a label that is misspelt is learnt as never there, without a word."""
+    examples = [make_example(i, labels=("dog", "rain")[: 1 + i % 2]) for i in range(4)]
+    data_dir = write_records(tmp_path / "records", {"train": examples})
+    assert label_doubts(data_dir, "train", ()) == label_doubts(data_dir, "train", ("rain",)) == []
+    (line,) = label_doubts(data_dir, "train", ("dogs", "rain"))
+    assert "none of 4 records has 1 of the 2 labels of tagging.labels (dogs)" in line
+    assert line.endswith("the records have dog, rain")
+    monkeypatch.setattr(doubts, "LOOKED_AT", 2)
+    assert label_doubts(data_dir, "train", ("dogs", "dog")) == []
+    assert len(label_doubts(data_dir, "train", ("dogs",))) == 1
+
+
+@pytest.mark.parametrize("damaged", [None, "{", "[]", '{"dog": 1}', "[1, 2]"])
+def test_damaged_labels_are_named(damaged, tmp_path):
+    if damaged is not None:
+        (tmp_path / "labels.json").write_text(damaged)
+    with pytest.raises(ValueError, match=f"{tmp_path}/labels.json: (damaged|is missing)"):
+        workdir_labels(tmp_path)

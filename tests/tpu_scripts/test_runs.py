@@ -107,6 +107,8 @@ def test_a_start_that_gcloud_repeats_starts_once(slice_):
         ("os.kill(os.getpid(), signal.SIGKILL) if worker else None", 137),
         # The worker vanishes with all of the run's processes, as in a reboot.
         ("os.killpg(0, signal.SIGKILL) if worker else None", 75),
+        ("os.killpg(0, signal.SIGKILL) if worker else os.abort()", 75),  # so JAX ends the others
+        ("os.abort()", 134),
     ],
 )
 def test_one_worker_decides_for_all(slice_, code, status):

@@ -38,6 +38,26 @@ def test_another_config_is_refused_and_shown(tmp_path):
     assert load_experiment(tmp_path) == experiment
 
 
+@pytest.mark.parametrize(
+    ("there", "why"),
+    [
+        ("config.json", "has a config.json that is no run's"),
+        ("tokenizer/tokenizer.json", "has a tokenizer that is no run's"),
+        ("clapjax_build.json", "has records in it"),
+    ],
+)
+def test_what_is_no_run_is_not_written_over(tmp_path, there, why):
+    """A model or records, of which a run would replace the config and the tokenizer."""
+    file = tmp_path / there
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("{}")
+    with pytest.raises(ValueError, match=f"{tmp_path}: {why}; name another folder"):
+        save_experiment(Experiment(), tmp_path)
+    assert file.read_text() == "{}" and len(list(tmp_path.iterdir())) == 1
+    with pytest.raises(ValueError, match="is a file; name a folder"):
+        save_experiment(Experiment(), file)
+
+
 def test_what_a_run_may_go_on_with_differently(tmp_path):
     """Where it runs; and a config of an older version lacks what is new since then."""
     experiment = Experiment()
@@ -110,6 +130,7 @@ def test_config_to_dict_and_back():
         ({"source": {"train_folds": ["1"]}}, "source.train_folds must be int, not '1'"),
         ({"steps": 0}, "steps must be positive, not 0"),
         ({"rows_per_device": -1}, "rows_per_device must be >= 0, not -1"),
+        ({"eval_every": -1}, "eval_every must be >= 0, not -1"),
         ({"micro_batches": 2}, "no field 'micro_batches'"),  # what it was before
         ({"task": "chess"}, "task must be one of contrastive, tagging, not 'chess'"),
         ({"tagging": {"loss": "mse"}}, "tagging.loss must be one of bce, ce, not 'mse'"),

@@ -175,6 +175,21 @@ def test_who_does_not_come_is_not_waited_for_forever(joining, capsys, monkeypatc
     assert "the other processes have not come" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "UNKNOWN: Gloo AllGather failed: [external/gloo/gloo/transport/tcp/pair.cc:547] Connection",
+        "UNAVAILABLE: The following tasks are unhealthy (stopped sending heartbeats)",
+    ],
+)
+def test_what_is_said_where_a_process_is_gone(said, monkeypatch):
+    """By JAX's runtime; and of one process it is an error like any other."""
+    assert not distributed.lost_another(ValueError(said))
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    assert distributed.lost_another(ValueError(said))
+    assert not distributed.lost_another(ValueError("steps must be positive"))
+
+
 def test_sigterm_is_reported_and_then_as_before():
     before = signal.getsignal(signal.SIGTERM)
     with distributed.stop_requests() as asked:

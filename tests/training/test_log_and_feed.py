@@ -4,6 +4,7 @@ import errno
 import json
 import resource
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from clapjax.training.config import MeshConfig
 from clapjax.training.feed import device_batches
 from clapjax.training.log import LOG_FILE, TrainLog, read_log
 from clapjax.training.mesh import batch_sharding, make_mesh
+from clapjax.training.workdir import prepare
 
 
 def test_log_drops_the_rows_of_a_killed_attempt(tmp_path, capsys):
@@ -23,7 +25,7 @@ def test_log_drops_the_rows_of_a_killed_attempt(tmp_path, capsys):
     log.close()
     assert "step 6/10: loss 3.0000, " in capsys.readouterr().err
     with (tmp_path / LOG_FILE).open("a") as file:
-        file.write('{"step": 8, "lo')  # the process died here
+        file.write('\0\0\n5\n{"loss": 1}\n{"step": 8, "lo')  # the machine died here, twice
     assert [row["step"] for row in read_log(tmp_path)] == [2, 4, 6, 6]
 
     log = TrainLog(tmp_path, start_step=6, steps=10, batch_size=4, judged=True)
@@ -39,6 +41,45 @@ def test_log_drops_the_rows_of_a_killed_attempt(tmp_path, capsys):
     rows = read_log(tmp_path)
     assert [(row["step"], row["loss"]) for row in rows] == [(2, 1.0), (4, 2.0), (8, 9.0)]
     assert all(json.loads(line) for line in (tmp_path / LOG_FILE).read_text().splitlines())
+
+
+def test_of_two_starts_in_a_workdir_the_later_one_goes_on(tmp_path):
+    """Fails where both write one log, and checkpoints over one another."""
+    task, logs = SimpleNamespace(keep=lambda data_dir, workdir: None), []
+    for loss in (1.0, 2.0):
+        check = prepare(tmp_path, tmp_path, {}, task)
+        logs.append(TrainLog(tmp_path, start_step=0, steps=10, batch_size=4, check=check))
+        logs[-1].write(2, {"loss": loss})
+    with pytest.raises(ValueError, match=f"{tmp_path}: was started a second time, which goes on"):
+        logs[0].write(4, {"loss": 1.0})
+    logs[1].write(4, {"loss": 2.0})
+    for log in logs:
+        log.close()
+    assert [(row["step"], row["loss"]) for row in read_log(tmp_path)] == [(2, 2.0), (4, 2.0)]
+
+
+def test_a_log_says_where_a_run_goes_on_and_rates_count_no_compiling(tmp_path, capsys, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("clapjax.training.log.time.perf_counter", lambda: now[0])
+    for start, steps, first in ((0, 1000, ""), (30, 100, f"{tmp_path}: goes on from step 30\n")):
+        log = TrainLog(tmp_path, start_step=start, steps=steps, batch_size=4)
+        assert capsys.readouterr().err == first
+        for step in range(start + 1, start + 21):
+            now[0] += 2.0 if step > start + 1 else 300.0  # which is compiled
+            log.advance()
+            if step % 10 == 0:
+                log.write(step, {"loss": 1.0})
+                assert ", 2.0 clips/s, " in capsys.readouterr().err
+        log.close()
+    TrainLog(tmp_path, start_step=100, steps=100, batch_size=4).close()
+    assert capsys.readouterr().err == ""
+
+    log = TrainLog(tmp_path, start_step=0, steps=121, batch_size=4)
+    now[0] += 0.9975  # of a first step that is all there is, compiling and all
+    log.advance()
+    log.write(1, {"loss": 1.0})
+    assert "4.0 clips/s, 2 min 0 s left" in capsys.readouterr().err
+    log.close()
 
 
 def test_no_log_yet(tmp_path):

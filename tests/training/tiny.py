@@ -117,3 +117,8 @@ def norm(tree) -> float:
     return float(
         np.sqrt(sum(np.square(leaf, dtype=np.float64).sum() for leaf in jax.tree.leaves(tree)))
     )
+
+
+def assert_same(left, right) -> None:
+    """Two trees, bit for bit."""
+    jax.tree.map(np.testing.assert_array_equal, left, right)

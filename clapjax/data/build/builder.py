@@ -11,9 +11,18 @@ import numpy as np
 
 from clapjax.data import paths, records
 from clapjax.data.build import beam
-from clapjax.data.build.config import TEST, TEST_CLIPS, TRAIN, SourceConfig, used_settings
+from clapjax.data.build.config import (
+    COMPOSITIONAL,
+    TEST,
+    TEST_CLIPS,
+    TEST_PROBE,
+    TRAIN,
+    SourceConfig,
+    used_settings,
+    written_settings,
+)
 from clapjax.data.build.decoded import BATCH, DecodeClips, StoredClip
-from clapjax.data.build.examples import DirectExamples, Mixture, MixupExamples, Single
+from clapjax.data.build.examples import DirectExamples, Mixture, MixupExamples, Query, Single
 from clapjax.data.build.folder import (
     REJECTED_FILE,
     UNITS,
@@ -47,6 +56,7 @@ from clapjax.data.overlap import (
 from clapjax.data.sources.clip import Clip, Rejected
 from clapjax.data.tokenizer import LEAST_VOCABULARY
 from clapjax.plain import to_dict
+from clapjax.synthesis.compositional import KINDS, count_queries
 from clapjax.synthesis.mixup import MixupConfig
 
 EXPECTED_SECONDS = 10  # of a clip, to guess how many make a shard
@@ -113,7 +123,7 @@ def build_records(
         "seed": seed,
         "sample_rate": sample_rate,
         "source": to_dict(source),
-        "synthesis": to_dict(synthesis),
+        "synthesis": written_settings(synthesis),
         "data": {"vocab_size": data.vocab_size},
     }
     made_from = used_settings(build) | {"shard_bytes": shard_bytes, "version": records.VERSION}
@@ -141,7 +151,7 @@ def build_records(
         job = Job(source, synthesis, sample_rate, seed, shard_bytes, folder, run, rejected)
         try:
             check_splits(parts, source)
-            units = make_mixtures(job, parts) if source.mixes_up() else make_direct(job, parts)
+            units = _make(job, parts)
             refuse(rejected, source, folder / REJECTED_FILE)
         except Exception:
             close_failed(folder, rejected)
@@ -253,6 +263,13 @@ class Job:
         return list(fingerprint_records(splits))
 
 
+def _make(job: Job, parts: Parts) -> dict[str, list[dict]]:
+    """Split to what is known of its units, in the mode of the source."""
+    if job.source.mode == COMPOSITIONAL:
+        return make_queries(job, parts)
+    return make_mixtures(job, parts) if job.source.mixes_up() else make_direct(job, parts)
+
+
 def make_direct(job: Job, parts: Parts) -> dict[str, list[dict]]:
     """Clips as they are: split to what is known of its units."""
     source = job.source
@@ -325,11 +342,36 @@ def make_mixtures(job: Job, parts: Parts) -> dict[str, list[dict]]:
         job.rejected.extend([Rejected(name, reason) for name, reason in found.items()])
         train = [clip for clip in train if clip.clip.source not in found]
     for split, stored in ((TRAIN, train), (TEST, test)):
-        check_classes(split, [clip.clip.label for clip in stored])
+        check_classes(split, [clip.clip.label for clip in stored], source)
     recordings = {TRAIN: train, TEST: test, TEST_CLIPS: test}
     make = MixupExamples(recordings, job.synthesis, job.sample_rate, job.seed)
-    units = [unit for part in _plan(job, train, test).values() for unit in part]
-    context = _digest((clip.clip.source, clip.length) for clip in train + test)
+    units = [unit for part in _plan(job, make).values() for unit in part]
+    return _write_made(job, units, make, train + test)
+
+
+def make_queries(job: Job, parts: Parts) -> dict[str, list[dict]]:
+    """Queries among distractors; returns the same as `make_direct`."""
+    if job.synthesis.clip_seconds <= 2 * job.synthesis.max_gap_seconds:
+        raise ValueError("synthesis.clip_seconds must be over twice synthesis.max_gap_seconds")
+    stored, _ = job.decode({"decoded_test": parts.held_out[TEST]})
+    test, settings = stored["decoded_test"], job.synthesis
+    check_classes(TEST, [clip.clip.label for clip in test], job.source)
+    make = MixupExamples({TEST: test}, settings, job.sample_rate, job.seed)
+    classes = len({clip.clip.label for clip in test})
+    items = [
+        Query(kind, number)
+        for kind in KINDS
+        for number in range(count_queries(kind, classes, settings.queries))
+    ]
+    query_bytes = 2 * job.sample_rate * settings.clip_seconds * (1 + settings.distractors)
+    units = divide(TEST, items, max(1, int(job.shard_bytes / query_bytes)))
+    return _write_made(job, units, make, test)
+
+
+def _write_made(
+    job: Job, units: list[Unit], make: MixupExamples, stored: list[StoredClip]
+) -> dict[str, list[dict]]:
+    context = _digest((clip.clip.source, clip.length) for clip in stored)
     written: dict[str, list[dict]] = {}
     for unit, done in zip(units, job.write(units, make, context), strict=True):
         written.setdefault(unit.split, []).append(done)
@@ -343,19 +385,20 @@ def _digest(items: Iterable) -> str:
     return state.hexdigest()
 
 
-def _plan(job: Job, train: list[StoredClip], test: list[StoredClip]) -> dict[str, list[Unit]]:
+def _plan(job: Job, make: MixupExamples) -> dict[str, list[Unit]]:
     """Split to the units of its mixtures and single events."""
     synthesis, negative = job.synthesis, job.synthesis.train_negative_audio
     crops = range(synthesis.crops_per_recording)
     items = {
         TRAIN: [Mixture(TRAIN, i, negative) for i in range(synthesis.train_mixtures)]
-        + [Single(TRAIN, clip, i) for clip in range(len(train)) for i in crops],
+        + [Single(TRAIN, clip, i) for clip in range(len(make.clips[TRAIN])) for i in crops],
         TEST: [Mixture(TEST, i, True) for i in range(synthesis.test_mixtures)],
-        TEST_CLIPS: [Single(TEST_CLIPS, clip, 0) for clip in range(len(test))],
+        TEST_CLIPS: [Single(TEST_CLIPS, clip, 0) for clip in range(len(make.clips[TEST]))],
+        TEST_PROBE: make.probes(),
     }
     clip_bytes = 2 * job.sample_rate * synthesis.clip_seconds
-    sizes = {TRAIN: clip_bytes * (1 + negative), TEST: 2 * clip_bytes, TEST_CLIPS: clip_bytes}
+    copies = {TRAIN: 1 + negative, TEST: 2, TEST_CLIPS: 1, TEST_PROBE: 2}  # negative audio
     return {
-        name: divide(name, part, max(1, int(job.shard_bytes / sizes[name])))
+        name: divide(name, part, max(1, int(job.shard_bytes / (copies[name] * clip_bytes))))
         for name, part in items.items()
     }

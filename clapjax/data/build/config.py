@@ -9,8 +9,13 @@ from clapjax.data.sources.clip import Clip
 from clapjax.plain import to_dict
 from clapjax.synthesis.mixup import MixupConfig
 
-TRAIN, TEST, TEST_CLIPS = "train", "test", "test_clips"
+TRAIN, TEST, TEST_CLIPS, TEST_PROBE = "train", "test", "test_clips", "test_probe"
 MIXED_UP = ("sounds", "esc50", "esc10")  # where source.mode is "auto"
+COMPOSITIONAL = "compositional"
+MODES = ("auto", "mixup", "direct", COMPOSITIONAL)
+# Fields of MixupConfig that older records do not have: at their default they are not written, and
+# the same settings give the same build_id.
+LATER = ("probe_mixtures", "queries", "distractors")
 ROLES = (TRAIN_ROLE, HELD_OUT_ROLE)
 LEAST_WINDOW = 0.01  # s; windows are told apart by the milliseconds at which they begin
 
@@ -21,7 +26,9 @@ class SourceConfig:
 
     kind: str = "sounds"  # "sounds" (embedded, synthesised), or a source of docs/sources.md
     path: str = ""  # folder of the data set; "sounds" needs none
-    mode: str = "auto"  # "mixup"; "direct": clips as published; "auto": mixup for sounds and ESC
+    # "mixup"; "direct": clips as published; "compositional": queries among distractors, of held-out
+    # clips alone; "auto": mixup for sounds and ESC.
+    mode: str = "auto"
     splits: tuple[str, ...] = ()  # those that a direct build makes; none named: all
     # Of splits whose name does not say it, "NAME=train" or "NAME=held_out" (`role_of_name`).
     roles: tuple[str, ...] = ()
@@ -50,8 +57,8 @@ class SourceConfig:
                 find_source(self.kind)
             except ValueError as error:
                 raise ValueError(f"source.kind: {error}, sounds") from None
-        if self.mode not in ("auto", "mixup", "direct"):
-            raise ValueError(f"source.mode must be auto, mixup or direct, not {self.mode!r}")
+        if self.mode not in MODES:
+            raise ValueError(f"source.mode must be one of {', '.join(MODES)}, not {self.mode!r}")
         if self.kind != "sounds" and not self.path:
             raise ValueError("source.path is empty; point it at the folder (--config.source.path=)")
         if self.on_rejected not in ("skip", "error"):
@@ -85,7 +92,7 @@ class SourceConfig:
 
     def mixes_up(self) -> bool:
         """Whether clips are joined to mixtures, or become records as they are."""
-        return _mixes_up(self.mode, self.kind)
+        return _resolved(self.mode, self.kind) != "direct"
 
     def split_of(self, clip: Clip) -> str:
         """The split that a clip belongs to; "" where its fold is in none."""
@@ -112,13 +119,26 @@ class SourceConfig:
 
     def builds(self, split: str) -> bool:
         """Whether the clips of a split become records, or parts of them."""
+        if self.mode == COMPOSITIONAL:
+            return split == TEST
         if self.mixes_up():
             return split == TEST or not self.is_held_out(split)
         return not self.splits or split in self.splits
 
 
-def _mixes_up(mode: str, kind: str) -> bool:
-    return mode == "mixup" or (mode == "auto" and kind in MIXED_UP)
+def _resolved(mode: str, kind: str) -> str:
+    """The mode that "auto" is."""
+    return mode if mode != "auto" else "mixup" if kind in MIXED_UP else "direct"
+
+
+def written_settings(synthesis: MixupConfig) -> dict:
+    """How a description of records has its mix-up settings."""
+    default = MixupConfig()
+    return {
+        name: value
+        for name, value in to_dict(synthesis).items()
+        if name not in LATER or value != getattr(default, name)
+    }
 
 
 def used_settings(build: dict) -> dict:
@@ -131,8 +151,8 @@ def used_settings(build: dict) -> dict:
         {name: build.get(group, {}).get(name, value) for name, value in to_dict(default).items()}
         for group, default in (("source", SourceConfig()), ("synthesis", MixupConfig()))
     )
-    mixes_up = _mixes_up(source["mode"], source["kind"])
-    source["mode"] = "mixup" if mixes_up else "direct"
+    source["mode"] = _resolved(source["mode"], source["kind"])
+    mixes_up = source["mode"] != "direct"
     unused = ["on_rejected"]
     if source["kind"] == "sounds":
         unused += ["path", "whole", "roles"]
@@ -148,6 +168,8 @@ def used_settings(build: dict) -> dict:
         ]
     elif not source["window_seconds"]:
         unused += ["window_hop_seconds", "window_held_out"]
+    if source["mode"] == "mixup":
+        del synthesis["queries"], synthesis["distractors"]
     return {
         "seed": build.get("seed"),
         "sample_rate": build.get("sample_rate"),

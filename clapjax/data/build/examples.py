@@ -13,13 +13,16 @@ import numpy as np
 from clapjax.audio.files import AudioError
 from clapjax.captions.templates import timeline_captions
 from clapjax.captions.timeline import Timeline, find_steps
+from clapjax.data.build.config import TEST, TEST_PROBE, TRAIN
 from clapjax.data.build.decoded import StoredClip, StoredClips
 from clapjax.data.fingerprint import fingerprint
 from clapjax.data.overlap import HeldOut, find_duplicates
 from clapjax.data.schema import SEPARATOR, Example
 from clapjax.data.selection import join_provenance
 from clapjax.data.sources.clip import Clip, Recording, Rejected, TimedEvent, decode_clip
+from clapjax.synthesis.compositional import draw_query
 from clapjax.synthesis.mixup import MixupConfig, draw_mixture, keyed_generator, single_event
+from clapjax.synthesis.probe import draw_probe, kept_apart, probe_parts
 
 ORDER_CAPTIONS = 4  # of a clip with timed events, and as many negatives: as many as of a mixture
 # What a caption can tell in one breath; a clip with more gets the caption of its labels.
@@ -79,21 +82,66 @@ class Single:
 
 
 @dataclass(frozen=True)
+class Probed:
+    """Which mixture of the order probe to make."""
+
+    part: str
+    events: int
+    index: int
+
+
+@dataclass(frozen=True)
+class Query:
+    """Which query to make, with its distractors."""
+
+    kind: str
+    index: int
+
+
+@dataclass(frozen=True)
 class MixupExamples:
-    """Mixtures and single events of decoded clips."""
+    """Mixtures, single events and queries of decoded clips."""
 
     clips: dict[str, Sequence[StoredClip]]  # split to what it is made of
     synthesis: MixupConfig
     sample_rate: int  # Hz
     seed: int
 
-    def __call__(self, wanted: Mixture | Single) -> list[Example]:
-        """The example that an item names, alone in a list."""
-        split = wanted.split
-        key = (self.sample_rate, self.synthesis, self.seed, split, wanted.index)
+    def __call__(self, wanted: Mixture | Single | Probed | Query) -> list[Example]:
+        """The examples that an item names: several of a query, else one."""
+        how = (self.sample_rate, self.synthesis, self.seed)
+        if isinstance(wanted, Query):
+            key = (*how, TEST, wanted.index)
+            return list(draw_query(self._by_label[TEST], *key, kind=wanted.kind))
+        if isinstance(wanted, Probed):
+            key = (*how, TEST_PROBE, wanted.index)
+            asked = {"part": wanted.part, "count": wanted.events, "partner": self._partner}
+            return [draw_probe(self._known, *key, **asked)]
+        key = (*how, wanted.split, wanted.index)
         if isinstance(wanted, Single):
-            return [single_event(self.clips[split][wanted.clip].open(), *key)]
-        return [draw_mixture(self._by_label[split], *key, negative_audio=wanted.negative_audio)]
+            return [single_event(self.clips[wanted.split][wanted.clip].open(), *key)]
+        asked = {"negative_audio": wanted.negative_audio, "partner": self._partner}
+        return [draw_mixture(self._by_label[wanted.split], *key, **asked)]
+
+    def probes(self) -> list[Probed]:
+        """All mixtures of the order probe."""
+        count = self.synthesis.probe_mixtures
+        labels = self._known.keys() - set(self.synthesis.background_labels)
+        parts = probe_parts(sorted(labels), self._partner) if count else []
+        return [Probed(*part, i) for part in parts for i in range(count)]
+
+    @functools.cached_property
+    def _partner(self) -> dict[str, str]:
+        """Of each class the one that it is never mixed with, but in the probe."""
+        if not self.synthesis.probe_mixtures:
+            return {}
+        labels = self._by_label[TRAIN].keys() - set(self.synthesis.background_labels)
+        return kept_apart(labels, self.seed)
+
+    @functools.cached_property
+    def _known(self) -> dict[str, StoredClips]:
+        """Test recordings of the classes that are heard in training."""
+        return {k: v for k, v in self._by_label[TEST].items() if k in self._by_label[TRAIN]}
 
     @functools.cached_property
     def _by_label(self) -> dict[str, dict[str, StoredClips]]:

@@ -6,6 +6,7 @@ where nothing is renamed in one go, in D itself, clapjax_build.json last.
 """
 
 import contextlib
+import hashlib
 import io
 import json
 from collections.abc import Iterator
@@ -283,6 +284,7 @@ def finish(
     np.save(stream, listed)
     _write_bytes(folder, target / LISTED_FILE, stream.getvalue())
     build["counts"] = {split: sum(lengths) for split, lengths, _ in splits}
+    build["content"] = _content(units)
     records.write_build(target, build | {"listed": digest(listed)})
     return give_name(data_dir)
 
@@ -325,6 +327,12 @@ def _place(
     with ThreadPoolExecutor(MOVES) as pool:
         list(pool.map(move, moves))
     return splits
+
+
+def _content(units: dict[str, list[dict]]) -> str:
+    """A digest of the records, whose audio may be another one under the same names."""
+    parts = {split: [unit.get("content", "") for unit in known] for split, known in units.items()}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _captions(units: dict[str, list[dict]]) -> list[str]:

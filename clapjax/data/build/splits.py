@@ -5,9 +5,10 @@ import warnings
 from collections import Counter
 from dataclasses import dataclass, field
 
-from clapjax.data.build.config import TEST, TRAIN, SourceConfig
+from clapjax.data.build.config import COMPOSITIONAL, TEST, TRAIN, SourceConfig
 from clapjax.data.overlap import named_in, read_ids
 from clapjax.data.sources.clip import Clip, Rejected
+from clapjax.synthesis.compositional import LEAST_CLASSES
 
 LEAST_HELD_OUT = 4  # origins, of 16 or more; of fewer a quarter
 
@@ -134,13 +135,17 @@ def check_splits(parts: Parts, source: SourceConfig) -> None:
         )
     if source.mixes_up():
         for name, part in ((TRAIN, parts.train), (TEST, parts.held_out)):
-            check_classes(name, [clip.label for clip in part.get(name, [])])
+            if name == TEST or source.mode != COMPOSITIONAL:
+                check_classes(name, [clip.label for clip in part.get(name, [])], source)
 
 
-def check_classes(split: str, labels: list[str]) -> None:
-    """Makes sure that mixtures can be made of recordings with these labels."""
-    if len(set(labels)) < 2:
+def check_classes(split: str, labels: list[str], source: SourceConfig) -> None:
+    """Makes sure that mixtures, or queries, can be made of recordings with these labels."""
+    least = LEAST_CLASSES if source.mode == COMPOSITIONAL else 2
+    if len(set(labels)) < least:
+        whole = least == LEAST_CLASSES and not labels
+        hint = "; source.whole=test holds out a set without splits or folds" if whole else ""
         raise ValueError(
             f"source: {split} folds hold {len(labels)} usable recordings of {len(set(labels))} "
-            "classes; two classes are needed"
+            f"classes; {least} classes are needed{hint}"
         )

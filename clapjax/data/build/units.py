@@ -115,8 +115,11 @@ class WriteRecords(Work):
     prints: bool = False  # whether to keep the fingerprints
 
     def __call__(self, unit: Unit) -> Iterator[None]:
-        """Known afterwards: "shards" (file, records, bytes), "captions", "rejected", "prints"."""
-        encode = serializer(unit.split)
+        """Known afterwards: "shards" (file, records, bytes), "captions", "rejected", "prints".
+
+        And "content", a digest of the records.
+        """
+        encode, content = serializer(unit.split), hashlib.sha256()
         known = {"captions": [], "rejected": [], "prints": []}
         with paths.local_folder(as_path(self.folder), unit.name) as folder:
             writer = ShardWriter(folder, unit.name, self.shard_bytes)
@@ -125,14 +128,17 @@ class WriteRecords(Work):
                     if isinstance(made, Rejected):
                         known["rejected"].append((made.source, made.reason))
                         continue
-                    writer.write(encode(made))
+                    data = encode(made)
+                    content.update(data)
+                    writer.write(data)
                     known["captions"] += made.captions + made.negative_captions
                     if self.prints:
                         known["prints"].append(pack(made.id, made.audio, made.sample_rate))
                 yield
             writer.close()
             files = [folder / name for name, _, _ in writer.files]
-            self.finish(unit, files, known | {"shards": writer.files})
+            known |= {"shards": writer.files, "content": content.hexdigest()}
+            self.finish(unit, files, known)
 
 
 def _size(file: Path) -> int:

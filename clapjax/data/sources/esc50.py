@@ -11,6 +11,7 @@ from pathlib import Path
 from clapjax.data.sources.clip import Clip, Rejected, SourceError
 from clapjax.data.sources.common import read_rows
 from clapjax.data.sources.readers import FileReader
+from clapjax.data.tables import table_columns
 
 COLUMNS = ("filename", "fold", "category", "src_file")
 
@@ -30,7 +31,9 @@ def list_esc50(root: Path, *, only_esc10: bool = False) -> Iterator[Clip | Rejec
     table = next((file for file in tables if file.is_file()), None)
     if table is None or not (root / "audio").is_dir():
         raise SourceError(f"{root}: expected meta.csv (or meta/esc50.csv) and a folder audio/")
-    rows = list(read_rows(table, (*COLUMNS, "esc10") if only_esc10 else COLUMNS))
+    if only_esc10 and "esc10" not in table_columns(table):
+        raise SourceError(f"{table}: no column esc10; a folder of ESC-10 alone is read as esc50")
+    rows = list(read_rows(table, COLUMNS))
     present = {file.name for file in (root / "audio").iterdir() if file.is_file()}
     rejected, seen, stems = {}, set(), set()
     for row in sorted(rows, key=lambda row: row["filename"]):
