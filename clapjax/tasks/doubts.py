@@ -66,6 +66,14 @@ def doubts(
             f"of {len(examples)} records has one: they teach nothing; make some (`clapjax captions "
             "negate`), or set --config.loss.temporal_weight=0 --config.loss.negatives=none"
         )
+    if loss.order_pairs and not any(
+        example.negative_audio is not None and len(example.events) == 2 for example in examples
+    ):
+        found.append(
+            f"loss.order_pairs asks for sounds of two events in a wrong order, and none of "
+            f"{len(examples)} records has one: captions alone teach order; build them with "
+            "--config.synthesis.train_negative_audio=True, or set --config.loss.order_pairs=0"
+        )
     return found
 
 

@@ -94,8 +94,6 @@ def draw_texts(selection: str, record, draws: Sequence[float], pairs: bool = Fal
     found = {"has_negative": bool(negatives), "events": _event_group(events)}
     if pairs:
         reversed_events = _reversed_events(record)
-        if len(reversed_events) > 2:
-            negative = negatives[0]  # of several wrong orders, the one in which the sound is
         found["reverse"] = bool(negatives and reversed_events)
         found["reverse_events"] = _event_group(reversed_events)
     for text in (caption, negative):
@@ -108,11 +106,13 @@ def _event_group(events: Sequence[bytes]) -> np.int32:
 
 
 def _reversed_events(record) -> Sequence[bytes]:
-    """What sounds in a record's sound in a wrong order; () where there is no such sound."""
+    """What sounds in a record's sound in a wrong order; () where that is not known.
+
+    Of three events there are several wrong orders, and which one is heard or told is not recorded.
+    """
     events = record["events"].bytes_list.value
-    if not any(record["negative_audio"].bytes_list.value):
-        return ()
-    return record["negative_events"].bytes_list.value or (events[::-1] if len(events) == 2 else ())
+    there = any(record["negative_audio"].bytes_list.value)
+    return events[::-1] if there and len(events) == 2 else ()
 
 
 def tokenised(tokenizer, max_length: int, rows: dict) -> dict[str, np.ndarray]:

@@ -20,7 +20,7 @@ ORDERS = (("dog", "rain"), ("rain", "dog"), ("dog", "rain", "bell"))
 def _example(index: int):
     """Samples of clip i are all i, in the wrong order -i; every third has no wrong order.
 
-    Of three events, the first negative caption is the one that tells the wrong sound.
+    Of three events nobody knows which wrong order a caption tells: they have no slot.
     """
     changes = {
         "audio": np.full(CLIP + index, index, np.int16),
@@ -35,7 +35,6 @@ def _example(index: int):
             "negative_captions": (f"wrong {index}", f"wrong {index} again"),
             "negative_audio": np.full(CLIP + index, -index, np.int16),
             "events": events,
-            "negative_events": events[::-1] if len(events) == 2 else ("bell", "dog", "rain"),
         }
     return make_example(index, **changes)
 
@@ -68,11 +67,14 @@ def _group_id(events) -> int:
 
 def test_slots_hold_the_first_rows_of_a_group_that_have_one(take):
     tokenizer, batches = take(20)
-    filled = kinds = 0
+    filled = unknown = 0
     for batch in batches:
         clips = batch["audio"][:, 0]
         wrong = tokenizer.batch_decode(batch["negative_ids"], skip_special_tokens=True)
-        there = [EXAMPLES[clip].negative_audio is not None for clip in clips]
+        wrong_caption = [bool(EXAMPLES[clip].negative_captions) for clip in clips]
+        there = [
+            w and len(EXAMPLES[c].events) == 2 for w, c in zip(wrong_caption, clips, strict=True)
+        ]
         for group in range(BATCH // GROUP):
             rows = range(group * GROUP, (group + 1) * GROUP)
             expected = [row for row in rows if there[row]][:PAIRS]
@@ -83,17 +85,14 @@ def test_slots_hold_the_first_rows_of_a_group_that_have_one(take):
             for slot, row in zip(slots, expected, strict=False):
                 example = EXAMPLES[clips[row]]
                 assert (batch["reverse_audio"][slot] == -clips[row]).all()
-                assert batch["reverse_events"][row] == _group_id(example.negative_events)
-                if len(example.events) > 2:
-                    kinds += 1
-                    assert wrong[row].strip() == example.negative_captions[0]
-                else:
-                    assert wrong[row].strip() in example.negative_captions
+                assert batch["reverse_events"][row] == _group_id(example.events[::-1])
+                assert wrong[row].strip() in example.negative_captions
             for slot in slots[len(expected) :]:  # a row of the group stands in
                 assert (batch["reverse_audio"][slot] == clips[rows[slot % PAIRS]]).all()
             filled += len(expected)
-        assert (batch["has_negative"] == there).all()
-    assert filled > 100 and kinds > 10
+        assert (batch["has_negative"] == wrong_caption).all()
+        unknown += sum(wrong_caption) - sum(there)
+    assert filled > 80 and unknown > 10
 
 
 @pytest.mark.parametrize("hosts", [2, 4])
@@ -105,10 +104,8 @@ def test_slots_do_not_depend_on_hosts_or_the_start(take, hosts):
         for name, value in expected.items():
             joined = np.concatenate([share[step][name] for share in shares])
             assert joined.tobytes() == value.tobytes(), name
-    assert (
-        set(reference[0]["reverse_lengths"]) > {CLIP + 1}
-        and reference[0]["reverse_audio"].shape[1] == 120
-    )
+    assert len(set(reference[0]["reverse_lengths"].tolist())) > 3
+    assert reference[0]["reverse_audio"].shape == (BATCH // GROUP * PAIRS, 120)
 
 
 def test_without_the_option_a_batch_is_as_it_was(take):
