@@ -280,7 +280,6 @@ def _doubts(experiment, data_dir: str, workdir: str, tokenizer) -> list[str]:
     from clapjax.tasks.contrastive import workdir_tokenizer
     from clapjax.tasks.doubts import doubts, label_doubts
 
-    read_build(data_dir)  # raises where there are none
     if experiment.task == "tagging":
         return label_doubts(data_dir, experiment.data.split, experiment.tagging.labels)
     run, name = experiment, experiment.data.tokenizer
