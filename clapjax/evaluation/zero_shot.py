@@ -95,7 +95,8 @@ def run(embedded: Embedded, settings: EvaluationConfig) -> list[Result]:
     """
     clips = embedded.benchmark.clips
     names = sorted({label for clip in clips for label in clip.labels})
-    prompts = [prompt.replace("{}", name) for prompt in settings.prompts for name in names]
+    words = [name.replace("_", " ") for name in names]  # of "sea_waves", as people name files
+    prompts = [prompt.replace("{}", name) for prompt in settings.prompts for name in words]
     shape = (len(settings.prompts), len(names), -1)
     classes = class_embeddings(embedded.embed_text(prompts).reshape(shape))
     scores = unit_rows("audio", embedded.audio) @ classes.T  # (N, C)

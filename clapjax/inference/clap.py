@@ -277,7 +277,7 @@ class Clap:
 
         Args:
           audio, sampling_rate, long, hop: as for `embed_audio`.
-          labels: class names, put into the template.
+          labels: class names, put into the template with spaces for underscores.
           template: a caption with one {}.
 
         Returns:
@@ -295,7 +295,9 @@ class Clap:
             raise ValueError("classify: labels must be a list of different class names")
         if "{}" not in template:
             raise ValueError(f"classify: template {template!r} has no {{}}")
-        return self.embed_text([template.replace("{}", label) for label in labels])
+        return self.embed_text(
+            [template.replace("{}", label.replace("_", " ")) for label in labels]
+        )
 
     def rank(
         self, audio: np.ndarray, text: np.ndarray, labels: Sequence[str]
