@@ -14,8 +14,10 @@ WORST = 2  # failures that are shown
 
 def lacks(benchmark: Benchmark) -> str:
     """What a benchmark lacks for this task; "" for nothing."""
-    bare = sum(not clip.captions for clip in benchmark.clips)
-    return f"{bare} clips of the split {benchmark.split!r} have no caption" if bare else ""
+    if bare := sum(not clip.captions for clip in benchmark.clips):
+        return f"{bare} clips of the split {benchmark.split!r} have no caption"
+    alone = len(distinct(benchmark.clips)) < 2
+    return "one clip alone is always found" if alone else ""
 
 
 def distinct(clips: tuple[Judged, ...]) -> list[int]:

@@ -92,6 +92,7 @@ def test_examples_are_what_was_found_last_and_what_was_found_instead():
 
 
 def test_what_it_needs():
-    assert retrieval.lacks(benchmark([judged("a", "text")])) == ""
+    assert retrieval.lacks(benchmark([judged("a", "text"), judged("b", "text")])) == ""
+    assert retrieval.lacks(benchmark([judged("a", "text")])) == "one clip alone is always found"
     message = "1 clips of the split 'test' have no caption"
     assert retrieval.lacks(benchmark([judged("a", "text"), judged("b")])) == message
