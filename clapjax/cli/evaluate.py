@@ -167,6 +167,7 @@ def evaluate_models(
     from clapjax.cli.report import write_page
     from clapjax.evaluation.benchmarks import load_benchmark
     from clapjax.evaluation.evaluate import evaluate
+    from clapjax.evaluation.generated import judge_by_tags
     from clapjax.evaluation.result import write_results
     from clapjax.evaluation.sounds import keep_sounds
     from clapjax.evaluation.tagging import evaluate_tagging
@@ -190,10 +191,11 @@ def evaluate_models(
         for benchmark, path, settings in benchmarks:
             if isinstance(model, Tagger):
                 judged = load_benchmark(benchmark, path, settings.split)
-                used, found = (
-                    [judged],
-                    evaluate_tagging(model, name, judged, provenance=told, **way),
-                )
+                used, found = [judged], []
+                if settings.tasks != ("generation",):
+                    found += evaluate_tagging(model, name, judged, provenance=told, **way)
+                if "generation" in settings.tasks:
+                    found += judge_by_tags(model, name, judged, settings, provenance=told, **way)
             else:
                 if (benchmark, path) not in known:
                     known[benchmark, path] = _tasks(benchmark, path, settings)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from clapjax.evaluation import captioning, generation, groups, order, probe, retrieval, zero_shot
+from clapjax.evaluation import captioning, generated, groups, order, probe, retrieval, zero_shot
 from clapjax.evaluation.benchmarks import Benchmark
 from clapjax.evaluation.config import TASKS, EvaluationConfig
 from clapjax.evaluation.embed import Embedder, embed_dataset
@@ -10,7 +10,7 @@ from clapjax.evaluation.result import Result
 
 # Each has `lacks(benchmark)` and `run(embedded, settings)`.
 MODULES = dict(
-    zip(TASKS, (order, retrieval, zero_shot, groups, probe, captioning, generation), strict=True)
+    zip(TASKS, (order, retrieval, zero_shot, groups, probe, captioning, generated), strict=True)
 )
 LACKS = {task: module.lacks for task, module in MODULES.items()}
 

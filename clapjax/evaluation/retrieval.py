@@ -50,7 +50,7 @@ def run(embedded: Embedded, settings: EvaluationConfig) -> list[Result]:
     owner = np.repeat(np.arange(len(kept)), [len(clips[index].captions) for index in kept])
     same = np.unique(captions, return_inverse=True)[1]
     audio, text = embedded.audio[kept], embedded.embed_text(captions)
-    to_audio, to_text = rank(audio, text, owner, same, laion_compat=settings.laion_compat)
+    to_audio, to_text = rank(audio, text, owner, same, embedded.mesh, settings.laion_compat)
     names = np.array([clips[index].id for index in kept])
     asked = {"id": names[owner], "caption": np.array(captions)}
     shown = _failures(embedded, kept, captions, owner, audio, text, to_audio)

@@ -238,7 +238,7 @@ def compare(
     The p-value of a mean is that of Student's paired t-test, over groups. That of a function comes
     from exchanging the two models' outcomes group by group at random, which is exact whatever the
     metric. McNemar's exact test (binomial, two-sided) is added where outcomes are right or wrong
-    and nothing is grouped; of equal models, it calls fewer than one in twenty different.
+    and nothing belongs together; of equal models, it calls fewer than one in twenty different.
 
     Args:
       a, b: (n,) outcomes of the two models; or for a function arrays or tuples of arrays, of which
@@ -250,7 +250,8 @@ def compare(
 
     Returns:
       {"difference": a - b, "low", "high": its 95 % interval, "p": of no difference, "n",
-      "better", "worse": items on which a is, of outcomes only; "mcnemar": p, only then}.
+      "better", "worse": items on which a is, of outcomes only; "mcnemar": p, of right and wrong
+      where each item is a group of its own}.
 
     Raises:
       ValueError: as `interval`; or a and b differ in length.
@@ -280,7 +281,10 @@ def compare(
     result = _difference(interval(off, "mean", groups, (-span, span)), _paired(off, group))
     better, worse = int(np.sum(off > 0)), int(np.sum(off < 0))
     result |= {"n": len(off), "better": better, "worse": worse}
-    if groups is None and set(np.unique(np.concatenate([one[0], two[0]]))) <= {0, 1}:
+    if len(np.unique(group)) == len(off) and set(np.unique(np.concatenate([one[0], two[0]]))) <= {
+        0,
+        1,
+    }:
         result["mcnemar"] = mcnemar(better, worse)
     return result
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from clapjax.evaluation.benchmarks import Benchmark, recordings
+from clapjax.evaluation.calibration import calibrate
 from clapjax.evaluation.config import EvaluationConfig
 from clapjax.evaluation.embed import Embedded
 from clapjax.evaluation.ranks import TIE, unit_rows
@@ -92,7 +93,7 @@ def precision_interval(scores: np.ndarray, right: np.ndarray, groups, parts: int
     )
 
 
-def _recall(won: np.ndarray, label: np.ndarray) -> float:
+def class_recall(won: np.ndarray, label: np.ndarray) -> float:
     """The mean over classes of the share of their clips that is right."""
     clips = np.bincount(label)
     there = clips > 0
@@ -132,10 +133,12 @@ def run(embedded: Embedded, settings: EvaluationConfig) -> list[Result]:
         metrics = {"mAP": precision, "top1_any": metrics.pop("accuracy"), **metrics}
     else:
         outcomes = ahead < 1, right.argmax(axis=1)
-        metrics["mean_class_recall"] = interval(outcomes, _recall, groups, method="jackknife")
+        metrics["mean_class_recall"] = interval(outcomes, class_recall, groups, method="jackknife")
         chance = 1 / len(names)
     shown = _mistakes(embedded, names, scores, right, ahead, first)
     told = {"template": " | ".join(settings.prompts), "classes": len(names)}
+    if not right.all():  # what is always there has no threshold
+        told["calibration"] = calibrate(scores, right)
     return [embedded.result("zero_shot", chance, metrics, items, shown, **told)]
 
 
