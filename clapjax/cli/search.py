@@ -39,13 +39,13 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
             )
     with plain_warnings("search"):
         query = model.embed_text(args.query)[0]
+    # A threshold is of sounds: texts are nearer to one another.
     least = read_threshold(args.threshold, model)["threshold"] if args.threshold else -np.inf
     hits = nearest(table, query, args.top)
-    if hits and hits[0][1] < least:
+    kept = [(row, score) for row, score in hits if score >= least or table.kinds[row] == "text"]
+    if not kept:
         complain("search", f"nothing reaches {least:.4f}; the nearest has {hits[0][1]:.4f}")
-    for row, score in hits:
-        if score < least:
-            break
+    for row, score in kept:
         hit = {"score": score, "kind": table.kinds[row], "name": table.names[row]}
         if table.times is not None and table.kinds[row] == "audio":
             hit |= {"start": float(table.times[row, 0]), "end": float(table.times[row, 1])}
