@@ -108,15 +108,15 @@ def test_a_skewed_mean_is_that_of_groups():
 
 
 def test_skewed_means_hold_the_truth():
-    """Log-normal ranks of 50 queries: plain Student's t holds 84 % of them. 300 sets: 95 +- 2.5."""
-    rng, held, plain = np.random.default_rng(0), 0, 0
+    """Log-normal ranks of 50 queries, of which plain Student's t holds 86 %. 300 sets."""
+    rng, held, plain = np.random.default_rng(1), 0, 0
     truth = np.exp(2 + 1.2**2 / 2) + 1
     for _ in range(300):
         x = np.exp(rng.normal(2, 1.2, 50)) + 1
         found, t = interval(x, "skewed mean", bounds=(1, 9999)), interval(x, bounds=(1, 9999))
         held += found.low <= truth <= found.high
         plain += t.low <= truth <= t.high
-    assert plain / 300 < 0.92 < held / 300 < 0.98
+    assert plain / 300 < 0.9 and 0.92 < held / 300 < 0.98
 
 
 def test_few_positives_tell_little_however_many_clips_there_are():
@@ -128,6 +128,13 @@ def test_few_positives_tell_little_however_many_clips_there_are():
     scores = np.random.default_rng(0).normal(size=200) + 2 * right
     few, many = (interval((scores, right), ap, method="jackknife", positives=p) for p in (3, None))
     assert few.value == many.value and few.low <= many.low and few.high >= many.high
+
+
+def test_a_metric_that_hangs_on_one_item_is_as_sure_as_one_item():
+    scores, right = np.arange(9.0), np.arange(9) == 6
+    found = interval((scores, right), ap, method="jackknife", positives=1)
+    expected = interval(np.array([1 / 3]))
+    assert found == pytest.approx(expected) and found.high - found.low > 0.8
 
 
 def test_the_median_has_the_interval_of_order_statistics():
