@@ -216,7 +216,7 @@ def _jackknife(arrays, metric, group, bounds, parts, seed, positives) -> Metric:
         return _all_alike(value, decide, bounds)
     freedom = _freedom(without)
     if positives is not None:
-        freedom = min(freedom, max(positives - 1, 1))
+        freedom = min(freedom, max(positives - 1, 2))
     q = stats.t.ppf((1 + LEVEL) / 2, freedom)
     if bounds is None:
         return Metric(value, value - q * error, value + q * error)
