@@ -1,6 +1,6 @@
 """How often 95 % intervals hold the truth, and how often a test sees a difference where none is.
 
-    python -m benchmarks.coverage                  # 1,000 simulated sets each, some minutes
+    python -m benchmarks.coverage                  # 1,000 simulated sets each, 15 minutes
     python -m benchmarks.coverage --parts bootstrap --sets 200
 
 Of means, every set has a truth of its own, drawn from a range: of one fixed share only few
