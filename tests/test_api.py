@@ -96,14 +96,16 @@ def test_similarity_is_the_cosine(clap, bark):
 
 
 def test_classify(clap, bark):
-    labels = ["dog bark", "rain", "a {curly} label"]
+    labels = ["dog_bark", "rain", "a {curly} label"]
     rows = clap.classify([bark, bark[::-1]], labels)
     assert len(rows) == 2
     for row in rows:
         assert set(row) == set(labels)
         assert sum(row.values()) == pytest.approx(1, abs=1e-6)
         assert list(row.values()) == sorted(row.values(), reverse=True)
-    prompts = clap.embed_text([f"This is a sound of {label}." for label in labels])
+    prompts = clap.embed_text(
+        [f"This is a sound of {label}." for label in ("dog bark", *labels[1:])]
+    )
     scale = np.exp(clap.params["logit_scale_a"])
     logits = scale * clap.similarity(clap.embed_audio(bark), prompts)[0]
     expected = np.exp(logits) / np.exp(logits).sum()

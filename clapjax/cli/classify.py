@@ -6,10 +6,12 @@ import json
 from clapjax.cli.inputs import (
     add_long_arguments,
     add_model_arguments,
+    add_threshold,
     find_audio,
     load_clap,
     printable,
     read_lines,
+    read_threshold,
 )
 from clapjax.cli.show import complain, progress
 
@@ -28,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", action="store_true", help="a JSON object for each file, with all labels"
     )
+    add_threshold(parser)
     add_long_arguments(parser)
 
 
@@ -49,25 +52,54 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     for index in sorted(found):
         name = printable(files[index])
         if args.json:
-            print(json.dumps({"file": name, "probabilities": found[index]}, ensure_ascii=False))
+            print(json.dumps({"file": name, **found[index]}, ensure_ascii=False))
         else:
-            best = list(found[index].items())[: args.top]
-            print(name.ljust(width), *(f"{label} {100 * p:.1f} %" for label, p in best), sep="  ")
+            print(name.ljust(width), *told(found[index], args.top), sep="  ")
     return 1 if problems or len(found) < len(files) else 0
 
 
+def told(found: dict, top: int) -> list[str]:
+    """The likeliest labels; of those that are there or not, the ones that are."""
+    if "heard" not in found:
+        return [f"{name} {100 * p:.1f} %" for name, p in list(found["probabilities"].items())[:top]]
+    if "presence" in found:
+        words = [f"{name} {100 * found['presence'][name]:.1f} %" for name in found["heard"]]
+    else:
+        words = [f"{name} {found['cosines'][name]:.3f}" for name in found["heard"]]
+    return words[:top] or ["none of the labels"]
+
+
 def classify(args: argparse.Namespace, files: list[str], labels: list[str]) -> dict:
-    """{number of the file: {label: probability}}; complains about broken ones."""
+    """{number of the file: what is printed of it as JSON}; complains about broken ones.
+
+    {"probabilities": {label: probability}}, which sum up to 1; with --threshold {"cosines": {label:
+    cosine}, "heard": labels that reach it}, and of one that was measured "presence": {label: how
+    probable it is that it is there}. The highest first.
+    """
+    from scipy.special import expit
+
     from clapjax.inference import TEMPLATE
 
     template = TEMPLATE if args.template is None else args.template
     model = load_clap(args)
+    known = read_threshold(args.threshold, model, template) if args.threshold else None
     text = model.embed_labels(labels, template)
     found = {}
     results = model.each_audio(files, long=args.long, hop=args.hop)
     for index, result in progress(results, len(files), "classifying"):
         if isinstance(result, ValueError):
             complain("classify", result)
-        else:
-            (found[index],) = model.rank(result[None], text, labels)
+            continue
+        if known is None:
+            found[index] = {"probabilities": model.rank(result[None], text, labels)[0]}
+            continue
+        pairs = zip(labels, model.similarity(result[None], text)[0].tolist(), strict=True)
+        cosines = dict(sorted(pairs, key=lambda pair: -pair[1]))
+        heard = [label for label, cosine in cosines.items() if cosine >= known["threshold"]]
+        found[index] = {"cosines": cosines, "heard": heard}
+        if "slope" in known:
+            found[index]["presence"] = {
+                label: float(expit(known["slope"] * cosine + known["offset"]))
+                for label, cosine in cosines.items()
+            }
     return found

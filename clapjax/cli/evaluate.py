@@ -171,6 +171,7 @@ def evaluate_models(
     from clapjax.cli.report import write_page
     from clapjax.evaluation.benchmarks import load_benchmark
     from clapjax.evaluation.evaluate import evaluate
+    from clapjax.evaluation.generated import judge_by_tags
     from clapjax.evaluation.result import write_results
     from clapjax.evaluation.sounds import keep_sounds
     from clapjax.evaluation.tagging import evaluate_tagging, unknown
@@ -194,13 +195,14 @@ def evaluate_models(
         for benchmark, path, settings in benchmarks:
             if isinstance(model, Tagger):
                 judged = load_benchmark(benchmark, path, settings.split)
-                if doubt := unknown(judged, model.labels):
-                    complain("eval", f"{benchmark}: {doubt}")
-                say_if_none_held_out(judged)
-                used, found = (
-                    [judged],
-                    evaluate_tagging(model, name, judged, provenance=told, **way),
-                )
+                used, found = [judged], []
+                if settings.tasks != ("generation",):
+                    if doubt := unknown(judged, model.labels):
+                        complain("eval", f"{benchmark}: {doubt}")
+                    say_if_none_held_out(judged)
+                    found += evaluate_tagging(model, name, judged, provenance=told, **way)
+                if "generation" in settings.tasks:
+                    found += judge_by_tags(model, name, judged, settings, provenance=told, **way)
             else:
                 if (benchmark, path) not in known:
                     known[benchmark, path] = _tasks(benchmark, path, settings)

@@ -103,3 +103,31 @@ def read_lines(file: str) -> list[str]:
     if not lines:
         raise ValueError(f"{file}: no lines of text in it")
     return lines
+
+
+def add_threshold(parser: argparse.ArgumentParser) -> None:
+    """--threshold X|R."""
+    parser.add_argument(
+        "--threshold",
+        metavar="X|R",
+        help="only what is there: a cosine, or the folder in which `clapjax eval` judged this "
+        "model on a set with labels, which tells the cosine of the best F1",
+    )
+
+
+def read_threshold(given: str, model, template: str | None = None) -> dict:
+    """{"threshold": cosine}; of results, with what else `calibrate` found.
+
+    Raises:
+      ValueError: neither a cosine nor a folder with such results of this model.
+    """
+    from clapjax.evaluation.calibration import read_calibration
+    from clapjax.inference.store import model_fingerprint
+
+    try:
+        cosine = float(given)
+    except ValueError:
+        return read_calibration(given, model_fingerprint(model.config, model.variables), template)
+    if not -1 <= cosine <= 1:
+        raise ValueError(f"--threshold: a cosine is in -1 .. 1, not {given}")
+    return {"threshold": cosine}

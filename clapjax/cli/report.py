@@ -4,29 +4,65 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-EXAMPLE = "clapjax report results other_results --out report.html"
+EXAMPLE = r"""clapjax report results other_results --out report.html
+         clapjax report --seeds temporal=run1,run2,run3 control=run4,run5,run6"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """R [R ...] [--out FILE] [--markdown]."""
-    parser.add_argument("results", nargs="+", metavar="R", help="folders of `clapjax eval`")
+    """R [R ...] [--out FILE] [--markdown], or --seeds NAME=R,R,R [...]."""
+    parser.add_argument("results", nargs="*", metavar="R", help="folders of `clapjax eval`")
     parser.add_argument("--out", metavar="FILE", help="the page; default: report.html in the first")
     parser.add_argument(
-        "--markdown", action="store_true", help="print a Markdown table, and write no page"
+        "--markdown", action="store_true", help="print Markdown tables, and write no page"
+    )
+    parser.add_argument(
+        "--seeds",
+        nargs="+",
+        metavar="NAME=R,R",
+        help="print means and deviations over folders of runs that differ in their seed; where a "
+        "folder holds several models, of the one called NAME",
     )
 
 
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
-    """Writes a page with all results, or prints them as a table."""
-    from clapjax.evaluation.text import markdown
+    """Writes a page with all results, or prints them as tables."""
+    from clapjax.evaluation.text import comparison, markdown, over_seeds
 
+    if args.seeds:
+        if args.results or args.out:
+            raise ValueError("--seeds prints a table of its own; ask for the page without it")
+        print(over_seeds(find_seeds(args.seeds)), end="")
+        return 0
+    if not args.results:
+        raise ValueError("nothing to report; name folders of `clapjax eval`, or --seeds NAME=R,R")
     if args.markdown:
-        print(markdown([result for _, result in _read(args.results)]), end="")
+        found = [result for _, result in _read(args.results)]
+        print(markdown(found) + comparison(found), end="")
         return 0
     out = Path(args.out or Path(args.results[0]) / "report.html")
     write_page(args.results, out)
     print(f"wrote {out}")
     return 0
+
+
+def find_seeds(given: Sequence[str]) -> dict[str, list]:
+    """{name: the results of each run} of NAME=R,R,R.
+
+    Raises:
+      ValueError: another form, a folder or a name twice, or a folder without results.
+    """
+    from clapjax.evaluation.result import read_results
+
+    runs: dict[str, list] = {}
+    for item in given:
+        name, equals, folders = item.partition("=")
+        paths = [path for path in folders.split(",") if path]
+        if not (name and equals and paths) or name in runs:
+            raise ValueError(f"--seeds {item}: write NAME=R,R,R, each name once")
+        if len({Path(path).resolve() for path in paths}) < len(paths):
+            raise ValueError(f"--seeds {item}: a folder is named twice")
+        runs[name] = [read_results(path) for path in paths]
+    return runs
 
 
 def write_page(folders: Sequence, path: Path) -> None:

@@ -5,9 +5,13 @@ what counts as found is learned from clips whose labels are known, and holds for
 template and labels like those.
 """
 
+import os
+
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
+
+from clapjax.evaluation.result import read_results
 
 
 def _pairs(scores, present) -> tuple[np.ndarray, np.ndarray]:
@@ -94,3 +98,39 @@ def logistic(scores, present) -> tuple[float, float]:
     found = minimize(loss, np.zeros(2), jac=True, method="BFGS", options={"gtol": 1e-8})
     slope = found.x[0] / scale
     return float(slope), float(found.x[1] - slope * centre)
+
+
+def calibrate(scores, present) -> dict:
+    """`threshold` at its best F1, and "slope" and "offset" of `logistic`; errors as theirs."""
+    slope, offset = logistic(scores, present)
+    return threshold(scores, present) | {"slope": slope, "offset": offset}
+
+
+def read_calibration(
+    folder: str | os.PathLike, fingerprint: str, template: str | None = None
+) -> dict:
+    """What `calibrate` found for a model in the zero-shot results of a folder.
+
+    Args:
+      folder: of `clapjax eval`.
+      fingerprint: of the model, as `clapjax.inference.store.model_fingerprint` has it.
+      template: the prompt that labels are put into; None: any.
+
+    Raises:
+      ValueError: no results, none of this model, or another template.
+    """
+    found = [one for one in read_results(folder) if "calibration" in one.provenance]
+    own = [one for one in found if one.provenance.get("fingerprint") == fingerprint]
+    if not own:
+        models = ", ".join(dict.fromkeys(one.model for one in found)) or "none"
+        raise ValueError(
+            f"{folder}: no zero-shot results of this model (of {models}); `clapjax eval` with a "
+            "benchmark that has labels makes them"
+        )
+    fits = [one for one in own if template in (None, one.provenance.get("template"))]
+    if not fits:
+        raise ValueError(
+            f"{folder}: was measured with the template {own[0].provenance.get('template')!r}, not "
+            f"{template!r}"
+        )
+    return fits[0].provenance["calibration"]

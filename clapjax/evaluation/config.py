@@ -24,9 +24,13 @@ class EvaluationConfig:
     probe_hidden: int = 0  # of probe: units of a hidden layer; 0: a linear one
     captions: str = ""  # of captioning: a table with id and captions, to be judged
     generated: str = ""  # of generation: records or a folder, to be judged against the benchmark
+    # Of generation: seconds of the frames in which events are heard, for their order; 0: none are.
+    frames: float = 0.0
     laion_compat: bool = False  # mAP@10 audio-to-text as LAION-CLAP's code has it, unsorted
 
     def __post_init__(self):
+        if self.frames and not 0.1 <= self.frames <= 10:
+            raise ValueError(f"evaluation.frames: 0.1 to 10 seconds, or 0, not {self.frames}")
         unknown = set(self.tasks) - set(TASKS)
         if unknown:
             raise ValueError(f"evaluation.tasks: no task {sorted(unknown)}; there are {TASKS}")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from jax.sharding import Mesh
 
 from clapjax.audio.files import AudioError
 from clapjax.evaluation.benchmarks import Benchmark
@@ -65,6 +66,8 @@ class Embedded:
     embed_text: Callable[[Sequence[str]], np.ndarray] = field(repr=False)
     embed: Callable[[Benchmark], "Embedded"] = field(repr=False)  # another one, in the same way
     provenance: Mapping[str, object] = field(default_factory=dict)  # of every result
+    scale: float | None = None  # of cosines, that makes them logits; None: not known
+    mesh: Mesh | None = None  # whose devices count ranks; None: all of this process
 
     def result(
         self,
@@ -145,6 +148,8 @@ def embed_dataset(
             progress=progress,
         ),
         provenance=told | dict(provenance or {}),
+        scale=getattr(model, "scale", None),
+        mesh=getattr(model, "mesh", None),
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from clapjax.evaluation import (
     captioning,
     compositional,
-    generation,
+    generated,
     groups,
     order,
     probe,
@@ -21,7 +21,7 @@ from clapjax.evaluation.result import Result
 MODULES = dict(
     zip(
         TASKS,
-        (order, retrieval, zero_shot, groups, compositional, probe, captioning, generation),
+        (order, retrieval, zero_shot, groups, compositional, probe, captioning, generated),
         strict=True,
     )
 )

@@ -9,12 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import special
 
-from clapjax.evaluation.benchmarks import Benchmark, load_benchmark
-from clapjax.evaluation.captioning import clap_score
-from clapjax.evaluation.config import EvaluationConfig
-from clapjax.evaluation.embed import Embedded
-from clapjax.evaluation.result import Metric, Result
+from clapjax.evaluation.result import Metric
 from clapjax.evaluation.statistics import interval
 
 SCALE = 100  # kernel audio distances are given times 100
@@ -23,6 +20,7 @@ PARTS = 40  # of the clips that a distance is taken without, in turn, for its in
 NEIGHBOURS = 4000  # clips, at most, whose distances the bandwidth is the median of
 ROWS = 2048  # rows of a kernel matrix at once
 SMALLEST = 1e-7  # probabilities below it count as it
+MOST = -float(np.log(SMALLEST))  # nats: the greatest KL, nearly
 OVERLAP = 0.5  # of the shorter event: from there on two events are no longer in sequence
 Event = tuple[float, float]  # start and end in seconds
 
@@ -135,8 +133,28 @@ def kernel_distance(reference, generated, width: float | None = None) -> float:
     return float(SCALE * (sum(within) - 2 * across))
 
 
+def distributions(probabilities) -> np.ndarray:
+    """Class posteriors of what a model says of each class.
+
+    Where rows sum up to 1 they are distributions. Else each class was judged for itself, and the
+    posterior is the softmax of the logits, as audioldm_eval has it for a tagger.
+
+    Args:
+      probabilities: (n, C) float in 0..1.
+
+    Raises:
+      ValueError: not (n, C), NaN, or outside 0..1.
+    """
+    found = np.asarray(probabilities, np.float64)
+    if found.ndim != 2 or not found.size or not ((found >= 0) & (found <= 1 + 1e-6)).all():
+        raise ValueError(f"probabilities: expected (n, C) in 0..1, got {found.shape}")
+    if np.allclose(found.sum(1), 1, atol=1e-3):
+        return found
+    return special.softmax(special.logit(found.clip(SMALLEST, 1 - SMALLEST)), axis=1)
+
+
 def posterior_divergence(reference, generated) -> np.ndarray:
-    """KL(reference || generated) of class posteriors, clip by clip, in nats.
+    """KL(reference || generated) of class posteriors (Kreuk et al., arXiv 2209.15352), in nats.
 
     Args:
       reference, generated: (n, C) float, row i of both is of the same prompt; each row sums to 1.
@@ -214,7 +232,7 @@ def generation(
     error" (with "/missing", "/order" and "/overlap") are means over the generated clips. A name
     with "/real" is the ceiling: for FAD and KAD the mean distance of halves of the real clips (of
     half the clips, so that FAD's is too high) with the least and the greatest of them, for the
-    others the real clips' own mean. KL has none: of itself it is 0.
+    others the real clips' own mean. KL has none here: of itself it is 0.
 
     Args:
       reference: real clips.
@@ -235,7 +253,7 @@ def generation(
         metrics |= _distances(*_both(reference.embeddings, generated.embeddings), seed)
     if reference.posteriors is not None and generated.posteriors is not None:
         items["KL"] = posterior_divergence(reference.posteriors, generated.posteriors)
-        metrics["KL"] = interval(items["KL"], "mean", groups, (0.0, -float(np.log(SMALLEST))))
+        metrics["KL"] = interval(items["KL"], "mean", groups, (0.0, MOST))
     for name, heard, group in (("", generated, groups), ("/real", reference, None)):
         if heard.cosines is not None:
             metrics[f"CLAP score{name}"] = interval(heard.cosines, "mean", group, (-1.0, 1.0))
@@ -281,32 +299,3 @@ def _distances(reference: np.ndarray, generated: np.ndarray, seed: int) -> dict[
         values = [measure(reference[h[:middle]], reference[h[middle:]]) for h in halves]
         found[f"{name}/real"] = Metric(float(np.mean(values)), min(values), max(values))
     return found
-
-
-def lacks(benchmark: Benchmark) -> str:
-    """What a benchmark lacks for this task; "" for nothing."""
-    return "" if len(benchmark.clips) > 1 else "one clip alone is nothing to compare with"
-
-
-def run(embedded: Embedded, settings: EvaluationConfig) -> list[Result]:
-    """Judges the clips of `settings.generated`; their captions, where they have some, are prompts.
-
-    Raises:
-      ValueError: none are named, or they cannot be read.
-    """
-    if not settings.generated:
-        raise ValueError("generation: name a folder with --config.evaluation.generated=FOLDER")
-    made = embedded.embed(load_benchmark("generated", settings.generated))
-    metrics, items = generation(_hear(embedded), _hear(made))
-    items = items | {"id": np.array([clip.id for clip in made.benchmark.clips])}
-    told = {"generated": settings.generated, "real": len(embedded.audio)}
-    return [embedded.result("generation", None, metrics, items, **told)]
-
-
-def _hear(embedded: Embedded) -> Heard:
-    """The embeddings of clips, and how near each is to its first caption where all have one."""
-    captions = [clip.captions[0] for clip in embedded.benchmark.clips if clip.captions]
-    cosines = None
-    if len(captions) == len(embedded.audio):
-        cosines = clap_score(embedded.audio, embedded.embed_text(captions))
-    return Heard(embedded.audio, cosines=cosines)

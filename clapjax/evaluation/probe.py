@@ -15,7 +15,7 @@ from clapjax.evaluation.config import EvaluationConfig
 from clapjax.evaluation.embed import Embedded
 from clapjax.evaluation.result import Metric, Result
 from clapjax.evaluation.statistics import interval
-from clapjax.evaluation.zero_shot import mean_average_precision
+from clapjax.evaluation.zero_shot import mean_average_precision, precision_interval
 
 UNTESTED = -1  # any negative fold: rows that are only trained on
 PARTS = 100  # of a jackknife of a metric over many labels
@@ -291,7 +291,7 @@ def _metrics(scores, right, origins, several: bool) -> dict[str, Metric]:
         }
     area = whole((scores, right), mean_area)
     return {
-        "mAP": whole((scores, right), mean_average_precision),
+        "mAP": precision_interval(scores, right, origins, PARTS),
         "mAUC": area,
         "d'": Metric(*map(d_prime, area)),
     }

@@ -20,7 +20,7 @@ from scipy.special import gammaln
 DEPTH = 10  # mAP@10: items ranked lower count nothing
 TIE = 1e-6  # products are summed in different orders: equal cosines differ by up to 1e-7
 TILE, COLUMNS = 256, 8192  # clips and captions of one product: 8 MiB of scores, which a cache holds
-ROWS = 2**16  # clips that a device holds at once: 128 MiB of 512 dimensions
+ROWS = 2**15  # clips that a device holds at once: 64 MiB of 512 dimensions
 CHECKED = 2**14  # rows looked at or multiplied on the host at once
 
 

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from clapjax.data.paths import write_text
-from clapjax.evaluation import figures
+from clapjax.evaluation import figures, text
 from clapjax.evaluation.config import USUAL
 from clapjax.evaluation.result import Result, Shown
-from clapjax.evaluation.statistics import compare
 from clapjax.evaluation.text import NAMES, chance, interval, is_part, lower_is_better, spoken
 
 EXAMPLES = 12  # sound and picture of one take up to 400 kB
@@ -131,35 +130,11 @@ def _row_of_models(name: str, metrics: Mapping, models: Sequence[str]) -> list[s
 
 def _comparison(results: Sequence[Result], models: Sequence[str]) -> str:
     """How much better the first model is than each other one on the same items."""
-    rows, first = [], {}
-    for result in results:
-        name = next(iter(result.metrics))
-        key = result.benchmark, result.task, name
-        if "right" not in result.items or is_part(name):
-            continue
-        if result.model == models[0]:
-            first[key] = result
-        elif key in first:
-            one, other = first[key].items, result.items
-            if list(one["id"]) != list(other["id"]):
-                continue  # other clips
-            found = compare(one["right"], other["right"], groups=one["group"])
-            low, high = 100 * found["low"], 100 * found["high"]
-            rows.append(
-                (
-                    result.benchmark,
-                    f"{spoken(result.task)} {spoken(name)}",
-                    result.model,
-                    found["n"],
-                    f"{100 * found['difference']:+.1f} % [{low:+.1f}, {high:+.1f}]",
-                    f"{found['p']:.2g}",
-                )
-            )
+    rows = text.comparisons(results)
     if not rows:
         return ""
-    head = ["benchmark", "measure", "compared with", "n", "difference", "p"]
     title = f"{models[0]} against the others"
-    return _section(title, _table(head, rows), COMPARED, wide=True)
+    return _section(title, _table(text.COMPARED, rows), COMPARED, wide=True)
 
 
 def _absent(results: Sequence[Result]) -> str:

@@ -14,8 +14,7 @@ WORST = 2  # failures that are shown
 
 def lacks(benchmark: Benchmark) -> str:
     """What a benchmark lacks for this task; "" for nothing."""
-    bare = sum(not clip.captions for clip in benchmark.clips)
-    if bare:
+    if bare := sum(not clip.captions for clip in benchmark.clips):
         return f"{bare} clips of the split {benchmark.split!r} have no caption"
     if len(distinct(benchmark.clips)) == 1:
         return f"there is one clip of the split {benchmark.split!r}, and none other to find"
@@ -52,7 +51,7 @@ def run(embedded: Embedded, settings: EvaluationConfig) -> list[Result]:
     owner = np.repeat(np.arange(len(kept)), [len(clips[index].captions) for index in kept])
     same = np.unique(captions, return_inverse=True)[1]
     audio, text = embedded.audio[kept], embedded.embed_text(captions)
-    to_audio, to_text = rank(audio, text, owner, same, laion_compat=settings.laion_compat)
+    to_audio, to_text = rank(audio, text, owner, same, embedded.mesh, settings.laion_compat)
     names = np.array([clips[index].id for index in kept])
     asked = {"id": names[owner], "caption": np.array(captions)}
     shown = _failures(embedded, kept, captions, owner, audio, text, to_audio)

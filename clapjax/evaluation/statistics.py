@@ -26,6 +26,7 @@ def interval(
     method: Literal["bootstrap", "jackknife"] = "bootstrap",
     parts: int = 200,
     seed: int = 0,
+    positives: int | None = None,
 ) -> Metric:
     """A metric of items and its 95 % confidence interval.
 
@@ -33,15 +34,16 @@ def interval(
       groups tells), and Student's t for the normal quantile. Of proportions without groups it is
       nearly Wilson's own interval. It holds near the bounds, too, where a bootstrap that drew no
       failure knows of none.
-    - "skewed mean": bootstrap of Student's t over groups. A mean rank is mostly that of few items:
-      of under some hundred, intervals hold it less often than they say.
+    - "skewed mean": of positive numbers, such as ranks. Bootstrap of Student's t over groups (Efron
+      and Tibshirani, 1993, chapter 12) on the scale of logarithms, between quantiles that are the
+      further out the heavier the tail: as Student's t with Satterthwaite's degrees of freedom. A
+      mean rank is mostly that of few items.
     - "median": the order statistics between the ends of that interval about one half (Woodruff);
       of whole numbers, such as ranks, it holds it more often.
     - a function: BCa bootstrap (Efron, 1987) of scipy, over groups; or the jackknife, with
       Student's t on the scale of logits where there are bounds: for smooth metrics (average
       precision, areas, BLEU), which it fits better, and for large sets, since it takes at most
-      `parts` values of the metric. It holds what the metric of sets of this size is on average, if
-      not of very few items that matter (three clips of a label).
+      `parts` values of the metric. It holds what the metric of sets of this size is on average.
 
     Args:
       items: (n,) outcomes; or for a function an array or a tuple of arrays of n rows.
@@ -52,6 +54,8 @@ def interval(
       method: of a function.
       parts: of the groups that the jackknife leaves out in turn, at most.
       seed: of the bootstrap, and of the groups that the jackknife drops together.
+      positives: of an average precision, which is a mean over them: the pairs of a clip and its
+        label. Few of them tell little, however many clips there are (Boyd et al., 2013).
 
     Raises:
       ValueError: no items, arrays of other lengths, NaN or infinite or out of bounds, or a metric
@@ -69,7 +73,7 @@ def interval(
     group = _group_numbers(groups, lengths.pop())
     if callable(metric):
         if method == "jackknife":
-            return _jackknife(arrays, metric, group, bounds, parts, seed)
+            return _jackknife(arrays, metric, group, bounds, parts, seed, positives)
         if method != "bootstrap":
             raise ValueError(f"interval: no method {method!r}; there are bootstrap and jackknife")
         return _bootstrap(arrays, metric, group, bounds, seed)
@@ -85,14 +89,11 @@ def interval(
     if metric == "median":
         return _median(values, group, low, high)
     if metric == "skewed mean":
-        mean, error, t = _student(np.bincount(group, values), np.bincount(group), seed)
-        if error > 1e-12:
-            less, more = np.quantile(
-                t, [(1 + LEVEL) / 2, (1 - LEVEL) / 2], method="closest_observation"
-            )
-            return Metric(
-                float(mean), max(low, mean - less * error), min(high, mean - more * error)
-            )
+        if low <= 0:
+            raise ValueError(f"interval: the skewed mean is of positive numbers, not {bounds}")
+        found = _skewed_mean(values, group, seed)
+        if found is not None:
+            return Metric(found.value, max(low, found.low), min(high, found.high))
     value, start, end = _mean((values - low) / (high - low), group)
     return Metric(*(float(low + (high - low) * x) for x in (value, start, end)))
 
@@ -185,25 +186,44 @@ def _bootstrap(arrays, metric, group, bounds, seed) -> Metric:
     return Metric(value, low, high)
 
 
-def _jackknife(arrays, metric, group, bounds, parts, seed) -> Metric:
+def _freedom(influences) -> float:
+    """Satterthwaite's degrees of freedom of a variance: few where few items make it up.
+
+    Args:
+      influences: (n,) what each item adds to the error.
+    """
+    n = len(influences)
+    if n < 4:
+        return n - 1
+    excess = max(stats.kurtosis(influences, fisher=False) - 1, 1e-9)
+    return float(np.clip(2 * n / excess, 2, n - 1))
+
+
+def _jackknife(arrays, metric, group, bounds, parts, seed, positives) -> Metric:
     value, groups = _value(metric, arrays), group.max() + 1
+    decide = groups if positives is None else max(1, min(groups, positives))
     if groups == 1:
         return _all_alike(value, 1, bounds)
     parts = min(groups, parts)
     part = np.random.default_rng(seed).permutation(groups) % parts
-    without = [_value(metric, arrays, part[group] != i) for i in range(parts)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of means of nothing
+        without = [float(metric(*(a[part[group] != i] for a in arrays))) for i in range(parts)]
+    if not np.isfinite(without).all():  # it hangs on one part, say the only clip with a label
+        return _all_alike(value, 1, bounds)
     error = np.sqrt((parts - 1) * np.var(without))
     if error < 1e-12:
-        return _all_alike(value, groups, bounds)
-    # Where few items matter, the error is known by as few: Satterthwaite's degrees of freedom.
-    freedom = 2 * parts / max(stats.kurtosis(without, fisher=False) - 1, 1e-9)
-    q = stats.t.ppf((1 + LEVEL) / 2, np.clip(freedom, 2, parts - 1) if parts > 3 else parts - 1)
+        return _all_alike(value, decide, bounds)
+    freedom = _freedom(without)
+    if positives is not None:
+        freedom = min(freedom, max(positives - 1, 2))
+    q = stats.t.ppf((1 + LEVEL) / 2, freedom)
     if bounds is None:
         return Metric(value, value - q * error, value + q * error)
     low, high = bounds
     share = (value - low) / (high - low)
     if not 0 < share < 1:
-        return _all_alike(value, groups, bounds)
+        return _all_alike(value, decide, bounds)
     half = q * error / (high - low) / (share * (1 - share))
     start, end = special.expit(special.logit(share) + np.array([-half, half]))
     return Metric(value, float(low + (high - low) * start), float(low + (high - low) * end))
@@ -219,11 +239,10 @@ def compare(
 ) -> dict:
     """Is model a better than model b on the same items?
 
-    The p-value of a mean is that of the paired bootstrap of Student's t: how often a resampled
-    mean difference, in its own standard errors, lies as far from the observed one as 0 does. That
-    of a function comes from exchanging the two models' outcomes group by group at random, which is
-    exact whatever the metric. McNemar's exact test (binomial, two-sided) is added where outcomes
-    are right or wrong and nothing is grouped.
+    The p-value of a mean is that of Student's paired t-test, over groups. That of a function comes
+    from exchanging the two models' outcomes group by group at random, which is exact whatever the
+    metric. McNemar's exact test (binomial, two-sided) is added where outcomes are right or wrong
+    and nothing belongs together; of equal models, it calls fewer than one in twenty different.
 
     Args:
       a, b: (n,) outcomes of the two models; or for a function arrays or tuples of arrays, of which
@@ -235,7 +254,8 @@ def compare(
 
     Returns:
       {"difference": a - b, "low", "high": its 95 % interval, "p": of no difference, "n",
-      "better", "worse": items on which a is, of outcomes only; "mcnemar": p, only then}.
+      "better", "worse": items on which a is, of outcomes only; "mcnemar": p, of right and wrong
+      where each item is a group of its own}.
 
     Raises:
       ValueError: as `interval`; or a and b differ in length.
@@ -262,10 +282,13 @@ def compare(
         interval(outcomes, "mean", groups, bounds)
     off = one[0].astype(np.float64) - two[0]
     group = _group_numbers(groups, len(off))
-    result = _difference(interval(off, "mean", groups, (-span, span)), _paired(off, group, seed))
+    result = _difference(interval(off, "mean", groups, (-span, span)), _paired(off, group))
     better, worse = int(np.sum(off > 0)), int(np.sum(off < 0))
     result |= {"n": len(off), "better": better, "worse": worse}
-    if groups is None and set(np.unique(np.concatenate([one[0], two[0]]))) <= {0, 1}:
+    if len(np.unique(group)) == len(off) and set(np.unique(np.concatenate([one[0], two[0]]))) <= {
+        0,
+        1,
+    }:
         result["mcnemar"] = mcnemar(better, worse)
     return result
 
@@ -279,42 +302,41 @@ def mcnemar(better: int, worse: int) -> float:
     return float(stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0
 
 
-def _student(sums: np.ndarray, count: np.ndarray, seed: int) -> tuple[float, float, np.ndarray]:
-    """Mean of groups, its standard error, and Student's t of resamples of the groups.
-
-    Args:
-      sums, count: (groups,) of the items of each group.
-
-    Returns:
-      mean, error, (RESAMPLES,): how far the resamples' means are from the mean, in their own
-      errors; infinite where a resample does not vary.
-    """
+def _skewed_mean(values: np.ndarray, group: np.ndarray, seed: int) -> Metric | None:
+    """The mean of positive values and its interval; None where the groups do not vary."""
+    sums, count = np.bincount(group, values), np.bincount(group)  # (groups,)
     groups = len(count)
 
-    def moments(sums, count):  # (..., groups) each
+    def moments(sums, count):  # (..., groups) each: mean, and its error relative to it
         mean = sums.sum(-1) / count.sum(-1)
         spread = np.sum((sums - mean[..., None] * count) ** 2, axis=-1)
-        return mean, np.sqrt(spread * groups / max(groups - 1, 1)) / count.sum(-1)
+        return mean, np.sqrt(spread * groups / max(groups - 1, 1)) / sums.sum(-1)
 
     mean, error = moments(sums, count)
+    if error < 1e-12:
+        return None
     rng, rows, found = np.random.default_rng(seed), max(1, 2**22 // groups), []
     for start in range(0, RESAMPLES, rows):
         chosen = rng.integers(0, groups, (min(rows, RESAMPLES - start), groups))
         means, errors = moments(sums[chosen], count[chosen])
         with np.errstate(divide="ignore", invalid="ignore"):
-            found.append(
-                np.nan_to_num((means - mean) / errors, nan=0.0, posinf=np.inf, neginf=-np.inf)
-            )
-    return mean, error, np.concatenate(found)
+            t = np.log(means / mean) / errors
+        found.append(np.nan_to_num(t, nan=0.0, posinf=np.inf, neginf=-np.inf))
+    q = stats.t.ppf((1 + LEVEL) / 2, _freedom(sums - mean * count))
+    outside = stats.norm.sf(q)
+    ends = np.quantile(np.concatenate(found), [1 - outside, outside], method="closest_observation")
+    low, high = mean * np.exp(-ends * error)
+    return Metric(float(mean), float(low), float(high))
 
 
-def _paired(off: np.ndarray, group: np.ndarray, seed: int) -> float:
-    """p of a mean of 0 by the bootstrap of Student's t over groups."""
-    mean, error, t = _student(np.bincount(group, off), np.bincount(group), seed)
-    groups = group.max() + 1
+def _paired(off: np.ndarray, group: np.ndarray) -> float:
+    """p of a mean of 0, by Student's t over groups."""
+    sums, count = np.bincount(group, off), np.bincount(group)
+    groups, mean = len(count), off.mean()
+    error = np.sqrt(np.sum((sums - mean * count) ** 2) * groups / max(groups - 1, 1)) / len(off)
     if error < 1e-12:  # every group alike, or one group: as exchanging signs has it
         return 1.0 if mean == 0 else float(2.0 ** (1 - groups))
-    return float((np.sum(np.abs(t) >= abs(mean) / error * (1 - 1e-9)) + 1) / (RESAMPLES + 1))
+    return float(2 * stats.t.sf(abs(mean) / error, groups - 1))
 
 
 def _exchange(one, two, metric, group, seed: int) -> float:

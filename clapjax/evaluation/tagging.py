@@ -9,7 +9,7 @@ from clapjax.audio.files import AudioError
 from clapjax.evaluation.benchmarks import Benchmark, recordings
 from clapjax.evaluation.result import Result
 from clapjax.evaluation.statistics import interval
-from clapjax.evaluation.zero_shot import class_ranks, mean_average_precision
+from clapjax.evaluation.zero_shot import class_ranks, precision_interval
 
 
 class Tags(Protocol):
@@ -117,9 +117,7 @@ def tagging(
     if not some.any():
         raise ValueError(f"tagging: no clip has one of the {len(labels)} labels")
     group = recordings(clips)
-    # Of one recording with labels nothing says how the next one would do: it counts as one item.
-    apart = group if len(set(group[some])) > 1 else np.zeros_like(group)
-    precision = interval((scores, targets), mean_average_precision, apart, method="jackknife")
+    precision = precision_interval(scores, targets, group)
     ahead = class_ranks(scores[some], targets[some])
     common = {"id": np.array([clip.id for clip in clips]), "group": group}
     tagged = {key: column[some] for key, column in common.items()} | {

@@ -1,9 +1,10 @@
 """Results as text: lines for a console, and a Markdown table for papers and model cards."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from clapjax.evaluation.result import Metric, Result
+from clapjax.evaluation.statistics import compare, seeds
 
 NAMES = {"t_classify": "T-Classify", "zero_shot": "zero-shot"}
 # What is no share of something, and shown as it is.
@@ -21,16 +22,17 @@ def lower_is_better(name: str) -> bool:
     return LOW.search(name) is not None
 
 
+def number(name: str, value: float) -> str:
+    """A value of a metric: shares in percent, ranks and distances as they are."""
+    if name.endswith("_rank"):
+        return f"{value:.1f}"
+    return f"{value:.3g}" if PLAIN.search(name) else f"{100 * value:.1f} %"
+
+
 def interval(name: str, metric: Metric) -> str:
     """A value with its interval: "96.0 % [92.0, 98.1]"; ranks and distances as they are."""
-    if name.endswith("_rank"):
-        value, low, high = (f"{end:.1f}" for end in metric)
-    elif PLAIN.search(name):
-        value, low, high = (f"{end:.3g}" for end in metric)
-    else:
-        value, low, high = (f"{100 * end:.1f}" for end in metric)
-        value += " %"
-    return f"{value} [{low}, {high}]"
+    low, high = (number(name, end).removesuffix(" %") for end in metric[1:])
+    return f"{number(name, metric.value)} [{low}, {high}]"
 
 
 def chance(result: Result) -> str:
@@ -58,6 +60,14 @@ def summary(results: Sequence[Result]) -> str:
     return "; ".join(line(result, whole=False) for result in chosen)
 
 
+def _table(head: Sequence[str], numbers: int, rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table whose last columns are numbers."""
+    rule = ["---"] * (len(head) - numbers) + ["---:"] * numbers
+    return "".join(
+        f"| {' | '.join(cell.replace('|', '/') for cell in row)} |\n" for row in (head, rule, *rows)
+    )
+
+
 def markdown(results: Sequence[Result]) -> str:
     """A table: one row for each metric, with n and chance, and one column for each model."""
     models = list(dict.fromkeys(result.model for result in results))
@@ -67,9 +77,97 @@ def markdown(results: Sequence[Result]) -> str:
             guess = "" if index else chance(result)
             key = (result.benchmark, spoken(result.task), name, result.n, guess)
             rows.setdefault(key, {})[result.model] = metric
-    table = [["benchmark", "task", "metric", "n", "chance", *models]]
-    table.append(["---"] * 3 + ["---:"] * (2 + len(models)))
+    body = []
     for (benchmark, task, name, n, guess), found in rows.items():
         cells = [interval(name, found[model]) if model in found else "" for model in models]
-        table.append([benchmark, task, spoken(name), str(n), guess, *cells])
-    return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |\n" for row in table)
+        body.append([benchmark, task, spoken(name), str(n), guess, *cells])
+    head = ["benchmark", "task", "metric", "n", "chance", *models]
+    return _table(head, 2 + len(models), body)
+
+
+COMPARED = ("benchmark", "measure", "compared with", "n", "difference", "p", "McNemar's exact p")
+
+
+def comparisons(results: Sequence[Result]) -> list[tuple[str, ...]]:
+    """The first model against each other one on the same items, as `COMPARED` has the columns.
+
+    Of the first metric of each result that has right and wrong items; parts are left out.
+    """
+    rows, first = [], {}
+    for result in results:
+        name = next(iter(result.metrics))
+        key = result.benchmark, result.task, name
+        if "right" not in result.items or is_part(name):
+            continue
+        if result.model == results[0].model:
+            first[key] = result.items
+            continue
+        one, other = first.get(key), result.items
+        if one is None or list(one["id"]) != list(other["id"]):
+            continue  # other items
+        found = compare(one["right"], other["right"], groups=one["group"])
+        low, high = 100 * found["low"], 100 * found["high"]
+        rows.append(
+            (
+                result.benchmark,
+                f"{spoken(result.task)} {spoken(name)}",
+                result.model,
+                str(found["n"]),
+                f"{100 * found['difference']:+.1f} % [{low:+.1f}, {high:+.1f}]",
+                f"{found['p']:.2g}",
+                f"{found['mcnemar']:.2g}" if "mcnemar" in found else "–",
+            )
+        )
+    return rows
+
+
+def comparison(results: Sequence[Result]) -> str:
+    """`comparisons` as a Markdown table, under a line that names the first model; "" for none."""
+    rows = comparisons(results)
+    return (
+        f"\n{results[0].model} against the others:\n\n" + _table(COMPARED, 4, rows) if rows else ""
+    )
+
+
+def over_seeds(runs: Mapping[str, Sequence[Sequence[Result]]]) -> str:
+    """A Markdown table of means over runs that differ in their seed, with their deviation.
+
+    Args:
+      runs: {name: the results of each run}; a run holds one model, or one of this name.
+
+    Raises:
+      ValueError: a run without such a model, or that was judged on other items than the others.
+    """
+    rows: dict[tuple, dict[str, list[float]]] = {}
+    for name, results in runs.items():
+        for number, run in enumerate(results, 1):
+            models = {result.model for result in run}
+            chosen = [result for result in run if len(models) == 1 or result.model == name]
+            if not chosen:
+                raise ValueError(f"run {number} of {name!r} holds {', '.join(sorted(models))}")
+            for result in chosen:
+                for metric, (value, _, _) in result.metrics.items():
+                    key = result.benchmark, result.task, metric, result.n
+                    rows.setdefault(key, {}).setdefault(name, []).append(value)
+    body = []
+    for (benchmark, task, metric, n), found in rows.items():
+        for name, values in found.items():
+            if len(values) != len(runs[name]):
+                raise ValueError(
+                    f"{name}: {benchmark} {spoken(task)} {spoken(metric)} is there with n={n} in "
+                    f"{len(values)} of {len(runs[name])} runs; seeds are compared on the same items"
+                )
+        if not is_part(metric):
+            cells = [_of_runs(metric, found[name]) if name in found else "" for name in runs]
+            body.append([benchmark, spoken(task), spoken(metric), str(n), *cells])
+    head = [f"{name}, {len(results)} runs" for name, results in runs.items()]
+    return _table(["benchmark", "task", "metric", "n", *head], 1 + len(runs), body)
+
+
+def _of_runs(metric: str, values: Sequence[float]) -> str:
+    """ "96.0 % [92.0, 99.9] ± 1.6": mean, its interval, and the deviation of the runs."""
+    found = seeds(values)
+    if found["n"] == 1:
+        return number(metric, found["mean"])
+    mean = interval(metric, Metric(found["mean"], found["low"], found["high"]))
+    return f"{mean} ± {number(metric, found['deviation']).removesuffix(' %')}"

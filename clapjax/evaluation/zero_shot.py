@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from clapjax.evaluation.benchmarks import Benchmark, recordings
+from clapjax.evaluation.calibration import calibrate
 from clapjax.evaluation.config import EvaluationConfig
 from clapjax.evaluation.embed import Embedded
 from clapjax.evaluation.ranks import TIE, unit_rows
-from clapjax.evaluation.result import Result, Said, Shown, Sound
+from clapjax.evaluation.result import Metric, Result, Said, Shown, Sound
 from clapjax.evaluation.statistics import interval
 
 WORST = 2  # mistakes that are shown
@@ -80,7 +81,19 @@ def mean_average_precision(scores: np.ndarray, right: np.ndarray) -> float:
     return float(np.mean([average_precision(scores[:, c], right[:, c]) for c in there]))
 
 
-def _recall(won: np.ndarray, label: np.ndarray) -> float:
+def precision_interval(scores: np.ndarray, right: np.ndarray, groups, parts: int = 200) -> Metric:
+    """`mean_average_precision` and its interval; `groups` and `parts` as `interval` has them."""
+    return interval(
+        (scores, right),
+        mean_average_precision,
+        groups,
+        method="jackknife",
+        parts=parts,
+        positives=int(right.sum()),
+    )
+
+
+def class_recall(won: np.ndarray, label: np.ndarray) -> float:
     """The mean over classes of the share of their clips that is right."""
     clips = np.bincount(label)
     there = clips > 0
@@ -95,7 +108,8 @@ def run(embedded: Embedded, settings: EvaluationConfig) -> list[Result]:
     """
     clips = embedded.benchmark.clips
     names = sorted({label for clip in clips for label in clip.labels})
-    prompts = [prompt.replace("{}", name) for prompt in settings.prompts for name in names]
+    words = [name.replace("_", " ") for name in names]  # of "sea_waves", as people name files
+    prompts = [prompt.replace("{}", name) for prompt in settings.prompts for name in words]
     shape = (len(settings.prompts), len(names), -1)
     classes = class_embeddings(embedded.embed_text(prompts).reshape(shape))
     scores = unit_rows("audio", embedded.audio) @ classes.T  # (N, C)
@@ -116,14 +130,16 @@ def run(embedded: Embedded, settings: EvaluationConfig) -> list[Result]:
     metrics = {name: interval(won, "mean", groups) for name, won in tops.items()}
     if right.sum(axis=1).max() > 1:
         chance = float(right.any(axis=0) @ right.mean(axis=0) / right.any(axis=0).sum())
-        precision = interval((scores, right), mean_average_precision, groups, method="jackknife")
+        precision = precision_interval(scores, right, groups)
         metrics = {"mAP": precision, "top1_any": metrics.pop("accuracy"), **metrics}
     else:
         outcomes = ahead < 1, right.argmax(axis=1)
-        metrics["mean_class_recall"] = interval(outcomes, _recall, groups, method="jackknife")
+        metrics["mean_class_recall"] = interval(outcomes, class_recall, groups, method="jackknife")
         chance = 1 / len(names)
     shown = _mistakes(embedded, names, scores, right, ahead, first)
     told = {"template": " | ".join(settings.prompts), "classes": len(names)}
+    if not right.all():  # what is always there has no threshold
+        told["calibration"] = calibrate(scores, right)
     return [embedded.result("zero_shot", chance, metrics, items, shown, **told)]
 
 

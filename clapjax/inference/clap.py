@@ -86,6 +86,16 @@ class Clap:
         return self._variables
 
     @property
+    def scale(self) -> float:
+        """What makes logits of cosines."""
+        return float(np.exp(np.asarray(self.params["logit_scale_a"])))
+
+    @property
+    def mesh(self) -> jax.sharding.Mesh | None:
+        """The devices that its variables are spread over; None: one device."""
+        return getattr(jax.tree.leaves(self.variables)[0].sharding, "mesh", None)
+
+    @property
     def clip_seconds(self) -> float:
         """What the model hears at once: the length of a window."""
         return self.config.audio.clip_samples / self.config.audio.sample_rate
@@ -277,7 +287,7 @@ class Clap:
 
         Args:
           audio, sampling_rate, long, hop: as for `embed_audio`.
-          labels: class names, put into the template.
+          labels: class names, put into the template with spaces for underscores.
           template: a caption with one {}.
 
         Returns:
@@ -295,14 +305,15 @@ class Clap:
             raise ValueError("classify: labels must be a list of different class names")
         if "{}" not in template:
             raise ValueError(f"classify: template {template!r} has no {{}}")
-        return self.embed_text([template.replace("{}", label) for label in labels])
+        return self.embed_text(
+            [template.replace("{}", label.replace("_", " ")) for label in labels]
+        )
 
     def rank(
         self, audio: np.ndarray, text: np.ndarray, labels: Sequence[str]
     ) -> list[dict[str, float]]:
         """{label: probability} of (N, D) audio, most probable first; `text` from `embed_labels`."""
-        scale = float(np.exp(np.asarray(self.params["logit_scale_a"])))
-        logits = scale * self.similarity(audio, text)
+        logits = self.scale * self.similarity(audio, text)
         weights = np.exp(logits - logits.max(axis=1, keepdims=True))
         probabilities = weights / weights.sum(axis=1, keepdims=True)
         return [

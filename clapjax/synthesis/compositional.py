@@ -64,10 +64,8 @@ def scenes(
     """
     labels = sorted(labels)
     name, places = spoken(labels), range(distractors)
-    content, generator = (
-        _content(kind, number, len(labels), seed),
-        keyed_generator(seed, kind, number),
-    )
+    content = _content(kind, number, len(labels), seed)
+    generator = keyed_generator(seed, kind, number)
     if kind == "duration":
         which, wording, asked = content
         x = labels[which]

@@ -26,7 +26,7 @@ PATIENCE = 300.0  # seconds for all processes to come
 LINGER = 5.0  # and for those that are nearly there, where this one is asked to stop
 # What JAX, XLA and what they send by say where a process is gone.
 LOST = re.compile(
-    r"Gloo \w+ failed|ncclRemoteError|[Cc]oordination ?[Ss]ervice|heartbeat|UNAVAILABLE"
+    r"Gloo \w+ failed|ncclRemoteError|coordination ?service|heartbeat|UNAVAILABLE", re.IGNORECASE
 )
 
 

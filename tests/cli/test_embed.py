@@ -5,12 +5,15 @@ import json
 import numpy as np
 import pytest
 import soundfile
+from scipy.special import expit
 
 import clapjax
 from clapjax.cli import show
 from clapjax.cli.inputs import find_audio, printable, read_lines
 from clapjax.cli.main import main
-from clapjax.inference.store import read_table
+from clapjax.evaluation.result import Metric, Result, write_results
+from clapjax.inference import TEMPLATE
+from clapjax.inference.store import model_fingerprint, read_table
 from tests.inference.tiny import RATE, make_workdir, noise
 
 
@@ -137,6 +140,43 @@ def test_classify(workdir, clap, sounds, tmp_path, capsys):
     assert capsys.readouterr().out == f"{sounds / 'b.wav'}  {best} {100 * most:.1f} %\n"
 
 
+def judged(folder, clap, **calibration):
+    """A folder of `clapjax eval` in which the model was judged with the default template."""
+    told = {"fingerprint": model_fingerprint(clap.config, clap.variables), "template": TEMPLATE}
+    metrics = {"accuracy": Metric(0.5, 0.1, 0.9)}
+    told["calibration"] = {"threshold": 0.0, "slope": 8.0, "offset": -1.0} | calibration
+    write_results(folder, [Result("tiny", "set", "zero_shot", 4, 0.5, metrics, told)])
+    return folder
+
+
+def test_classify_says_what_is_there(workdir, clap, sounds, tmp_path, capsys):
+    labels, file = ["dog", "rain", "siren", "a bell"], sounds / "b.wav"
+    where = ("classify", "--model", workdir, "--labels", ",".join(labels), file)
+    cosines = clap.similarity(clap.embed_audio(file), clap.embed_labels(labels))[0]
+    order = np.argsort(-cosines)
+    middle = float(cosines[order[1:3]].mean())
+    heard = [labels[i] for i in order[:2]]
+    assert _main(*where, "--threshold", middle, "--json") == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["heard"] == heard and "presence" not in row
+    assert row["cosines"] == pytest.approx(dict(zip(labels, cosines, strict=True)), abs=1e-6)
+    assert _main(*where, "--threshold", "1") == 0
+    assert capsys.readouterr().out == f"{file}  none of the labels\n"
+
+    results = judged(tmp_path, clap, threshold=middle)
+    assert _main(*where, "--threshold", results, "--json") == 0
+    row = json.loads(capsys.readouterr().out)
+    expected = {label: expit(8 * cosine - 1) for label, cosine in row["cosines"].items()}
+    assert row["heard"] == heard and row["presence"] == pytest.approx(expected)
+    for more, message in (
+        (("--template", "{}"), "was measured with the template 'This is a sound of {}.', not '{}'"),
+        (("--threshold", "3"), "--threshold: a cosine is in -1 .. 1, not 3"),
+        (("--threshold", sounds), f"{sounds}/results.json: no results here"),
+    ):
+        assert _main(*where, "--threshold", results, *more) == 2
+        assert message in capsys.readouterr().err
+
+
 # --- search ---------------------------------------------------------------------------------
 
 
@@ -163,6 +203,11 @@ def test_search(workdir, clap, sounds, tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 7 and lines[0] == "1.0000  a dog"
     assert sum(line.endswith(f"{sounds / 'deep' / 'c.flac'}  1.5-2.5 s") for line in lines) == 1
+
+    heard = sorted(float(line.split()[0]) for line in lines[1:])
+    for least in (heard[3] - 1e-3, judged(tmp_path, clap, threshold=heard[3] - 1e-3)):
+        assert _main(*search, "a dog", "--threshold", least) == 0
+        assert capsys.readouterr().out.splitlines() == lines[:4]  # the text, and three windows
 
 
 def test_search_refuses_the_index_of_another_model(workdir, sounds, tmp_path, capsys):

@@ -142,7 +142,7 @@ def test_what_the_records_support(records, tmp_path):
     assert left_out == [f"t_classify: {missing}", f"retrieval: {missing}"]
 
     clip = make_example(0, labels=())
-    mixed_up = {"test": [clip], "test_clips": [make_example(2)]}
+    mixed_up = {"test": [clip, make_example(4, labels=())], "test_clips": [make_example(2)]}
     found, left_out = tasks(write_records(tmp_path / "mixed", mixed_up))
     assert found == {"retrieval": "test", "zero_shot": "test_clips"}
     assert left_out == ["t_classify: no example of the split 'test' has a negative caption"]

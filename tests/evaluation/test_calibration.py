@@ -4,7 +4,12 @@ from scipy.special import expit
 from sklearn.calibration import _SigmoidCalibration
 from sklearn.metrics import precision_recall_curve
 
-from clapjax.evaluation.calibration import logistic, threshold
+from clapjax.evaluation import zero_shot
+from clapjax.evaluation.benchmarks import Judged
+from clapjax.evaluation.calibration import calibrate, logistic, read_calibration, threshold
+from clapjax.evaluation.config import EvaluationConfig
+from clapjax.evaluation.result import Metric, Result, write_results
+from tests.evaluation.models import embedded, unit
 
 
 def pairs(n=300, labels=4, seed=0, decimals=None):
@@ -62,3 +67,31 @@ def test_bad_input(scores, present, message):
     for function in (threshold, logistic):
         with pytest.raises(ValueError, match=message):
             function(scores, present)
+
+
+def test_zero_shot_results_hold_a_calibration_of_their_own():
+    clips = [Judged(str(i), labels=(label,)) for i, label in enumerate("abcab")]
+    audio, classes = unit(5, 4), unit(3, 4, seed=1)
+    texts = {f"This is a sound of {name}.": row for name, row in zip("abc", classes, strict=True)}
+    (result,) = zero_shot.run(embedded(clips, audio, texts), EvaluationConfig())
+    present = np.array([[name in clip.labels for name in "abc"] for clip in clips])
+    assert result.provenance["calibration"] == pytest.approx(calibrate(audio @ classes.T, present))
+    alike = [Judged(str(i), labels=("a",)) for i in range(5)]
+    (result,) = zero_shot.run(embedded(alike, audio, texts), EvaluationConfig())
+    assert "calibration" not in result.provenance  # what is always there has no threshold
+
+
+def test_a_calibration_is_read_for_its_model_and_template(tmp_path):
+    metrics = {"accuracy": Metric(0.5, 0.1, 0.9)}
+    told = [
+        {"fingerprint": name, "template": template, "calibration": {"threshold": at}}
+        for name, template, at in (("f", "{}", 0.1), ("f", "a {}", 0.2), ("g", "{}", 0.3))
+    ]
+    results = [Result("m", "set", "zero_shot", 9, 0.5, metrics, one) for one in told]
+    write_results(tmp_path, results)
+    assert read_calibration(tmp_path, "f", "a {}") == {"threshold": 0.2}
+    assert read_calibration(tmp_path, "g") == {"threshold": 0.3}
+    with pytest.raises(ValueError, match="no zero-shot results of this model"):
+        read_calibration(tmp_path, "h")
+    with pytest.raises(ValueError, match="was measured with the template '{}', not 'b {}'"):
+        read_calibration(tmp_path, "f", "b {}")

@@ -110,6 +110,31 @@ def test_blocks_and_devices_change_nothing(monkeypatch):
             np.testing.assert_array_equal(one.precision, two.precision)
 
 
+def test_eight_devices_rank_what_rounding_could_tell_apart_as_one_does():
+    """Wrong captions within a few float32 steps of a match and of the level it is counted at."""
+    rng = np.random.default_rng(0)
+    audio = unit(300, 64)
+    clip = np.repeat(np.arange(300), 4)
+    text = audio[clip] + 0.4 * unit(300, 64, seed=1)[clip]  # all four captions alike, nearly
+    text += rng.normal(size=text.shape) * 10.0 ** rng.uniform(-9, -5, (len(text), 1))
+    audio, clip = np.repeat(audio, 2, axis=0), 2 * clip + np.arange(len(clip)) % 2  # clips in twos
+    text = (text / np.linalg.norm(text, axis=1, keepdims=True)).astype(np.float32)
+    devices = np.array(jax.devices())
+    found = [
+        rank(audio, text, clip, mesh=Mesh(some, axes))
+        for some, axes in (
+            (devices.reshape(4, 2), ("data", "fsdp")),
+            (devices[:1], ("clips",)),
+            (devices[:3], ("clips",)),
+        )
+    ]
+    for other in found[1:]:
+        for one, two in zip(found[0], other, strict=True):
+            np.testing.assert_array_equal(one.rank, two.rank)
+            np.testing.assert_array_equal(one.precision, two.precision)
+    assert (found[0][0].rank > 0).all()  # the clip's twin is as near
+
+
 def test_counts_of_several_blocks(monkeypatch):
     monkeypatch.setattr(module, "TILE", 8)
     monkeypatch.setattr(module, "ROWS", 16)

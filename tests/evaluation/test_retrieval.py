@@ -1,7 +1,11 @@
 """Retrieval as a task: which captions count, n and chance. The ranks have tests of their own."""
 
+import dataclasses
+
+import jax
 import numpy as np
 import pytest
+from jax.sharding import Mesh
 
 from clapjax.evaluation import retrieval
 from clapjax.evaluation.benchmarks import Judged
@@ -79,6 +83,21 @@ def test_constant_embeddings_find_nothing():
         found = values(result)
         assert found["R@1"] == found["R@10"] == found["mAP@10"] == 0.0
         assert found["median_rank"] == found["mean_rank"] == 30.0
+
+
+def test_ranks_are_counted_on_the_mesh_of_the_model(monkeypatch):
+    meshes, mesh = [], Mesh(np.array(jax.devices()[:2]), ("data",))
+    ranked = retrieval.rank
+    monkeypatch.setattr(retrieval, "rank", lambda *a: meshes.append(a[4]) or ranked(*a))
+    known = embedded(
+        [judged("a", "ta"), judged("b", "tb")],
+        np.eye(2),
+        dict(zip(("ta", "tb"), np.eye(2), strict=True)),
+    )
+    one = retrieval.run(known, EvaluationConfig())
+    two = retrieval.run(dataclasses.replace(known, mesh=mesh), EvaluationConfig())
+    assert meshes == [None, mesh]
+    assert [result.metrics for result in one] == [result.metrics for result in two]
 
 
 def test_examples_are_what_was_found_last_and_what_was_found_instead():

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from clapjax.evaluation import captioning, generation, probe
+from clapjax.evaluation import captioning, generated, probe
 from clapjax.evaluation.benchmarks import Judged, load_benchmark
 from clapjax.evaluation.config import EvaluationConfig
-from clapjax.evaluation.generation import kernel_distance
+from clapjax.evaluation.generation import bandwidth, kernel_distance
 from clapjax.evaluation.text import line
 from tests.data.building import make_example, write_records
 from tests.evaluation.models import benchmark, embedded, unit
@@ -54,24 +54,24 @@ def test_generated_clips_of_a_folder(tmp_path):
     prompts = {f"prompt {i}": row for i, row in enumerate(unit(6, 4, seed=2))}
     heard = embedded([judged(f"m{i}", f"prompt {i}") for i in range(6)], made, prompts)
     known = embedded([judged(str(i)) for i in range(8)], real, {}, others={str(tmp_path): heard})
-    (result,) = generation.run(known, EvaluationConfig(generated=str(tmp_path)))
+    (result,) = generated.run(known, EvaluationConfig(generated=str(tmp_path)))
     assert result.n == 6 and result.provenance["real"] == 8
     assert result.items["id"].tolist() == [f"m{i}" for i in range(6)]
-    width = generation.bandwidth(real)
+    width = bandwidth(real)
     assert result.metrics["KAD"].value == pytest.approx(kernel_distance(real, made, width))
     cosines = [float(row @ prompts[f"prompt {i}"]) for i, row in enumerate(made)]
     assert result.metrics["CLAP score"].value == pytest.approx(np.mean(cosines))
     assert "KAD/real" in result.metrics and "CLAP score/real" not in result.metrics
     with pytest.raises(ValueError, match="generation: name a folder with"):
-        generation.run(known, EvaluationConfig())
+        generated.run(known, EvaluationConfig())
 
 
 def test_what_they_need():
     bare = benchmark([judged("a", "x"), judged("b")])
     assert captioning.lacks(bare) == "1 clips of the split 'test' have no caption"
-    assert captioning.lacks(benchmark([judged("a", "x")])) == generation.lacks(bare) == ""
+    assert captioning.lacks(benchmark([judged("a", "x")])) == generated.lacks(bare) == ""
     alone = benchmark([judged("a")])
-    assert generation.lacks(alone) == "one clip alone is nothing to compare with"
+    assert generated.lacks(alone) == "one clip alone is nothing to compare with"
 
 
 def sounds_of(number: np.ndarray, seed=0) -> np.ndarray:

@@ -87,17 +87,54 @@ def test_outcomes_that_are_all_alike(n, value):
     )
 
 
-def test_a_skewed_mean_has_the_interval_of_students_bootstrap():
-    x = np.random.default_rng(0).normal(5, 1, 400)  # not skewed: Student's
-    found = interval(x, "skewed mean", bounds=(0, 10))
+def test_a_skewed_mean_of_what_is_not_skewed_has_students_interval():
+    x = np.random.default_rng(0).normal(5, 0.5, 400)
+    found = interval(x, "skewed mean", bounds=(1, 10))
     expected = stats.ttest_1samp(x, 0).confidence_interval()
-    assert found[1:] == pytest.approx(tuple(expected), abs=0.02)
-    x = np.random.default_rng(0).lognormal(1, 1.2, 100)
-    found, plain = interval(x, "skewed mean", bounds=(0, 999)), interval(x, bounds=(0, 999))
-    assert found.value == pytest.approx(plain.value) and found.high > plain.high
-    assert interval([3.0, 3.0], "skewed mean", bounds=(0, 9)) == interval([3.0, 3.0], bounds=(0, 9))
-    few = interval([0, 0, 0, 0, 7], "skewed mean", bounds=(0, 9))
-    assert 0 <= few.low <= few.value <= few.high <= 9
+    assert found.value == pytest.approx(x.mean())
+    assert found[1:] == pytest.approx(tuple(expected), abs=0.01)
+
+
+def test_a_skewed_mean_is_that_of_groups():
+    x = np.random.default_rng(0).lognormal(1, 1.2, 100) + 1
+    once = interval(x, "skewed mean", bounds=(1, 999))
+    often = interval(np.repeat(x, 5), "skewed mean", np.repeat(np.arange(100), 5), (1, 999))
+    assert often == pytest.approx(once)
+    plain = interval(x, bounds=(1, 999))
+    assert once.value == pytest.approx(plain.value) and once.high > plain.high
+    assert interval([3, 3], "skewed mean", bounds=(1, 9)) == interval([3, 3], bounds=(1, 9))
+    few = interval([1, 1, 1, 1, 8], "skewed mean", bounds=(1, 9))
+    assert 1 <= few.low <= few.value <= few.high <= 9
+
+
+def test_skewed_means_hold_the_truth():
+    """Log-normal ranks of 50 queries, of which plain Student's t holds 86 %. 300 sets."""
+    rng, held, plain = np.random.default_rng(1), 0, 0
+    truth = np.exp(2 + 1.2**2 / 2) + 1
+    for _ in range(300):
+        x = np.exp(rng.normal(2, 1.2, 50)) + 1
+        found, t = interval(x, "skewed mean", bounds=(1, 9999)), interval(x, bounds=(1, 9999))
+        held += found.low <= truth <= found.high
+        plain += t.low <= truth <= t.high
+    assert plain / 300 < 0.9 and 0.92 < held / 300 < 0.98
+
+
+def test_few_positives_tell_little_however_many_clips_there_are():
+    right = np.zeros(200, bool)
+    right[:3] = True
+    perfect = interval((-np.arange(200.0), right), ap, method="jackknife", positives=3)
+    expected = stats.binomtest(3, 3).proportion_ci(method="wilson")
+    assert perfect.value == perfect.high == 1 and perfect.low <= expected.low
+    scores = np.random.default_rng(0).normal(size=200) + 2 * right
+    few, many = (interval((scores, right), ap, method="jackknife", positives=p) for p in (3, None))
+    assert few.value == many.value and few.low <= many.low and few.high >= many.high
+
+
+def test_a_metric_that_hangs_on_one_item_is_as_sure_as_one_item():
+    scores, right = np.arange(9.0), np.arange(9) == 6
+    found = interval((scores, right), ap, method="jackknife", positives=1)
+    expected = interval(np.array([1 / 3]))
+    assert found == pytest.approx(expected) and found.high - found.low > 0.8
 
 
 def test_the_median_has_the_interval_of_order_statistics():
@@ -178,6 +215,7 @@ def test_intervals_hold_the_truth():
         (([0.1, 0.2], len, None, None), "does not vary"),
         (([0.1, 0.2], lambda x: np.nan), "the metric is nan"),
         (([0.1, 0.2], len, None, None, "guess"), "no method 'guess'"),
+        (([0.1, 0.2], "skewed mean"), "of positive numbers"),
     ],
 )
 def test_bad_input(arguments, message):
@@ -195,7 +233,7 @@ def test_a_difference_of_means():
     assert (found["low"], found["high"]) == pytest.approx(
         tuple(reference.confidence_interval()), abs=1e-3
     )
-    assert found["p"] == pytest.approx(reference.pvalue, abs=0.02)
+    assert found["p"] == pytest.approx(reference.pvalue)
     assert (found["better"], found["worse"]) == ((a > b).sum(), (a < b).sum())
     turned = compare(b, a, bounds=(-1, 2))
     assert turned["difference"] == -found["difference"] and turned["p"] == found["p"]

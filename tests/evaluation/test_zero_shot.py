@@ -169,6 +169,12 @@ def test_templates_by_name_and_in_lists():
     assert values(run([(0.8, 0.6), (0, 1)], [["a"], ["b"]], [], "{}", **texts))["accuracy"] == 0.5
 
 
+def test_a_prompt_has_words_where_a_name_has_underscores():
+    texts = {"A sound of sea waves": (1, 0), "A sound of b": (0, 1)}
+    result = run(np.eye(2), [["sea_waves"], ["b"]], [], "t_clap", **texts)
+    assert values(result)["accuracy"] == 1.0
+
+
 def test_examples_are_the_surest_mistakes():
     audio = [(1, 0), (0, 1), (0.6, 0.8)]
     result = run(audio, [["a"], ["a"], ["a"]], [], a=(1, 0))

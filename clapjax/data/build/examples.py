@@ -293,9 +293,8 @@ def choose_texts(clip: Clip) -> tuple[tuple[str, ...], tuple[str, ...], str]:
 
 def label_caption(labels: tuple[str, ...]) -> str:
     """LAION-CLAP's caption for data that has labels only: "The sounds of A, B and C"."""
-    if len(labels) == 1:
-        return f"The sound of {labels[0]}"
-    return f"The sounds of {', '.join(labels[:-1])} and {labels[-1]}"
+    *others, last = (label.replace("_", " ") for label in labels)
+    return f"The sounds of {', '.join(others)} and {last}" if others else f"The sound of {last}"
 
 
 def sounding_order(clip: Clip) -> tuple[str, ...]:

@@ -124,8 +124,8 @@ def test_wording_depends_on_seed_and_id():
         ({"captions": ("Human",)}, (("Human",), (), "human")),
         ({"augmented": ("T5",), "labels": ("dog",)}, (("T5",), (), "keyword")),
         (
-            {"labels": ("dog", "rain", "wind")},
-            (("The sounds of dog, rain and wind",), (), "template"),
+            {"labels": ("dog", "rain", "sea_waves")},
+            (("The sounds of dog, rain and sea waves",), (), "template"),
         ),
         (
             {
