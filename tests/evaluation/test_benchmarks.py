@@ -141,8 +141,8 @@ def test_what_the_records_support(records, tmp_path):
     assert found == {"zero_shot": "test"}
     assert left_out == [f"t_classify: {missing}", f"retrieval: {missing}"]
 
-    clip = make_example(0, labels=())
-    mixed_up = {"test": [clip, make_example(4, labels=())], "test_clips": [make_example(2)]}
+    clips = [make_example(index, labels=()) for index in (0, 4)]
+    mixed_up = {"test": clips, "test_clips": [make_example(2)]}
     found, left_out = tasks(write_records(tmp_path / "mixed", mixed_up))
     assert found == {"retrieval": "test", "zero_shot": "test_clips"}
     assert left_out == ["t_classify: no example of the split 'test' has a negative caption"]
