@@ -114,7 +114,7 @@ def judge_by_tags(
     if not found:
         raise ValueError(
             f"{settings.generated}: no clip has the name of one of {benchmark.path}, such as "
-            f"{_stem(benchmark.clips[0])!r}, so a tagger has nothing to compare"
+            f"{_name(benchmark, benchmark.clips[0])!r}, so a tagger has nothing to compare"
         )
     return found
 
@@ -144,9 +144,7 @@ def judge(
     heard = [
         {clip.id: row for clip, row in zip(*listen(side), strict=True)} for side in (real, made)
     ]
-    pairs = [
-        (a, b) for a, b in _pairs(real.clips, made.clips) if a.id in heard[0] and b.id in heard[1]
-    ]
+    pairs = [(a, b) for a, b in _pairs(real, made) if a.id in heard[0] and b.id in heard[1]]
     if not pairs:
         return []
     posteriors = [
@@ -174,18 +172,27 @@ def judge(
     return found
 
 
-def _pairs(real: Sequence[Judged], made: Sequence[Judged]) -> list[tuple[Judged, Judged]]:
-    """Clips of one name; a name that several clips have is of none."""
-    sides = []
-    for clips in (real, made):
-        stems = [_stem(clip) for clip in clips]
-        count = Counter(stems)
-        sides.append({s: clip for s, clip in zip(stems, clips, strict=True) if count[s] == 1})
-    return [(clip, sides[1][stem]) for stem, clip in sides[0].items() if stem in sides[1]]
+def _pairs(real: Benchmark, made: Benchmark) -> list[tuple[Judged, Judged]]:
+    """Clips of one name, or of which the generated one is named by the id of the other.
+
+    A name that several clips have is of none.
+    """
+    names, made_names = ([_name(side, clip) for clip in side.clips] for side in (real, made))
+    count, made_count = Counter(names), Counter(made_names)
+    known = {n: clip for n, clip in zip(made_names, made.clips, strict=True) if made_count[n] == 1}
+    pairs = []
+    for name, clip in zip(names, real.clips, strict=True):
+        other = known.get(clip.id) or (known.get(name) if count[name] == 1 else None)
+        if other is not None:
+            pairs.append((clip, other))
+    return pairs
 
 
-def _stem(clip: Judged) -> str:
-    return PurePath(clip.id.rpartition(":")[2]).stem
+def _name(benchmark: Benchmark, clip: Judged) -> str:
+    """The id without what the source puts in front: data set, split and folders."""
+    data_set = PurePath(benchmark.path).name
+    prefix = f"{data_set}-" if clip.id.startswith(f"{data_set}-") else f"{benchmark.name}-"
+    return clip.id.removeprefix(prefix).rpartition("/")[2]
 
 
 def _alike(clips: Sequence[Judged]) -> list[tuple[int, int]]:

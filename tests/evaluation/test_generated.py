@@ -5,11 +5,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import soundfile
 from scipy.special import softmax
 from scipy.stats import entropy
 
 from clapjax.evaluation import generated
-from clapjax.evaluation.benchmarks import Judged
+from clapjax.evaluation.benchmarks import Judged, load_benchmark
 from clapjax.evaluation.config import EvaluationConfig
 from clapjax.evaluation.generated import judge, judge_by_tags
 from clapjax.evaluation.generation import distributions
@@ -48,31 +49,57 @@ def test_order_errors_of_frames_beside_those_of_real_clips():
         **{name: clip(name, *both) for name in names},
         e=clip("e", "dog"),
     )
-    made = set_of({"x:a.wav": [1, 2], "x:b.wav": [1, 1], "c": [2, 1], "other": [1], "e.mp3": [2]})
+    made = set_of({"set-a": [1, 2], "set-test/b": [1, 1], "c": [2, 1], "other": [1], "set-e": [2]})
     settings = EvaluationConfig(frames=0.5)
     (kl, kl_items), (metrics, items) = judge(real, made, listen, LABELS, settings)
-    assert items["id"].tolist() == ["x:a.wav", "x:b.wav", "c"]
+    assert items["id"].tolist() == ["set-a", "set-test/b", "c"]
     assert items["order"].tolist() == ["", "missing", "order"]
     assert metrics["order error"].value == pytest.approx(2 / 3)
     assert metrics["order error/real"].value == pytest.approx(1 / 3)  # c itself is wrong
     assert metrics["order error/order/real"].value == pytest.approx(1 / 3)
     assert metrics["order error/missing/real"].value == 0
-    assert kl_items["id"].tolist() == ["x:a.wav", "x:b.wav", "c", "e.mp3"]
+    assert kl_items["id"].tolist() == ["set-a", "set-test/b", "c", "set-e"]
     assert len(judge(real, made, listen, LABELS, EvaluationConfig())) == 1  # no frames, no order
     assert judge(real, made, listen, ("dog", "cat"), settings)[1:] == []  # rain is no label
 
 
+def test_files_are_named_as_the_real_clips_or_by_their_ids(tmp_path):
+    """As sources make ids of files: with the folder, the split and inner folders in front."""
+    for name in ("real", "made-again"):
+        (tmp_path / name / "in").mkdir(parents=True)
+    for file in ("real/a.wav", "real/in/b.wav", "made-again/a.flac", "made-again/in/b.wav"):
+        soundfile.write(tmp_path / file, np.zeros(80), 8000)
+    (tmp_path / "real" / "t.csv").write_text("file,label\na.wav,x\nin/b.wav,y\n")
+    (tmp_path / "made-again" / "t.csv").write_text(
+        "file,label,split\na.flac,x,test\nin/b.wav,y,test\n"
+    )
+    sets = (
+        load_benchmark("own", tmp_path / "real"),
+        load_benchmark("other", tmp_path / "made-again"),
+    )
+
+    def posteriors(bench):
+        return bench.clips, np.full((len(bench.clips), 2), 0.5)
+
+    ((_, items),) = judge(*sets, posteriors, ("x", "y"), EvaluationConfig())
+    assert len(items["id"]) == 2
+    records = set_of({"mix-1": [1], "mix-2": [1]})
+    made = set_of({"set-mix-2": [1], "set-mix-3": [1], "set-2": [1]})
+    ((_, items),) = judge(records, made, posteriors, ("x", "y"), EvaluationConfig())
+    assert items["id"].tolist() == ["set-mix-2"]
+
+
 def test_divergence_of_clips_of_one_name_and_of_real_ones_alike():
     rng = np.random.default_rng(0)
-    rows = {key: rng.dirichlet(np.ones(2)) for key in ("a", "b", "c", "x:a.wav", "x:c.wav")}
+    rows = {key: rng.dirichlet(np.ones(2)) for key in ("a", "b", "c", "set-a", "set-x/c")}
     real = set_of({"a": [1], "b": [1], "c": [1]}, a=clip("a", "dog"), c=clip("c", "dog"))
-    made = set_of({"x:c.wav": [1], "x:a.wav": [1]})
+    made = set_of({"set-x/c": [1], "set-a": [1]})
 
     def posteriors(bench):
         return bench.clips, np.array([rows[one.id] for one in bench.clips])
 
     ((metrics, items),) = judge(real, made, posteriors, LABELS, EvaluationConfig(frames=1.0))
-    expected = [entropy(rows["a"], rows["x:a.wav"]), entropy(rows["c"], rows["x:c.wav"])]
+    expected = [entropy(rows["a"], rows["set-a"]), entropy(rows["c"], rows["set-x/c"])]
     np.testing.assert_allclose(items["KL"], expected, rtol=1e-5)
     assert metrics["KL"].value == pytest.approx(np.mean(expected), rel=1e-5)
     ceiling = [entropy(rows["a"], rows["c"]), entropy(rows["c"], rows["a"])]
