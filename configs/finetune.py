@@ -1,0 +1,26 @@
+"""Supervised tuning of a model on labelled clips (docs/finetuning.md).
+
+    clapjax finetune --model M --benchmark esc50=ESC-50 --out R
+
+The model's own configuration counts, but for the stripes of SpecAugment here. `steps`, the warm-up
+and the loss follow from the data where they are not set.
+Hardware: two CPU cores.
+"""
+
+from clapjax.cli.config import base_config, shrink
+
+
+def get_config(arg: str = ""):
+    """`:runlocal` shrinks everything to a smoke run of seconds."""
+    config = base_config()
+    config.task = "tagging"
+    config.batch_size = 16
+    config.keep_last = 1
+    config.log_every = 50
+    config.optimizer.learning_rate = 1e-3
+    config.tagging.mixup = 0.5
+    for encoder in (config.model.htsat, config.model.pann):
+        encoder.time_stripes = encoder.freq_stripes = 2
+    if arg == "runlocal":
+        shrink(config)
+    return config
