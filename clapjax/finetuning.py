@@ -173,9 +173,8 @@ def write_records(
     Raises:
       ValueError: records of other clips, labels, folds or another rate are there.
     """
-    clips = [
-        (c.id, c.labels, c.origin, f) for c, f in zip(data.clips, data.folds.tolist(), strict=True)
-    ]
+    folds = data.folds.tolist()
+    clips = [(x.id, x.labels, x.origin, fold) for x, fold in zip(data.clips, folds, strict=True)]
     digest = hashlib.sha256(json.dumps(clips).encode()).hexdigest()[:32]
     build = {"sample_rate": rate, "made_of": [b.data for b in benchmarks], "clips": digest}
     if (data_dir / records.BUILD_FILE).is_file():
