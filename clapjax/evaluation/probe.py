@@ -129,6 +129,9 @@ def _inner(origins: np.ndarray, rows: np.ndarray, config: ProbeConfig) -> np.nda
 def choose(features, targets, rows, origins, several: bool, config: ProbeConfig) -> float:
     """The strength of the least cross entropy on inner folds of the rows to train on.
 
+    They are tried from the lowest on until one is worse than the one before: those that are too
+    high overfit, and take longest.
+
     Args:
       features: (n, D) float.
       targets: (n, L) float32.
@@ -138,17 +141,24 @@ def choose(features, targets, rows, origins, several: bool, config: ProbeConfig)
     inner = _inner(origins, rows, config)
     if len(config.strengths) == 1 or inner.max() < 1:  # of one recording nothing can be held out
         return config.strengths[0]
-    losses = np.zeros(len(config.strengths))
+    parts = []
     for fold in range(inner.max() + 1):
-        train, held = rows & (inner != fold), jnp.asarray(inner == fold, jnp.float32)
-        x, weights = _standardised(features, train), None
-        for i, strength in enumerate(sorted(config.strengths)):
-            start = None if config.hidden else weights  # convex: begun where the last one ended
-            seen = jnp.asarray(train, jnp.float32)
-            weights = fit(x, targets, seen, strength, several, config, start)
-            value, _ = _loss(weights, x, targets, held, np.inf, _sizes(x, targets, config), several)
-            losses[i] += float(value) * float(held.sum())
-    return sorted(config.strengths)[int(np.argmin(losses))]
+        train, held = rows & (inner != fold), inner == fold
+        x = _standardised(features, train)
+        parts.append((x, *(jnp.asarray(part, jnp.float32) for part in (train, held))))
+    sizes, weights = _sizes(features, targets, config), [None] * len(parts)
+    best, least = config.strengths[0], np.inf
+    for strength in sorted(config.strengths):
+        loss = 0.0
+        for at, (x, train, held) in enumerate(parts):
+            start = None if config.hidden else weights[at]  # convex: begun where the last one ended
+            weights[at] = fit(x, targets, train, strength, several, config, start)
+            value, _ = _loss(weights[at], x, targets, held, np.inf, sizes, several)
+            loss += float(value) * float(held.sum())
+        if loss > least:
+            break
+        best, least = strength, loss
+    return best
 
 
 def probe(features, labels, folds, origins=None, config: ProbeConfig | None = None) -> dict:
