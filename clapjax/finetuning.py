@@ -30,6 +30,7 @@ SCORES = "scores.npz"  # of a fold's clips, in its workdir: the fold is done
 AUGMENTS = tuple(
     f"model.{encoder}.{axis}_stripes" for encoder in ("htsat", "pann") for axis in ("time", "freq")
 )
+FIXED = {"task", "tagging.labels", "data.split", "data.mixture"}  # follow from clips and folds
 CLIPS_AT_ONCE = 16  # that are judged
 
 Progress = Callable[[Iterable, int, str], Iterable]
@@ -43,7 +44,7 @@ def finetune(
     data: Labelled,
     out: Path,
     *,
-    epochs: float,
+    epochs: float | None,
     progress: Progress,
     say: Callable[[str], None],
     **way,
@@ -55,14 +56,13 @@ def finetune(
 
     Args:
       experiment: how it is trained; `init_from` names the model.
-      given: its fields that were set by hand. Of the others, the number of steps follows from
-        `epochs`, the warm-up is a tenth of it, and the loss goes by the labels: cross-entropy
-        where each clip has one, else each label for itself.
+      given: its fields that were set by hand. Else the warm-up is a tenth of the steps, and the
+        loss goes by the labels: cross-entropy where each clip has one, or each label for itself.
       variables: {"params", "batch_stats"} of the model, of which the audio encoder is taken.
       benchmarks: `supervised.parts` of the benchmark.
       data: their clips, as far as they can be decoded.
       out: folder of records and runs.
-      epochs: times that each clip is heard.
+      epochs: times that each clip is heard; None: as many as the experiment's steps come to.
       progress: wraps an iterable of known length to show how far it is.
       say: is told where it is.
       way: `long` and `hop`, how audio longer than a clip is judged, as for `Tagger.tag`.
@@ -74,6 +74,8 @@ def finetune(
       ValueError: `out` was begun with other clips or settings, or what training raises.
     """
     given = set(given)
+    if fixed := sorted(given & FIXED):
+        raise ValueError(f"{fixed[0]}: follows from the clips here and cannot be set")
     base = _settled(experiment, given, data)
     data_dir = out / RECORDS
     write_records(benchmarks, data, base.model.audio.sample_rate, data_dir, progress)
@@ -84,19 +86,18 @@ def finetune(
     }
     rows = np.flatnonzero(data.folds >= 0)
     scores = np.zeros((len(rows), len(data.names)), np.float32)
-    folds, told = np.unique(data.folds[rows]).tolist(), {}
+    folds, runs = np.unique(data.folds[rows]).tolist(), {}
     for fold in folds:
         count = int((data.folds != fold).sum())
         run = _timed(base, given, count, epochs)
         run = replace(run, data=replace(run.data, split=_all_but(data.folds, fold)))
         workdir = out / f"fold={fold}"
-        say(f"fold {fold} of {len(folds)}: {count} clips to train on, {run.steps} steps")
+        say(f"{workdir}: {count} clips to train on, {run.steps} steps")
         own = data.folds[rows] == fold
         ids = [data.clips[row].id for row in rows[own]]
         scores[own] = _fold(run, encoder, data_dir, workdir, fold, ids, way)
-        told[str(fold)] = os.fspath(workdir)
-    steps = run.steps if len(folds) == 1 else None
-    return rows, scores, {"runs": told, "steps": steps, "epochs": epochs}
+        runs[str(fold)] = {"workdir": os.fspath(workdir), "steps": run.steps}
+    return rows, scores, {"runs": runs}
 
 
 def _settled(experiment: Experiment, given: set[str], data: Labelled) -> Experiment:
@@ -109,9 +110,9 @@ def _settled(experiment: Experiment, given: set[str], data: Labelled) -> Experim
     return found
 
 
-def _timed(run: Experiment, given: set[str], count: int, epochs: float) -> Experiment:
+def _timed(run: Experiment, given: set[str], count: int, epochs: float | None) -> Experiment:
     """The run with its steps and warm-up, for so many clips."""
-    steps = run.steps if "steps" in given else math.ceil(epochs * count / run.batch_size)
+    steps = run.steps if epochs is None else math.ceil(epochs * count / run.batch_size)
     optimizer = run.optimizer
     if "optimizer.warmup_steps" not in given:
         optimizer = replace(optimizer, warmup_steps=max(1, steps // 10))

@@ -1,9 +1,10 @@
-"""Supervised tuning of a model on labelled clips (docs/finetuning.md).
+"""Supervised tuning of a model on labelled clips (docs/finetuning.md); what `finetune` takes.
 
     clapjax finetune --model M --benchmark esc50=ESC-50 --out R
 
-The model's own configuration counts, but for the stripes of SpecAugment here. `steps`, the warm-up
-and the loss follow from the data where they are not set.
+The model's own configuration counts, but for the stripes of SpecAugment here. With no other file,
+steps, warm-up and loss follow from the clips; a file named as `--config configs/finetune.py` has
+them itself.
 Hardware: two CPU cores.
 """
 

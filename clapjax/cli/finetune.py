@@ -13,7 +13,8 @@ from clapjax.cli.show import plain_warnings, progress
 
 EXAMPLE = "clapjax finetune --model runs/demo --benchmark esc50=data/ESC-50 --out tuned"
 CONFIG = "configs/finetune.py"
-EPOCHS = 40.0
+EPOCHS = 40
+BY_DATA = {"steps", "optimizer.warmup_steps", "tagging.loss"}  # where no config file names them
 TASK = "supervised"
 
 
@@ -39,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--epochs",
         type=float,
-        default=EPOCHS,
-        help=f"times that each clip is heard (default: {EPOCHS:g}), if --config.steps is not set",
+        metavar="N",
+        help=f"times that each clip is heard (default: {EPOCHS:g}); or set --config.steps",
     )
     parser.add_argument(
         "--hidden", type=int, default=0, metavar="N", help="also probe with N hidden units"
@@ -64,8 +65,12 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     ((name, source),) = find_models(args).items()
     overrides = with_model(overrides, source)
     given, experiment = given_fields(overrides), load_config(args.config or CONFIG, overrides)
-    if args.epochs <= 0 or args.hidden < 0:
-        raise ValueError(f"--epochs {args.epochs:g} must be positive, --hidden {args.hidden} >= 0")
+    given |= BY_DATA if args.config else set()
+    if args.hidden < 0:
+        raise ValueError(f"--hidden must be >= 0, not {args.hidden}")
+    if args.epochs is not None and (args.epochs <= 0 or "steps" in given):
+        raise ValueError("--epochs must be positive, and not beside a config's steps")
+    epochs = EPOCHS if args.epochs is None and "steps" not in given else args.epochs
     ((benchmark, path, settings),) = find_benchmarks(args, experiment.evaluation)
     parts = supervised.parts(load_benchmark(benchmark, path, settings.split))
     supervised.labelled(parts)  # what is wrong with it is said before a model is loaded
@@ -85,7 +90,7 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
         parts,
         data,
         out,
-        epochs=args.epochs,
+        epochs=epochs,
         progress=progress,
         say=lambda text: print(text, flush=True),
         long=args.long,
@@ -146,7 +151,7 @@ def compared(embedded, name: str, data, found: dict) -> list:
             supervised.chance(right, data.several),
             supervised.measures(scores, right, data.origins[rows], data.several),
             supervised.outcomes(data, rows, scores),
-            folds={str(k): v for k, v in supervised.by_fold(data, rows, scores).items()},
+            **supervised.details(data, rows, scores),
             **told,
             **({"compared": against} if way == first else {}),
         )

@@ -263,6 +263,7 @@ def run(embedded: Embedded, settings: EvaluationConfig) -> list[Result]:
             supervised.chance(data.right[rows], data.several),
             supervised.measures(scores, data.right[rows], data.origins[rows], data.several),
             supervised.outcomes(data, rows, scores),
+            **supervised.details(data, rows, scores),
             **told,
         )
     ]

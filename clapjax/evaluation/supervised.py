@@ -1,7 +1,7 @@
 """What a classifier that was trained on labels is judged by: folds, and measures of its scores."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,11 @@ from clapjax.evaluation.benchmarks import Benchmark, Judged, load_benchmark, rec
 from clapjax.evaluation.ranks import TIE
 from clapjax.evaluation.result import Metric
 from clapjax.evaluation.statistics import compare, interval, mcnemar
-from clapjax.evaluation.zero_shot import class_ranks, mean_average_precision
+from clapjax.evaluation.zero_shot import (
+    class_ranks,
+    mean_average_precision,
+    precision_by_label,
+)
 
 UNTESTED = -1  # any negative fold: clips that are only trained on
 DEALT = 5  # folds of a set that has neither folds nor a split to train on
@@ -209,10 +213,16 @@ def paired(data: Labelled, rows: np.ndarray, one: np.ndarray, other: np.ndarray)
     return found | {"mcnemar": mcnemar(found["better"], found["worse"])}
 
 
-def by_fold(data: Labelled, rows: np.ndarray, scores: np.ndarray) -> Mapping[int, float]:
-    """The first of `measures` of each fold; with several labels of those that the fold has."""
+def details(data: Labelled, rows: np.ndarray, scores: np.ndarray) -> dict:
+    """ "by_fold": the first of `measures` of each fold; with several labels a clip "by_label" too.
+
+    Args:
+      data, rows, scores: as for `outcomes`.
+    """
     first, found = mean_average_precision if data.several else accuracy, {}
     for fold in np.unique(data.folds[rows]).tolist():
         own = data.folds[rows] == fold
-        found[fold] = first(scores[own], data.right[rows][own])
-    return found
+        found[str(fold)] = first(scores[own], data.right[rows][own])
+    if not data.several:
+        return {"by_fold": found}
+    return {"by_fold": found, "by_label": precision_by_label(scores, data.right[rows], data.names)}

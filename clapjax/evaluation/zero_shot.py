@@ -80,6 +80,16 @@ def mean_average_precision(scores: np.ndarray, right: np.ndarray) -> float:
     return float(np.mean([average_precision(scores[:, c], right[:, c]) for c in there]))
 
 
+def precision_by_label(
+    scores: np.ndarray, right: np.ndarray, names: Sequence[str]
+) -> dict[str, list[float]]:
+    """{name: [clips, average precision]} of the classes of (N, C) that some clip has."""
+    return {
+        names[c]: [int(right[:, c].sum()), average_precision(scores[:, c], right[:, c])]
+        for c in np.flatnonzero(right.any(axis=0)).tolist()
+    }
+
+
 def _recall(won: np.ndarray, label: np.ndarray) -> float:
     """The mean over classes of the share of their clips that is right."""
     clips = np.bincount(label)
@@ -114,7 +124,9 @@ def run(embedded: Embedded, settings: EvaluationConfig) -> list[Result]:
     if len(names) > 5:
         tops["top5"] = ahead < 5
     metrics = {name: interval(won, "mean", groups) for name, won in tops.items()}
+    told = {"template": " | ".join(settings.prompts), "classes": len(names)}
     if right.sum(axis=1).max() > 1:
+        told["by_label"] = precision_by_label(scores, right, names)
         chance = float(right.any(axis=0) @ right.mean(axis=0) / right.any(axis=0).sum())
         precision = interval((scores, right), mean_average_precision, groups, method="jackknife")
         metrics = {"mAP": precision, "top1_any": metrics.pop("accuracy"), **metrics}
@@ -123,7 +135,6 @@ def run(embedded: Embedded, settings: EvaluationConfig) -> list[Result]:
         metrics["mean_class_recall"] = interval(outcomes, _recall, groups, method="jackknife")
         chance = 1 / len(names)
     shown = _mistakes(embedded, names, scores, right, ahead, first)
-    told = {"template": " | ".join(settings.prompts), "classes": len(names)}
     return [embedded.result("zero_shot", chance, metrics, items, shown, **told)]
 
 

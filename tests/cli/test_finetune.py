@@ -175,8 +175,9 @@ def test_bad_input_is_one_line(place, tmp_path, capsys):
         ({"--model": tmp_path / "tagger"}, f"{tmp_path / 'tagger'}: a tagger, which has labels of"),
         ({"--benchmark": f"esc50={tmp_path / 'none'}"}, "no such folder (benchmark 'esc50')"),
         ({"--benchmark": place / "esc"}, "write NAME=PATH"),
-        ({"--epochs": "0"}, "--epochs 0 must be positive"),
+        ({"--epochs": "0"}, "--epochs must be positive"),
         ({"--config.steps": "six"}, "steps"),
+        ({"--config.data.split": "train"}, "data.split: follows from the clips here"),
     ):
         arguments = [f"{name}={value}" for name, value in (good | changes).items()]
         assert main(["finetune", *arguments]) == 2

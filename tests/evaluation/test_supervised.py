@@ -119,8 +119,8 @@ def test_outcomes_and_comparisons_of_one_label():
     assert test["difference"] == pytest.approx(first.mean() - second.mean())
     assert test["mcnemar"] == pytest.approx(binomtest(better, better + worse).pvalue)
     assert test["low"] < test["difference"] < test["high"] and test["p"] < 0.05
-    by_fold = supervised.by_fold(data, rows, one)
-    assert by_fold == {1: first[:30].mean(), 2: first[30:].mean()}
+    by_fold = {"1": first[:30].mean(), "2": first[30:].mean()}
+    assert supervised.details(data, rows, one) == {"by_fold": by_fold}
 
 
 def test_several_labels():
@@ -138,4 +138,8 @@ def test_several_labels():
     expected = [average_precision_score(right, scores, average="macro") for scores in (one, other)]
     assert test["difference"] == pytest.approx(expected[0] - expected[1]) and test["p"] < 0.05
     items = supervised.outcomes(data, np.arange(40), one)
+    by_label = supervised.details(data, np.arange(40), one)["by_label"]
+    each = average_precision_score(right, one, average=None)
+    assert by_label == {name: [right[:, i].sum(), pytest.approx(each[i])]
+                        for i, name in enumerate("abc")}  # fmt: skip
     assert items["label"].tolist() == ["; ".join(own) for own in labels] and "right" not in items
