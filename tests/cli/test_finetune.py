@@ -1,5 +1,6 @@
 """`clapjax finetune`: no leak between folds, it goes on where it was killed, on any devices."""
 
+import functools
 import json
 
 import jax
@@ -11,6 +12,7 @@ import clapjax
 from clapjax import finetuning
 from clapjax.cli.main import main
 from clapjax.data.records import read_examples
+from clapjax.evaluation import probe
 from clapjax.evaluation.result import read_results
 from clapjax.experiment import load_experiment
 from clapjax.training import loop
@@ -27,6 +29,21 @@ def tone(kind: int, seed: int) -> np.ndarray:
     """(T,) float64: a second of one of NAMES."""
     noise = np.random.default_rng(seed).normal(0, 0.05, RATE)
     return 0.3 * np.sin(2 * np.pi * 200 * 4**kind * np.arange(RATE) / RATE) + noise
+
+
+def devices(count: int):
+    """A `make_mesh` that takes so many."""
+    return lambda config: make_mesh(config, jax.devices()[:count])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    """Two devices, and a probe that has no strength to choose."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "make_mesh", devices(2))
+        one = functools.partial(probe.ProbeConfig, strengths=(1.0,))
+        patch.setattr(probe, "ProbeConfig", one)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +83,10 @@ def whole(place):
 
 def test_each_clip_is_judged_once_by_what_has_not_heard_its_recording(whole):
     """Of the records that each run names, and by the run's own model."""
-    tuned, probe = read_results(whole)
-    assert [tuned.model, probe.model] == ["model, fine-tuned", "model, linear probe"]
+    tuned, linear = read_results(whole)
+    assert [tuned.model, linear.model] == ["model, fine-tuned", "model, linear probe"]
     ids = tuned.items["id"].tolist()
-    assert len(set(ids)) == 24 == tuned.n and ids == probe.items["id"].tolist()
+    assert len(set(ids)) == 24 == tuned.n and ids == linear.items["id"].tolist()
     judged = []
     for fold in (1, 2):
         workdir = whole / f"fold={fold}"
@@ -90,15 +107,15 @@ def test_each_clip_is_judged_once_by_what_has_not_heard_its_recording(whole):
 
 
 def test_what_it_writes(whole):
-    tuned, probe = read_results(whole)
+    tuned, linear = read_results(whole)
     right = tuned.items["right"]
     assert tuned.metrics["accuracy"].value == right.mean() and tuned.chance == pytest.approx(1 / 3)
     assert len(set(tuned.items["group"])) == 12
     told = tuned.provenance["compared"]["linear probe"]
-    better = int(np.sum(right & ~probe.items["right"]))
+    better = int(np.sum(right & ~linear.items["right"]))
     assert told["better"] == better and told["n"] == 24 and 0 <= told["mcnemar"] <= 1
-    assert told["difference"] == pytest.approx(right.mean() - probe.items["right"].mean())
-    assert tuned.provenance["fingerprint"] == probe.provenance["fingerprint"]
+    assert told["difference"] == pytest.approx(right.mean() - linear.items["right"].mean())
+    assert tuned.provenance["fingerprint"] == linear.provenance["fingerprint"]
     page = (whole / "report.html").read_text()
     assert "model, fine-tuned" in page and "model, linear probe" in page
     settings = load_experiment(whole / "fold=1")
@@ -146,26 +163,26 @@ def test_killed_in_a_fold_it_goes_on_bit_for_bit(place, whole, monkeypatch, caps
     assert "tagging.mixup was 0.5, is 1.0" in capsys.readouterr().err
 
 
-def test_one_device_finds_what_eight_do(place, monkeypatch):
+def test_one_device_finds_what_two_do(place, monkeypatch):
     """And a folder of own sounds with splits and several labels a clip; nothing random but mix-up.
 
     Epsilon keeps Adam from blowing up rounding noise.
     """
     still = ("drop_path=0.0", "time_stripes=0", "freq_stripes=0")
     still = [f"--config.model.htsat.{one}" for one in still] + ["--config.optimizer.eps=1e-3"]
-    assert run(place, "own", "eight", *still, "--hidden", "4") == 0
-    monkeypatch.setattr(loop, "make_mesh", lambda config: make_mesh(config, jax.devices()[:1]))
+    assert run(place, "own", "two", *still, "--hidden", "4") == 0
+    monkeypatch.setattr(loop, "make_mesh", devices(1))
     assert run(place, "own", "one", *still) == 0
-    eight, one = (
-        np.load(place / name / "fold=0" / finetuning.SCORES)["scores"] for name in ("eight", "one")
+    two, one = (
+        np.load(place / name / "fold=0" / finetuning.SCORES)["scores"] for name in ("two", "one")
     )
-    np.testing.assert_allclose(eight, one, atol=1e-4)
+    np.testing.assert_allclose(two, one, atol=1e-4)
     assert np.ptp(one, axis=0).min() > 1e-3  # it tells clips apart
-    tuned, probe, wide = read_results(place / "eight")
-    assert (tuned.n, probe.n) == (12, 12) and list(tuned.metrics) == ["mAP", "mAUC", "d'"]
+    tuned, linear, wide = read_results(place / "two")
+    assert (tuned.n, linear.n) == (12, 12) and list(tuned.metrics) == ["mAP", "mAUC", "d'"]
     assert wide.model == "model, probe of 4 units"
-    assert load_experiment(place / "eight" / "fold=0").tagging.loss == "bce"
-    assert load_experiment(place / "eight" / "fold=0").data.split == "train"
+    assert load_experiment(place / "two" / "fold=0").tagging.loss == "bce"
+    assert load_experiment(place / "two" / "fold=0").data.split == "train"
 
 
 def test_bad_input_is_one_line(place, tmp_path, capsys):
