@@ -64,7 +64,7 @@ def labelled(benchmarks: Sequence[Benchmark]) -> Labelled:
     dealt out to DEALT folds, those of each label in turn.
 
     Raises:
-      ValueError: a clip without a label, one label alone, or one recording alone.
+      ValueError: a clip without a label, one label alone, one recording alone, or in two folds.
     """
     for benchmark in benchmarks:
         if why := lacks(benchmark):
@@ -82,6 +82,7 @@ def labelled(benchmarks: Sequence[Benchmark]) -> Labelled:
         folds = np.repeat([0, UNTESTED], [len(first.clips), len(clips) - len(first.clips)])
     elif (folds := _published(first)) is None:
         folds = _dealt(first.path, right, origins)
+    _check_apart(first.path, clips, folds, origins)
     return Labelled(clips, names, right, folds, origins)
 
 
@@ -89,6 +90,19 @@ def _published(benchmark: Benchmark) -> np.ndarray | None:
     """(N,) folds of the clips; None where not each has one, or all have the same."""
     folds = [clip.fold for clip in benchmark.clips]
     return np.array(folds) if None not in folds and len(set(folds)) > 1 else None
+
+
+def _check_apart(path: str, clips: Sequence[Judged], folds: np.ndarray, origins) -> None:
+    """Raises ValueError where a recording is in two folds: it would be trained on and judged."""
+    order = np.lexsort((folds, origins))
+    same = (np.diff(origins[order]) == 0) & (np.diff(folds[order]) != 0)
+    if same.any():
+        at = int(np.flatnonzero(same)[0])
+        one, other = (clips[row] for row in order[at : at + 2])
+        raise ValueError(
+            f"{path}: clips {one.id} and {other.id} are in two folds or splits, but both are cut "
+            f"from the recording {one.origin}"
+        )
 
 
 def _dealt(path: str, right: np.ndarray, origins: np.ndarray) -> np.ndarray:

@@ -64,6 +64,7 @@ def test_a_split_to_train_on_is_never_judged(tmp_path):
         (clips_of([["a"], []]), "1 clips of the split 'test' have no label"),
         (clips_of("aa"), "all clips are labelled 'a'; two labels are needed"),
         (clips_of("ab", origins=[1, 1]), "all clips are cut from one recording"),
+        (clips_of("abab", [1, 2, 2, 1], [7, 5, 6, 5]), "clips 3 and 1 .* from the recording 5"),
     ],
 )
 def test_what_it_needs(clips, message):
