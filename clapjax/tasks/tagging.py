@@ -39,6 +39,8 @@ class TaggingConfig:
     # and 1 - L of that, and so its targets; L is of Beta(mixup, mixup). LAION-CLAP has 0.5, PANNs 1
     # (both of log-mels); 0: none.
     mixup: float = 0.0
+    # Whether each clip begins at a random place, and goes on behind its end with its beginning.
+    shift: bool = False
 
     def __post_init__(self):
         if not 0 <= self.mixup < float("inf"):
@@ -52,10 +54,11 @@ class TaggingConfig:
 def tagging(model: ClapConfig, config: TaggingConfig, split: str = "train") -> Task:
     """The task; without labels it stands for PLANNED of them, and no batches can be made.
 
-    Rows are "logits" (B, labels) float32. A batch has "targets" (B, labels) bool, and with mix-up
-    "share" (B,) float32 in [0, 1]: how much of a mixture is the row's own. Metrics are loss and
-    accuracy: how often the likeliest label is one of the clip's (of a mixture: its share of it).
-    `forward` has "audio" of (waveform, lengths): a probability for each label.
+    Rows are "logits" (B, labels) float32. A batch has "targets" (B, labels) bool; with mix-up
+    "share" (B,) float32 in [0, 1], how much of a mixture is the row's own; with shifts "shift" (B,)
+    float32 in [0, 1), how much of its length it moves. Metrics are loss and accuracy: how often the
+    likeliest label is one of the clip's (of a mixture: its share of it). `forward` has "audio" of
+    (waveform, lengths): a probability for each label.
 
     Args:
       model: of which the audio encoder is taken.
@@ -63,19 +66,19 @@ def tagging(model: ClapConfig, config: TaggingConfig, split: str = "train") -> T
       split: of the records, whose labels are taken where the config names none.
     """
     count = len(config.labels) or PLANNED
-    mixup = {"draws": 1, "mix": functools.partial(_mix, config.loss)} if config.mixup else {}
+    changes = {"draws": 2, "mix": functools.partial(_changed, config.loss)}
     return Task(
         audio=model.audio,
         init=functools.partial(init_tagger, model, count),
         rows=functools.partial(_rows, model, count),
         objective=functools.partial(_objective, config.loss),
-        features=functools.partial(_features, config.labels, config.mixup),
-        batch_shapes=functools.partial(_batch_shapes, model, count, config.mixup > 0),
+        features=functools.partial(_features, config),
+        batch_shapes=functools.partial(_batch_shapes, model, count, config),
         dtype=functools.partial(compute_dtype, model),
         forward={"audio": functools.partial(_probabilities, model, count, config.loss)},
         keep=functools.partial(keep_labels, config, split),
         opened=lambda workdir: tagging(model, workdir_settings(config, workdir), split),
-        **mixup,
+        **(changes if config.mixup or config.shift else {}),
     )
 
 
@@ -106,24 +109,44 @@ def workdir_settings(config: TaggingConfig, workdir: str | os.PathLike) -> Taggi
     return dataclasses.replace(config, labels=workdir_labels(workdir))
 
 
-def _features(labels: tuple[str, ...], mixup: float, record, draws: Sequence[float]) -> dict:
+def _features(config: TaggingConfig, record, draws: Sequence[float]) -> dict:
     """ "targets" (labels,) bool; a label that is not among them counts nothing. See `tagging`."""
     own = {label.decode() for label in record["labels"].bytes_list.value}
-    found = {"targets": np.array([label in own for label in labels])}
-    if mixup:
-        found["share"] = np.float32(special.betaincinv(mixup, mixup, draws[0]))
+    found = {"targets": np.array([label in own for label in config.labels])}
+    if config.mixup:
+        found["share"] = np.float32(special.betaincinv(config.mixup, config.mixup, draws[0]))
+    if config.shift:
+        found["shift"] = np.float32(draws[1])
     return found
 
 
-def _batch_shapes(model: ClapConfig, count: int, mixes: bool, rows: int) -> dict:
-    shapes = {
+def _batch_shapes(model: ClapConfig, count: int, config: TaggingConfig, rows: int) -> dict:
+    drawn = {"share": config.mixup > 0, "shift": config.shift}
+    return {
         "audio": ((rows, model.audio.clip_samples), jnp.int16),
         "targets": ((rows, count), jnp.bool_),
-    }
-    return shapes | ({"share": ((rows,), jnp.float32)} if mixes else {})
+    } | {name: ((rows,), jnp.float32) for name, used in drawn.items() if used}
 
 
-def _mix(loss: str, batch: dict) -> dict:
+def _changed(loss: str, batch: dict) -> dict:
+    """The batch with its clips shifted, and then mixed, as far as it has draws for it."""
+    if "shift" in batch:
+        batch = _shifted(batch)
+    return _mixed(loss, batch) if "share" in batch else batch
+
+
+def _shifted(batch: dict) -> dict:
+    """Each row turned round in its own length, of which "shift" is the part."""
+    audio, drawn = batch["audio"], {name: x for name, x in batch.items() if name != "shift"}
+    size = audio.shape[1]
+    length = batch.get("lengths", jnp.full(len(audio), size, jnp.int32))[:, None]
+    start = jnp.floor(batch["shift"][:, None] * length).astype(jnp.int32)
+    position = jnp.arange(size, dtype=jnp.int32)[None]
+    position = jnp.where(position < length, (position + start) % length, position)
+    return drawn | {"audio": jnp.take_along_axis(audio, position, axis=1)}
+
+
+def _mixed(loss: str, batch: dict) -> dict:
     """Each row joined with the one that is as far from the other end of the batch.
 
     So have it LAION-CLAP and PANNs, of log-mels. Over the whole batch it is the same on any mesh

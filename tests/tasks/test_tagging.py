@@ -217,13 +217,35 @@ def test_mix_up_is_that_of_laion_clap(config, loss):
     assert value == pytest.approx(expected, rel=1e-5)
 
 
+def test_shifts_turn_each_row_round_in_its_own_length(config):
+    """And come before mix-up."""
+    generator = np.random.default_rng(0)
+    audio = generator.integers(-(2**15), 2**15, (4, 50)).astype(np.int16)
+    shift, share = np.array([0, 0.5, 0.99, 0.3], np.float32), np.array([1, 0.5, 0.2, 0], np.float32)
+    lengths = np.array([50, 10, 50, 7], np.int32)
+    both = {"share": share, "targets": np.eye(4, 3, dtype=bool), "shift": shift}
+    task = make_task(dataclasses.replace(config, tagging=TaggingConfig(LABELS, "bce", 0.5, True)))
+    for own in (None, lengths):
+        batch = {"audio": audio} | both | ({} if own is None else {"lengths": own})
+        rolled = audio / 32767
+        for row, length in enumerate(np.full(4, 50) if own is None else own):
+            start = int(shift[row] * length)
+            rolled[row, :length] = np.roll(rolled[row, :length], -start)
+        expected = share[:, None] * rolled + (1 - share[:, None]) * rolled[::-1]
+        np.testing.assert_allclose(jax.jit(task.mix)(batch)["audio"], expected, atol=1e-6)
+    task = make_task(dataclasses.replace(config, tagging=TaggingConfig(LABELS, shift=True)))
+    found = task.mix({"audio": audio, "targets": both["targets"], "shift": shift})
+    assert found.keys() == {"audio", "targets"} and found["audio"].dtype == np.int16
+    np.testing.assert_array_equal(found["audio"][1], np.roll(audio[1], -25))
+
+
 def test_shares_of_mix_up_are_beta_distributed(config):
     record = SimpleNamespace(bytes_list=SimpleNamespace(value=[b"dog"]))
     numbers = np.linspace(0.001, 0.999, 101)
     for alpha in (0.5, 1.0):
         task = make_task(dataclasses.replace(config, tagging=TaggingConfig(LABELS, mixup=alpha)))
-        assert task.draws == 1
-        found = [task.features({"labels": record}, [x])["share"] for x in numbers]
+        assert task.draws == 2
+        found = [task.features({"labels": record}, [x, 0.0])["share"] for x in numbers]
         np.testing.assert_allclose(found, stats.beta.ppf(numbers, alpha, alpha), atol=1e-6)
     assert make_task(config).draws == 0
     with pytest.raises(ValueError, match="tagging.mixup must be >= 0"):
