@@ -74,8 +74,6 @@ def finetune(
       ValueError: `out` was begun with other clips or settings, or what training raises.
     """
     given = set(given)
-    if fixed := sorted(given & FIXED):
-        raise ValueError(f"{fixed[0]}: follows from the clips here and cannot be set")
     base = _settled(experiment, given, data)
     data_dir = out / RECORDS
     write_records(benchmarks, data, base.model.audio.sample_rate, data_dir, progress)
@@ -98,6 +96,12 @@ def finetune(
         scores[own] = _fold(run, encoder, data_dir, workdir, fold, ids, way)
         runs[str(fold)] = {"workdir": os.fspath(workdir), "steps": run.steps}
     return rows, scores, {"runs": runs}
+
+
+def check_given(given: Iterable[str]) -> None:
+    """Raises ValueError where a field was set by hand that follows from the clips."""
+    if fixed := sorted(FIXED.intersection(given)):
+        raise ValueError(f"{fixed[0]}: follows from the clips here and cannot be set")
 
 
 def _settled(experiment: Experiment, given: set[str], data: Labelled) -> Experiment:

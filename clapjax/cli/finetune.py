@@ -60,11 +60,12 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     from clapjax.evaluation.benchmarks import load_benchmark
     from clapjax.evaluation.probe import ProbeConfig, probe_labelled
     from clapjax.evaluation.result import write_results
-    from clapjax.finetuning import finetune
+    from clapjax.finetuning import check_given, finetune
 
     ((name, source),) = find_models(args).items()
     overrides = with_model(overrides, source)
     given, experiment = given_fields(overrides), load_config(args.config or CONFIG, overrides)
+    check_given(given)
     given |= BY_DATA if args.config else set()
     if args.hidden < 0:
         raise ValueError(f"--hidden must be >= 0, not {args.hidden}")
