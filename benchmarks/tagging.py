@@ -24,7 +24,7 @@ from clapjax.data.records import read_examples
 from clapjax.evaluation.benchmarks import load_benchmark
 from clapjax.evaluation.tagging import evaluate_tagging, tagging
 from clapjax.evaluation.text import summary
-from clapjax.models.config import small_clap
+from clapjax.models.presets import small_clap
 
 AUDIO = small_clap().audio  # as configs/tagging.py hears
 

@@ -15,6 +15,7 @@ VERBS = {
     "records": ("clapjax.cli.records", "build, describe, verify or edit data sets of records"),
     "captions": ("clapjax.cli.captions", "temporal negatives of captions; captions of labels"),
     "train": ("clapjax.cli.train", "train or resume; the same command again continues"),
+    "finetune": ("clapjax.cli.finetune", "tune on labels, fold by fold, beside a probe"),
     "config": ("clapjax.cli.fields", "every field of a config: value, default and meaning"),
     "plan": ("clapjax.cli.plan", "what a config needs on a TPU slice, or takes on this machine"),
     "eval": ("clapjax.cli.evaluate", "models on benchmarks: results.json and report.html"),
@@ -26,7 +27,7 @@ VERBS = {
     "export": ("clapjax.cli.exporting", "a trained model out, for transformers or as one folder"),
 }
 # Those that keep what they compile. Not `plan`, which tells how long compiling takes.
-COMPILE = ("demo", "train", "eval", "embed", "classify", "search")
+COMPILE = ("demo", "train", "finetune", "eval", "embed", "classify", "search")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -73,4 +74,8 @@ def _status(verb: str, error: Exception) -> int:
     """2; but 75, "start me again", of a run that goes on when there is room on the disk again."""
     from clapjax.data.paths import FULL
 
-    return os.EX_TEMPFAIL if verb == "train" and getattr(error, "errno", None) in FULL else 2
+    return (
+        os.EX_TEMPFAIL
+        if verb in ("train", "finetune") and getattr(error, "errno", None) in FULL
+        else 2
+    )

@@ -14,7 +14,7 @@ class DataConfig:
     # "records": that tokenizer; "model": the one of the model that the run starts from, which takes
     # it by itself; else a Hugging Face id or folder.
     tokenizer: str = "records"
-    split: str = "train"  # what is trained on
+    split: str = "train"  # what is trained on; "a+b": all of several splits
     # Further data sets in each batch, "FOLDER=SHARE": a part of it as 0.25 or 25%, or rows as 16 or
     # 16rows. The rest of the batch is of --data_dir, whose tokenizer all have.
     mixture: tuple[str, ...] = ()

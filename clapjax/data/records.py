@@ -321,7 +321,7 @@ def open_split(data_dir: str | os.PathLike, split: str, readers: Callable | None
 
     Args:
       data_dir: a finished data set.
-      split: its name.
+      split: its name; "a+b" is all of several.
       readers: a `reader_pool`, for several splits that are read by index together.
 
     Raises:
@@ -329,9 +329,10 @@ def open_split(data_dir: str | os.PathLike, split: str, readers: Callable | None
     """
     layers, folder = [], as_path(data_dir)
     while folder is not None:
-        info = _split_info(folder, split)
-        files = tuple(os.fspath(path) for path in info.filepaths)
-        layers.append(Shards(files, tuple(info.shard_lengths)))
+        infos = [_split_info(folder, part) for part in split.split("+")]
+        files = tuple(os.fspath(path) for info in infos for path in info.filepaths)
+        lengths = tuple(length for info in infos for length in info.shard_lengths)
+        layers.append(Shards(files, lengths))
         if layers[-1].lengths != layers[0].lengths:
             raise RecordsError(
                 f"{data_dir}: split {split} has other records or shards than that of its audio, "

@@ -7,19 +7,15 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import special, stats
 from scipy.optimize import minimize
 
-from clapjax.evaluation.benchmarks import Benchmark, load_benchmark, recordings
+from clapjax.evaluation import supervised
 from clapjax.evaluation.config import EvaluationConfig
 from clapjax.evaluation.embed import Embedded
-from clapjax.evaluation.result import Metric, Result
-from clapjax.evaluation.statistics import interval
-from clapjax.evaluation.zero_shot import mean_average_precision, precision_interval
+from clapjax.evaluation.result import Result
+from clapjax.evaluation.zero_shot import mean_average_precision
 
-UNTESTED = -1  # any negative fold: rows that are only trained on
-PARTS = 100  # of a jackknife of a metric over many labels
-CERTAIN = 1e-6  # an area nearer to 0 or 1 counts as this near: d' stays finite
+lacks = supervised.lacks
 
 
 @dataclass(frozen=True)
@@ -133,6 +129,9 @@ def _inner(origins: np.ndarray, rows: np.ndarray, config: ProbeConfig) -> np.nda
 def choose(features, targets, rows, origins, several: bool, config: ProbeConfig) -> float:
     """The strength of the least cross entropy on inner folds of the rows to train on.
 
+    They are tried from the lowest on until one is worse than the one before: those that are too
+    high overfit, and take longest.
+
     Args:
       features: (n, D) float.
       targets: (n, L) float32.
@@ -142,40 +141,24 @@ def choose(features, targets, rows, origins, several: bool, config: ProbeConfig)
     inner = _inner(origins, rows, config)
     if len(config.strengths) == 1 or inner.max() < 1:  # of one recording nothing can be held out
         return config.strengths[0]
-    losses = np.zeros(len(config.strengths))
+    parts = []
     for fold in range(inner.max() + 1):
-        train, held = rows & (inner != fold), jnp.asarray(inner == fold, jnp.float32)
-        x, weights = _standardised(features, train), None
-        for i, strength in enumerate(sorted(config.strengths)):
-            start = None if config.hidden else weights  # convex: begun where the last one ended
-            seen = jnp.asarray(train, jnp.float32)
-            weights = fit(x, targets, seen, strength, several, config, start)
-            value, _ = _loss(weights, x, targets, held, np.inf, _sizes(x, targets, config), several)
-            losses[i] += float(value) * float(held.sum())
-    return sorted(config.strengths)[int(np.argmin(losses))]
-
-
-def areas(scores: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Area under each label's ROC curve, equal scores half; NaN where all or no rows have it.
-
-    Args:
-      scores: (n, L) float.
-      right: (n, L) bool.
-    """
-    ranks = stats.rankdata(scores, axis=0)
-    have = right.sum(0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (np.sum(ranks * right, 0) - have * (have + 1) / 2) / (have * (len(right) - have))
-
-
-def mean_area(scores, right) -> float:
-    """Mean of `areas` over the labels that have one."""
-    return float(np.nanmean(areas(scores, right)))
-
-
-def d_prime(area: float) -> float:
-    """sqrt(2) times the normal quantile of a mean area, as AudioSet's baselines report it."""
-    return float(np.sqrt(2) * special.ndtri(np.clip(area, CERTAIN, 1 - CERTAIN)))
+        train, held = rows & (inner != fold), inner == fold
+        x = _standardised(features, train)
+        parts.append((x, *(jnp.asarray(part, jnp.float32) for part in (train, held))))
+    sizes, weights = _sizes(features, targets, config), [None] * len(parts)
+    best, least = config.strengths[0], np.inf
+    for strength in sorted(config.strengths):
+        loss = 0.0
+        for at, (x, train, held) in enumerate(parts):
+            start = None if config.hidden else weights[at]  # convex: begun where the last one ended
+            weights[at] = fit(x, targets, train, strength, several, config, start)
+            value, _ = _loss(weights[at], x, targets, held, np.inf, sizes, several)
+            loss += float(value) * float(held.sum())
+        if loss > least:
+            break
+        best, least = strength, loss
+    return best
 
 
 def probe(features, labels, folds, origins=None, config: ProbeConfig | None = None) -> dict:
@@ -219,7 +202,7 @@ def probe(features, labels, folds, origins=None, config: ProbeConfig | None = No
         raise ValueError(f"probe: all rows have the label {classes[0]}; there is nothing to tell")
     right = labels.astype(bool) if several else np.arange(len(classes)) == number[:, None]
     targets = jnp.asarray(right, jnp.float32)
-    first = mean_average_precision if several else _accuracy
+    first = mean_average_precision if several else supervised.accuracy
     scores, strengths, each = np.zeros(right.shape), {}, {}
     for fold in np.unique(folds[folds >= 0]).tolist():
         held, rows = folds == fold, folds != fold
@@ -235,11 +218,9 @@ def probe(features, labels, folds, origins=None, config: ProbeConfig | None = No
     if not several:
         items |= {"label": labels[tested], "predicted": classes[scores.argmax(1)]}
     return {
-        "metrics": _metrics(scores, right, origins[tested], several),
+        "metrics": supervised.measures(scores, right, origins[tested], several),
         "n": len(tested),
-        "chance": float(right.any(0) @ right.mean(0) / max(right.any(0).sum(), 1))
-        if several
-        else 1 / len(classes),
+        "chance": supervised.chance(right, several),
         "classes": classes,
         "folds": each,
         "strengths": strengths,
@@ -270,73 +251,34 @@ def _check(features, labels, folds, origins) -> None:
         raise ValueError(f"probe: the recording {name} is in folds {one} and {other}")
 
 
-def _accuracy(scores: np.ndarray, right: np.ndarray) -> float:
-    return float(right[np.arange(len(right)), scores.argmax(1)].mean())
-
-
-def _class_recall(scores: np.ndarray, right: np.ndarray) -> float:
-    """Mean over the classes of the share of their rows that is right."""
-    hit = right[np.arange(len(right)), scores.argmax(1)]
-    have = right.sum(0)
-    return float(np.mean((right & hit[:, None]).sum(0)[have > 0] / have[have > 0]))
-
-
-def _metrics(scores, right, origins, several: bool) -> dict[str, Metric]:
-    whole = functools.partial(interval, groups=origins, method="jackknife", parts=PARTS)
-    if not several:
-        hit = right[np.arange(len(right)), scores.argmax(1)]
-        return {
-            "accuracy": interval(hit, "mean", origins),
-            "mean_class_recall": whole((scores, right), _class_recall),
-        }
-    area = whole((scores, right), mean_area)
-    return {
-        "mAP": precision_interval(scores, right, origins, PARTS),
-        "mAUC": area,
-        "d'": Metric(*map(d_prime, area)),
-    }
-
-
-def lacks(benchmark: Benchmark) -> str:
-    """What a benchmark lacks for this task; "" for nothing."""
-    if bare := sum(not clip.labels for clip in benchmark.clips):
-        return f"{bare} clips of the split {benchmark.split!r} have no label"
-    if _folds(benchmark) is None and (
-        "train" not in benchmark.splits or benchmark.split == "train"
-    ):
-        return "there are neither folds nor a split 'train' to train on"
-    return ""
-
-
 def run(embedded: Embedded, settings: EvaluationConfig) -> list[Result]:
-    """A probe on the embeddings: fold by fold, or trained on the split train and judged on this."""
-    benchmark, features = embedded.benchmark, embedded.audio
-    clips, folds = list(benchmark.clips), _folds(benchmark)
-    if folds is None:
-        other = embedded.embed(load_benchmark(benchmark.name, benchmark.path, "train"))
-        folds = np.array([0] * len(clips) + [UNTESTED] * len(other.benchmark.clips))
-        clips += other.benchmark.clips
-        features = np.concatenate([features, other.audio])
-    names = sorted({label for clip in clips for label in clip.labels})
-    several = any(len(clip.labels) != 1 for clip in clips)
-    labels = np.array([[name in clip.labels for name in names] for clip in clips])
-    if not several:
-        labels = np.array(names)[labels.argmax(axis=1)]
-    config = ProbeConfig(hidden=settings.probe_hidden)
-    found = probe(features, labels, folds, recordings(clips), config)
-    rows = found["items"]["row"]
-    items = {"id": np.array([clips[row].id for row in rows]), "fold": found["items"]["fold"]}
-    if not several:
-        told = {name: found["items"][name] for name in ("label", "predicted")}
-        items |= told | {
-            "right": told["label"] == told["predicted"],
-            "group": recordings(clips)[rows],
-        }
-    kind = {"probe": f"{config.hidden} hidden units" if config.hidden else "linear"}
-    return [embedded.result("probe", found["chance"], found["metrics"], items, **kind)]
+    """A probe on the embeddings: each fold by what the others taught, or one split by another."""
+    others = [embedded.embed(part) for part in supervised.parts(embedded.benchmark)[1:]]
+    data = supervised.labelled([one.benchmark for one in (embedded, *others)])
+    features = np.concatenate([embedded.audio, *(other.audio for other in others)])
+    rows, scores, told = probe_labelled(features, data, ProbeConfig(settings.probe_hidden))
+    return [
+        embedded.result(
+            "probe",
+            supervised.chance(data.right[rows], data.several),
+            supervised.measures(scores, data.right[rows], data.origins[rows], data.several),
+            supervised.outcomes(data, rows, scores),
+            **supervised.details(data, rows, scores),
+            **told,
+        )
+    ]
 
 
-def _folds(benchmark: Benchmark) -> np.ndarray | None:
-    """(N,) folds of the clips; None where not each has one, or all have the same."""
-    folds = [clip.fold for clip in benchmark.clips]
-    return np.array(folds) if None not in folds and len(set(folds)) > 1 else None
+def probe_labelled(
+    features: np.ndarray, data: supervised.Labelled, config: ProbeConfig
+) -> tuple[np.ndarray, np.ndarray, dict]:
+    """`probe` of the clips of a benchmark.
+
+    Returns:
+      ((n,) which clips were judged; (n, L) their scores; what a `Result` tells of it).
+    """
+    labels = data.right if data.several else np.array(data.names)[data.right.argmax(axis=1)]
+    found = probe(features, labels, data.folds, data.origins, config)
+    kind = f"{config.hidden} hidden units" if config.hidden else "linear"
+    items = found["items"]
+    return items["row"], items["scores"], {"probe": kind}

@@ -46,7 +46,7 @@ def write_report(path: Path, found: Found, curves: Mapping[str, Sequence[dict]])
     models = list(dict.fromkeys(result.model for result in results))
     title = f"clapjax: {', '.join(models)}"
     boxes = [_numbers(results, models), _comparison(results, models), _margins(results)]
-    boxes += [*_classes(results), *_examples(found)]
+    boxes += [*_classes(results), *_labels(results), *_examples(found)]
     folded = [*_curves(curves), _folded("Where these numbers come from", _provenance(results))]
     body = f'{_absent(results)}<div class="grid">{"".join(boxes)}{"".join(folded)}</div>'
     write_text(
@@ -160,10 +160,11 @@ def _margins(results: Sequence[Result]) -> str:
 
 
 def _classes(results: Sequence[Result]) -> list[str]:
-    """Of zero-shot with one label a clip: mistakes, and recall class by class."""
+    """Of classification with one label a clip: mistakes, and recall class by class."""
     boxes = []
     for result in results:
-        if result.task != "zero_shot" or "accuracy" not in result.metrics or not result.items:
+        one = result.task in ("zero_shot", "probe", "supervised") and "accuracy" in result.metrics
+        if not one or "rank" not in result.items:
             continue
         label, predicted = (np.asarray(result.items[key], str) for key in ("label", "predicted"))
         right = np.asarray(result.items["rank"]) == 1
@@ -193,6 +194,18 @@ def _classes(results: Sequence[Result]) -> list[str]:
         table = _table(["class", "clips", "right"], per_class, sortable=True)
         body += f"<details><summary>All classes</summary>{table}</details>"
         boxes.append(_section(title, body, "Mistakes alone; what is right is not drawn."))
+    return boxes
+
+
+def _labels(results: Sequence[Result]) -> list[str]:
+    """Of several labels a clip: average precision label by label, folded away."""
+    boxes = []
+    for result in results:
+        if found := result.provenance.get("by_label"):
+            rows = [(name, n, f"{100 * value:.1f} %") for name, (n, value) in found.items()]
+            table = _table(["label", "clips", "average precision"], rows, sortable=True)
+            title = f"{result.benchmark}: each label by {result.model}, {spoken(result.task)}"
+            boxes.append(_folded(title, table))
     return boxes
 
 

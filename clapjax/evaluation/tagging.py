@@ -9,7 +9,7 @@ from clapjax.audio.files import AudioError
 from clapjax.evaluation.benchmarks import Benchmark, recordings
 from clapjax.evaluation.result import Result
 from clapjax.evaluation.statistics import interval
-from clapjax.evaluation.zero_shot import class_ranks, precision_interval
+from clapjax.evaluation.zero_shot import class_ranks, precision_by_label, precision_interval
 
 
 class Tags(Protocol):
@@ -128,7 +128,10 @@ def tagging(
     }
     everything = float(targets[:, had].mean()), float(targets[some].mean(axis=0).max())
     metrics = {"mAP": precision}, {"accuracy": interval(ahead < 1, "mean", group[some])}
+    told = {**provenance, "by_label": precision_by_label(scores, targets, labels)}, provenance
     return [
-        Result(name, benchmark.name, "tagging", len(items["id"]), chance, found, provenance, items)
-        for chance, found, items in zip(everything, metrics, (common, tagged), strict=True)
+        Result(name, benchmark.name, "tagging", len(items["id"]), chance, found, whence, items)
+        for chance, found, whence, items in zip(
+            everything, metrics, told, (common, tagged), strict=True
+        )
     ]

@@ -81,6 +81,16 @@ def mean_average_precision(scores: np.ndarray, right: np.ndarray) -> float:
     return float(np.mean([average_precision(scores[:, c], right[:, c]) for c in there]))
 
 
+def precision_by_label(
+    scores: np.ndarray, right: np.ndarray, names: Sequence[str]
+) -> dict[str, list[float]]:
+    """{name: [clips, average precision]} of the classes of (N, C) that some clip has."""
+    return {
+        names[c]: [int(right[:, c].sum()), average_precision(scores[:, c], right[:, c])]
+        for c in np.flatnonzero(right.any(axis=0)).tolist()
+    }
+
+
 def precision_interval(scores: np.ndarray, right: np.ndarray, groups, parts: int = 200) -> Metric:
     """`mean_average_precision` and its interval; `groups` and `parts` as `interval` has them."""
     return interval(
@@ -128,7 +138,9 @@ def run(embedded: Embedded, settings: EvaluationConfig) -> list[Result]:
     if len(names) > 5:
         tops["top5"] = ahead < 5
     metrics = {name: interval(won, "mean", groups) for name, won in tops.items()}
+    told = {"template": " | ".join(settings.prompts), "classes": len(names)}
     if right.sum(axis=1).max() > 1:
+        told["by_label"] = precision_by_label(scores, right, names)
         chance = float(right.any(axis=0) @ right.mean(axis=0) / right.any(axis=0).sum())
         precision = precision_interval(scores, right, groups)
         metrics = {"mAP": precision, "top1_any": metrics.pop("accuracy"), **metrics}
@@ -137,7 +149,6 @@ def run(embedded: Embedded, settings: EvaluationConfig) -> list[Result]:
         metrics["mean_class_recall"] = interval(outcomes, class_recall, groups, method="jackknife")
         chance = 1 / len(names)
     shown = _mistakes(embedded, names, scores, right, ahead, first)
-    told = {"template": " | ".join(settings.prompts), "classes": len(names)}
     if not right.all():  # what is always there has no threshold
         told["calibration"] = calibrate(scores, right)
     return [embedded.result("zero_shot", chance, metrics, items, shown, **told)]

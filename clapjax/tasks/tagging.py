@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from scipy import special
 
 from clapjax.data.paths import write_text
 from clapjax.data.records import RecordsError, read_examples
@@ -35,8 +36,16 @@ class TaggingConfig:
     # "bce": each label for itself (binary cross-entropy); "ce": the labels of a clip share one
     # probability (cross-entropy), which suits clips with one label.
     loss: str = "bce"
+    # Mix-up (Zhang et al., 2018) of waveforms: each clip with another one of the batch, L of it
+    # and 1 - L of that, and so its targets; L is of Beta(mixup, mixup). LAION-CLAP has 0.5, PANNs 1
+    # (both of log-mels); 0: none.
+    mixup: float = 0.0
+    # Whether each clip begins at a random place, and goes on behind its end with its beginning.
+    shift: bool = False
 
     def __post_init__(self):
+        if not 0 <= self.mixup < float("inf"):
+            raise ValueError(f"tagging.mixup must be >= 0, not {self.mixup}")
         if self.loss not in LOSSES:
             raise ValueError(f"tagging.loss must be one of {', '.join(LOSSES)}, not {self.loss!r}")
         if len(set(self.labels)) != len(self.labels):
@@ -46,8 +55,10 @@ class TaggingConfig:
 def tagging(model: ClapConfig, config: TaggingConfig, split: str = "train") -> Task:
     """The task; without labels it stands for PLANNED of them, and no batches can be made.
 
-    Rows are "logits" (B, labels) float32. A batch has "targets" (B, labels) bool. Metrics are loss
-    and accuracy: how often the likeliest label is one of the clip's. `forward` has "audio" of
+    Rows are "logits" (B, labels) float32. A batch has "targets" (B, labels) bool; with mix-up
+    "share" (B,) float32 in [0, 1], how much of a mixture is the row's own; with shifts "shift" (B,)
+    float32 in [0, 1), how much of its length it moves. Metrics are loss and accuracy: how often the
+    likeliest label is one of the clip's (of a mixture: its share of it). `forward` has "audio" of
     (waveform, lengths): a probability for each label.
 
     Args:
@@ -56,17 +67,19 @@ def tagging(model: ClapConfig, config: TaggingConfig, split: str = "train") -> T
       split: of the records, whose labels are taken where the config names none.
     """
     count = len(config.labels) or PLANNED
+    changes = {"draws": 2, "mix": functools.partial(_changed, config.loss)}
     return Task(
         audio=model.audio,
         init=functools.partial(init_tagger, model, count),
         rows=functools.partial(_rows, model, count),
         objective=functools.partial(_objective, config.loss),
-        features=functools.partial(_features, config.labels),
-        batch_shapes=functools.partial(_batch_shapes, model, count),
+        features=functools.partial(_features, config),
+        batch_shapes=functools.partial(_batch_shapes, model, count, config),
         dtype=functools.partial(compute_dtype, model),
         forward={"audio": functools.partial(_probabilities, model, count, config.loss)},
         keep=functools.partial(keep_labels, config, split),
         opened=lambda workdir: tagging(model, workdir_settings(config, workdir), split),
+        **(changes if config.mixup or config.shift else {}),
     )
 
 
@@ -105,17 +118,71 @@ def workdir_settings(config: TaggingConfig, workdir: str | os.PathLike) -> Taggi
     return dataclasses.replace(config, labels=workdir_labels(workdir))
 
 
-def _features(labels: tuple[str, ...], record, draws: Sequence[float]) -> dict:
-    """ "targets" (labels,) bool; a label that is not among them counts nothing."""
+def _features(config: TaggingConfig, record, draws: Sequence[float]) -> dict:
+    """ "targets" (labels,) bool; a label that is not among them counts nothing. See `tagging`."""
     own = {label.decode() for label in record["labels"].bytes_list.value}
-    return {"targets": np.array([label in own for label in labels])}
+    found = {"targets": np.array([label in own for label in config.labels])}
+    if config.mixup:
+        found["share"] = np.float32(special.betaincinv(config.mixup, config.mixup, draws[0]))
+    if config.shift:
+        found["shift"] = np.float32(draws[1])
+    return found
 
 
-def _batch_shapes(model: ClapConfig, count: int, rows: int) -> dict:
+def _batch_shapes(model: ClapConfig, count: int, config: TaggingConfig, rows: int) -> dict:
+    drawn = {"share": config.mixup > 0, "shift": config.shift}
     return {
         "audio": ((rows, model.audio.clip_samples), jnp.int16),
         "targets": ((rows, count), jnp.bool_),
+    } | {name: ((rows,), jnp.float32) for name, used in drawn.items() if used}
+
+
+def _changed(loss: str, batch: dict) -> dict:
+    """The batch with its clips shifted, and then mixed, as far as it has draws for it."""
+    if "shift" in batch:
+        batch = _shifted(batch)
+    return _mixed(loss, batch) if "share" in batch else batch
+
+
+def _shifted(batch: dict) -> dict:
+    """Each row turned round in its own length, of which "shift" is the part."""
+    audio, drawn = batch["audio"], {name: x for name, x in batch.items() if name != "shift"}
+    size = audio.shape[1]
+    length = batch.get("lengths", jnp.full(len(audio), size, jnp.int32))[:, None]
+    start = jnp.floor(batch["shift"][:, None] * length).astype(jnp.int32)
+    position = jnp.arange(size, dtype=jnp.int32)[None]
+    position = jnp.where(position < length, (position + start) % length, position)
+    return drawn | {"audio": jnp.take_along_axis(audio, position, axis=1)}
+
+
+def _mixed(loss: str, batch: dict) -> dict:
+    """Each row joined with the one that is as far from the other end of the batch.
+
+    So have it LAION-CLAP and PANNs, of log-mels. Over the whole batch it is the same on any mesh
+    and in any micro-batches.
+
+    Returns:
+      The batch, "audio" (N, T) float32 in [-1, 1] and "targets" (N, labels) float32: with "ce" the
+      shares of the labels of each clip, which then share that of the clip. Of two clips that do not
+      end together, "lengths" has the longer's.
+    """
+    share = batch["share"][:, None]
+    targets = batch["targets"].astype(jnp.float32)
+    if loss == "ce":
+        targets = _shares(targets)
+    audio = batch["audio"].astype(jnp.float32) / 32767.0
+    mixed = {
+        "audio": share * audio + (1 - share) * audio[::-1],
+        "targets": share * targets + (1 - share) * targets[::-1],
     }
+    if "lengths" in batch:
+        mixed["lengths"] = jnp.maximum(batch["lengths"], batch["lengths"][::-1])
+    return {name: x for name, x in batch.items() if name != "share"} | mixed
+
+
+def _shares(targets: jax.Array) -> jax.Array:
+    """(N, labels) float32, each row's labels summing up to 1; 0 where there is none."""
+    return targets / jnp.maximum(targets.sum(axis=1, keepdims=True), 1)
 
 
 # --- model and objective --------------------------------------------------------------------
@@ -173,7 +240,6 @@ def _objective(
     if loss == "bce":
         value = optax.sigmoid_binary_cross_entropy(logits, targets).mean()
     else:
-        shares = targets / jnp.maximum(labelled, 1)[:, None]  # all 0 where there is no label
-        value = optax.softmax_cross_entropy(logits, shares).sum() / some
+        value = optax.softmax_cross_entropy(logits, _shares(targets)).sum() / some
     likeliest = jnp.take_along_axis(targets, logits.argmax(axis=1)[:, None], axis=1)
     return value, {"accuracy": likeliest.sum() / some}

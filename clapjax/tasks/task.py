@@ -81,6 +81,8 @@ class Task:
     reverses: int = 0
     # The features of rows, stacked, to what a batch holds.
     collate: Callable[[dict], dict[str, np.ndarray]] = _same
+    # The whole batch (N, ...) to the one that is trained on, where rows take from one another.
+    mix: Callable[[dict], dict] = _same
     # Parameters after a step to those that count.
     after_update: Callable[[dict], dict] = _same
     # What evaluation asks of the model: name to (variables, *arrays (B, ...), setting) to (B, ...);

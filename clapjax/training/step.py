@@ -45,6 +45,7 @@ def make_train_step(
     def step(state: TrainState, batch: dict) -> tuple[TrainState, dict]:
         key = jax.random.fold_in(jax.random.key(config.seed, impl=generator), state.step)
         keys = jax.random.split(key)
+        batch = task.mix(batch)
 
         def objective(params):
             params = stop_frozen(config.optimizer, params)

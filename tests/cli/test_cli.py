@@ -327,7 +327,7 @@ def test_a_full_disk_ends_training_with_start_me_again(monkeypatch, capsys):
     def full(args, overrides):
         raise OSError(errno.ENOSPC, "No space left on device", "runs/a/log.jsonl")
 
-    for verb, status in (("train", 75), ("import", 2)):
+    for verb, status in (("train", 75), ("finetune", 75), ("import", 2)):
         module = importlib.import_module(VERBS[verb][0])
         monkeypatch.setattr(module, "add_arguments", lambda parser: None)
         monkeypatch.setattr(module, "run", full)

@@ -30,7 +30,7 @@ CASES = {  # verb: (arguments, what the line says)
     "import": ("W out", "a workdir of clapjax, which needs no import; name it"),
 }
 # What takes a config, records or tables; and `eval`, which works and has a test of its own.
-NO_MODEL = {"demo", "records", "captions", "train", "config", "plan", "eval", "report"}
+NO_MODEL = {"demo", "finetune", "records", "captions", "train", "config", "plan", "eval", "report"}
 
 
 @pytest.fixture(scope="module")

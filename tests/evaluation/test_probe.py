@@ -12,11 +12,8 @@ from sklearn.preprocessing import StandardScaler
 from clapjax.evaluation.probe import (
     ProbeConfig,
     _inner,
-    areas,
     choose,
-    d_prime,
     fit,
-    mean_area,
     predict,
     probe,
 )
@@ -124,18 +121,6 @@ def test_several_labels_a_row():
     for metric in metrics.values():
         assert metric.low < metric.value < metric.high
     assert found["chance"] == pytest.approx(right.mean())
-
-
-def test_areas_of_ties_and_of_labels_without_one():
-    rng = np.random.default_rng(0)
-    scores, right = rng.integers(0, 4, (50, 3)).astype(float), rng.random((50, 3)) < 0.4
-    expected = [roc_auc_score(right[:, i], scores[:, i]) for i in range(3)]
-    assert areas(scores, right) == pytest.approx(expected)
-    assert areas(np.zeros((50, 3)), right) == pytest.approx([0.5] * 3)
-    right[:, 1], right[:, 2] = True, False
-    assert np.isnan(areas(scores, right)[1:]).all()
-    assert mean_area(scores, right) == pytest.approx(expected[0])
-    assert d_prime(0.5) == 0 and 6 < d_prime(1.0) < 7
 
 
 def test_a_hidden_layer_tells_what_no_line_does():

@@ -1,11 +1,13 @@
 """Tagging goes through the same loop: it learns, resumes, shards, micro-batches and plans."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import optax
 import pytest
+from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
@@ -175,8 +177,87 @@ def test_frozen_blocks_of_a_pann_stay_and_the_others_move(config, layers):
     assert not np.array_equal(found["params"]["head"]["kernel"], start["params"]["head"]["kernel"])
 
 
+def _in_half(index: int) -> dict[str, np.ndarray]:
+    """A batch for mix-up: rows 2 i and 2 i + 1 become the same mixture."""
+    share = np.random.default_rng(index).random(8, np.float32)
+    return _batch(index) | {"share": np.repeat(share, 2)}
+
+
+@pytest.mark.parametrize("loss", ["bce", "ce"])
+def test_mix_up_is_that_of_laion_clap(config, loss):
+    """Its do_mixup, on clips with several labels, one or none; "ce" mixes shares of a clip."""
+
+    def do_mixup(x, mixup_lambda):  # open_clip/utils.py, with numpy for torch
+        x = x.T * mixup_lambda + np.flip(x, axis=0).T * (1 - mixup_lambda)
+        return x.T
+
+    task = make_task(dataclasses.replace(config, tagging=TaggingConfig(LABELS, loss, mixup=0.5)))
+    generator = np.random.default_rng(0)
+    audio = generator.integers(-(2**15), 2**15, (5, 700)).astype(np.int16)
+    targets = np.array([[1, 1, 0], [0, 1, 0], [1, 1, 1], [0, 0, 0], [0, 0, 1]], bool)
+    share = generator.random(5).astype(np.float32)
+    lengths = np.array([700, 20, 300, 40, 500], np.int32)
+    batch = {"audio": audio, "targets": targets, "share": share, "lengths": lengths}
+    found = jax.jit(task.mix)(batch)
+    assert found.keys() == {"audio", "targets", "lengths"}
+    np.testing.assert_allclose(found["audio"], do_mixup(audio / 32767, share), atol=1e-6)
+    own = targets.astype(float)
+    if loss == "ce":
+        own[0] /= 2
+        own[2] /= 3
+    np.testing.assert_allclose(found["targets"], do_mixup(own, share), atol=1e-6)
+    np.testing.assert_array_equal(found["lengths"], [700, 40, 300, 40, 700])
+    # The objective takes them as they are: row 1 is half a clip where row 3 has no label.
+    logits = generator.normal(size=(5, 3)).astype(np.float32)
+    value, _ = task.objective({"logits": logits}, {}, found, 0, Setting(some_mesh(1)))
+    mixed = do_mixup(own, share)
+    if loss == "ce":
+        expected = -np.sum(mixed * (logits - np.log(np.exp(logits).sum(1, keepdims=True)))) / 5
+    else:
+        probable = 1 / (1 + np.exp(-logits))
+        expected = -np.mean(mixed * np.log(probable) + (1 - mixed) * np.log(1 - probable))
+    assert value == pytest.approx(expected, rel=1e-5)
+
+
+def test_shifts_turn_each_row_round_in_its_own_length(config):
+    """And come before mix-up."""
+    generator = np.random.default_rng(0)
+    audio = generator.integers(-(2**15), 2**15, (4, 50)).astype(np.int16)
+    shift, share = np.array([0, 0.5, 0.99, 0.3], np.float32), np.array([1, 0.5, 0.2, 0], np.float32)
+    lengths = np.array([50, 10, 50, 7], np.int32)
+    both = {"share": share, "targets": np.eye(4, 3, dtype=bool), "shift": shift}
+    task = make_task(dataclasses.replace(config, tagging=TaggingConfig(LABELS, "bce", 0.5, True)))
+    for own in (None, lengths):
+        batch = {"audio": audio} | both | ({} if own is None else {"lengths": own})
+        rolled = audio / 32767
+        for row, length in enumerate(np.full(4, 50) if own is None else own):
+            start = int(shift[row] * length)
+            rolled[row, :length] = np.roll(rolled[row, :length], -start)
+        expected = share[:, None] * rolled + (1 - share[:, None]) * rolled[::-1]
+        np.testing.assert_allclose(jax.jit(task.mix)(batch)["audio"], expected, atol=1e-6)
+    task = make_task(dataclasses.replace(config, tagging=TaggingConfig(LABELS, shift=True)))
+    found = task.mix({"audio": audio, "targets": both["targets"], "shift": shift})
+    assert found.keys() == {"audio", "targets"} and found["audio"].dtype == np.int16
+    np.testing.assert_array_equal(found["audio"][1], np.roll(audio[1], -25))
+
+
+def test_shares_of_mix_up_are_beta_distributed(config):
+    record = SimpleNamespace(bytes_list=SimpleNamespace(value=[b"dog"]))
+    numbers = np.linspace(0.001, 0.999, 101)
+    for alpha in (0.5, 1.0):
+        task = make_task(dataclasses.replace(config, tagging=TaggingConfig(LABELS, mixup=alpha)))
+        assert task.draws == 2
+        found = [task.features({"labels": record}, [x, 0.0])["share"] for x in numbers]
+        np.testing.assert_allclose(found, stats.beta.ppf(numbers, alpha, alpha), atol=1e-6)
+    assert make_task(config).draws == 0
+    with pytest.raises(ValueError, match="tagging.mixup must be >= 0"):
+        TaggingConfig(mixup=-1.0)
+
+
 def test_meshes_and_micro_batches_equal_one_device(config):
-    batches = [_batch(0), _batch(1)]
+    """With mix-up, though the rows of a mixture come from two devices and two micro-batches."""
+    config = dataclasses.replace(config, tagging=TaggingConfig(LABELS, mixup=0.5))
+    batches = [_in_half(0), _in_half(1)]
     start = jax.device_get(init_state(config, some_mesh(1))).params
     expected = jax.device_get(run_steps(config, some_mesh(1), batches)[0].params)
     moved = norm(jax.tree.map(np.subtract, expected, start))
