@@ -37,10 +37,18 @@ def complain(verb: str, message: object) -> None:
 
 @contextlib.contextmanager
 def plain_warnings(verb: str) -> Iterator[None]:
-    """Warnings inside come as plain lines on stderr."""
+    """Warnings for the user come as plain lines on stderr; others, of libraries, as ever."""
     with warnings.catch_warnings():
+        usual = warnings.showwarning
+
+        def show(message, category, *place, **more) -> None:
+            if issubclass(category, UserWarning):
+                complain(verb, message)
+            else:
+                usual(message, category, *place, **more)
+
         warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = lambda message, *_: complain(verb, message)
+        warnings.showwarning = show
         yield
 
 
