@@ -20,7 +20,6 @@ from clapjax.evaluation.supervised import Labelled
 from clapjax.experiment import Experiment, load_experiment, make_task, save_experiment
 from clapjax.inference import Tagger
 from clapjax.starting import resolve
-from clapjax.tasks.tagging import TaggingConfig
 from clapjax.training.checkpoint import latest_step
 from clapjax.training.loop import train
 
@@ -109,7 +108,7 @@ def _settled(experiment: Experiment, given: set[str], data: Labelled) -> Experim
     loss = "bce" if data.several else "ce"
     if "tagging.loss" in given:
         loss = experiment.tagging.loss
-    tagging = TaggingConfig(data.names, loss, experiment.tagging.mixup)
+    tagging = replace(experiment.tagging, labels=data.names, loss=loss)
     found, _ = resolve(replace(experiment, task="tagging", tagging=tagging), given | {*AUGMENTS})
     return found
 

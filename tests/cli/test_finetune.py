@@ -15,6 +15,7 @@ from clapjax.data.records import read_examples
 from clapjax.evaluation import probe
 from clapjax.evaluation.result import read_results
 from clapjax.experiment import load_experiment
+from clapjax.tasks.tagging import TaggingConfig
 from clapjax.training import loop
 from clapjax.training.log import TrainLog, read_log
 from clapjax.training.mesh import make_mesh
@@ -120,7 +121,7 @@ def test_what_it_writes(whole):
     page = (whole / "report.html").read_text()
     assert "model, fine-tuned" in page and "model, linear probe" in page
     settings = load_experiment(whole / "fold=1")
-    assert (settings.tagging.loss, settings.tagging.mixup) == ("ce", 0.5)
+    assert settings.tagging == TaggingConfig(tuple(sorted(NAMES)), "ce", mixup=0.5, shift=True)
     assert settings.model.htsat.time_stripes == 2 and settings.optimizer.warmup_steps == 1
 
 
