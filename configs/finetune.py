@@ -8,11 +8,12 @@ them itself.
 Hardware: two CPU cores.
 """
 
-from clapjax.cli.config import base_config, shrink
+from clapjax.cli.config import base_config, check_argument, shrink
 
 
 def get_config(arg: str = ""):
     """`:runlocal` shrinks everything to a smoke run of seconds."""
+    check_argument(arg, "runlocal")
     config = base_config()
     config.task = "tagging"
     config.batch_size = 16

@@ -71,6 +71,7 @@ def pair_up(clips: tuple[Judged, ...]) -> Pairs:
     rows = [
         (index, nearest_text(wrong, clip.captions), wrong, kind)
         for index, clip in enumerate(clips)
+        if clip.captions  # else nothing is right
         for wrong, kind in zip(clip.negative_captions, clip.negative_kinds, strict=True)
     ]
     if not rows:

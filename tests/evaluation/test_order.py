@@ -199,3 +199,8 @@ def test_what_it_needs():
     assert order.lacks(benchmark([judged("a")])) == ""
     message = "no example of the split 'test' has a negative caption"
     assert order.lacks(benchmark([judged("a", ())])) == message
+
+
+def test_a_clip_without_a_caption_is_in_no_pair():
+    clips = judged("a", captions=()), judged("b")
+    assert set(order.pair_up(clips).clip) == {1}
