@@ -9,7 +9,6 @@ from pathlib import PurePath
 import numpy as np
 from scipy.special import softmax
 
-from clapjax.audio.files import AudioError
 from clapjax.evaluation.benchmarks import Benchmark, Judged, Sounds, load_benchmark
 from clapjax.evaluation.captioning import clap_score
 from clapjax.evaluation.config import EvaluationConfig
@@ -25,7 +24,7 @@ from clapjax.evaluation.generation import (
 )
 from clapjax.evaluation.result import Metric, Result
 from clapjax.evaluation.statistics import interval
-from clapjax.evaluation.tagging import Tags
+from clapjax.evaluation.tagging import Tags, tag_clips
 from clapjax.evaluation.zero_shot import class_embeddings
 
 DURATIONS = 8000  # Hz at which clips are read for their length alone
@@ -88,21 +87,8 @@ def judge_by_tags(
     """
 
     def listen(benchmark: Benchmark) -> tuple[Sequence[Judged], np.ndarray]:
-        index = []
-
-        def clips() -> Iterator:
-            for number, wrong, samples in benchmark.sounds(tagger.config.audio.sample_rate, 0):
-                if not wrong:
-                    index.append(number)
-                    yield samples
-
-        found = tagger.each(clips(), long=long, hop=hop)
-        rows = {index[at]: row for at, row in found if not isinstance(row, AudioError)}
-        kept = sorted(rows)
-        shape = (-1, len(tagger.labels))
-        return [benchmark.clips[at] for at in kept], np.array([rows[at] for at in kept]).reshape(
-            shape
-        )
+        kept, scores = tag_clips(tagger, benchmark, long, hop)
+        return [benchmark.clips[at] for at in kept], scores
 
     made = _generated(settings)
     told = {"data": benchmark.data, "path": benchmark.path, "split": benchmark.split}

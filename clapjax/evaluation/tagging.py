@@ -68,6 +68,23 @@ def evaluate_tagging(
     Raises:
       ValueError: no clip has one of the labels, or none can be decoded.
     """
+    kept, scores = tag_clips(tagger, benchmark, long, hop)
+    told = {"data": benchmark.data, "path": benchmark.path, "split": benchmark.split}
+    told |= dict(provenance or {})
+    return tagging(scores, tagger.labels, benchmark, kept, name, told)
+
+
+def tag_clips(
+    tagger: Tags, benchmark: Benchmark, long: str | None = None, hop: float | None = None
+) -> tuple[list[int], np.ndarray]:
+    """Which clips can be decoded, N of them, and what a tagger gives the labels there, (N, C).
+
+    Args:
+      tagger, benchmark, long, hop: as for `evaluate_tagging`.
+
+    Raises:
+      ValueError: none can be decoded.
+    """
     index = []
 
     def clips() -> Iterator:
@@ -81,10 +98,7 @@ def evaluate_tagging(
     if not rows:
         raise ValueError(f"{benchmark.path}: none of its clips can be decoded")
     kept = sorted(rows)
-    told = {"data": benchmark.data, "path": benchmark.path, "split": benchmark.split}
-    told |= dict(provenance or {})
-    scores = np.array([rows[at] for at in kept])
-    return tagging(scores, tagger.labels, benchmark, kept, name, told)
+    return kept, np.array([rows[at] for at in kept])
 
 
 def tagging(
