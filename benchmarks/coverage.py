@@ -16,9 +16,9 @@ import numpy as np
 
 from clapjax.evaluation.captioning import bleu
 from clapjax.evaluation.generation import bandwidth, frechet_distance, kernel_distance
-from clapjax.evaluation.probe import PARTS as PROBE_PARTS
-from clapjax.evaluation.probe import mean_area
 from clapjax.evaluation.statistics import compare, interval
+from clapjax.evaluation.supervised import PARTS as PROBE_PARTS
+from clapjax.evaluation.supervised import mean_area
 from clapjax.evaluation.zero_shot import class_recall, mean_average_precision, precision_interval
 
 POOL = 1000  # clips among which ranks are drawn

@@ -8,11 +8,12 @@ Of the embedded sounds of configs/demo.py that are held out; of any other labell
 Hardware: two CPU cores.
 """
 
-from clapjax.cli.config import base_config, shrink
+from clapjax.cli.config import base_config, check_argument, shrink
 
 
 def get_config(arg: str = ""):
     """`:runlocal` is of the few sounds of a smoke run."""
+    check_argument(arg, "runlocal")
     config = base_config()
     if arg == "runlocal":
         shrink(config)

@@ -221,8 +221,9 @@ def evaluate_models(
             for result in found:
                 print(f"{name} on {result.benchmark}: {line(result)}", flush=True)
             results += keep_sounds(out, used, found)
+        if results:  # what a next model that fails does not lose
+            write_results(out, results)
     if results:
-        write_results(out, results)
         write_page([out], out / "report.html")
     return results
 

@@ -232,7 +232,8 @@ def _example(folder: Path, result: Result, shown: Shown) -> str:
                 f"<blockquote>“{escape(said.text)}” "
                 f'<b class="{kind}">{mark}, {said.score:.3f}</b></blockquote>'
             )
-    return _section(f"{result.model}: {shown.title}", body, "Numbers are cosines.")
+    title = f"{result.model} on {result.benchmark}: {shown.title}"
+    return _section(title, body, "Numbers are cosines.")
 
 
 def _player(file: Path, label: str) -> str:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,7 +86,8 @@ def read_torch(file: Path):
     """
     torch = _torch()
     try:
-        with torch.serialization.safe_globals(_numpy_scalars()):
+        with torch.serialization.safe_globals(_numpy_scalars()), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol")  # it loads, or does not
             return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle fails in as many ways as there are bytes
         # torch puts advice to trust the file in front of what happened.

@@ -5,6 +5,7 @@ import errno
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -163,6 +164,12 @@ def test_eval_of_two_models_on_a_folder_and_on_records(
     assert mine.provenance["template"] == "A sound of {} | This is a sound of {}."
     assert mine.chance == pytest.approx(1 / 3)
     assert (demo_workdir / "results.json").read_bytes() == before
+
+    broken, other = tmp_path / "broken", tmp_path / "other"
+    shutil.copytree(demo_workdir, broken, ignore=shutil.ignore_patterns("checkpoints"))
+    evaluation = ("eval", "--model", f"one={demo_workdir}", broken, "--out", other)
+    assert _main(*evaluation, "--benchmark", f"mine={sounds}") == 2
+    assert {r.model for r in read_results(other)} == {"one"}  # what was done is kept
 
     done = command("report", out, demo_workdir, "--markdown")
     assert done.returncode == 0 and "| mine | zero-shot | accuracy | 3 | 33.3 % |" in done.stdout

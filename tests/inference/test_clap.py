@@ -129,6 +129,7 @@ def test_each_of_several_devices_gets_as_many_rows_as_one_alone(claps, kind):
     """At any length: then its results are the same bits."""
     clap, shapes, longest = claps[kind], {}, noise(8 * CLIP)
     labels = TaggingConfig(tuple("abcdefgh"))
+    params = {**clap.variables["params"], "head": {"bias": np.zeros(8, np.float32)}}
 
     def embed(variables, waveforms, lengths):
         shapes[who].add(waveforms.shape)
@@ -138,7 +139,7 @@ def test_each_of_several_devices_gets_as_many_rows_as_one_alone(claps, kind):
         sharding = NamedSharding(
             jax.make_mesh((devices,), "d", devices=jax.devices()[:devices]), P()
         )
-        variables = jax.device_put(clap.variables, sharding)
+        variables = jax.device_put({**clap.variables, "params": params}, sharding)
         forward = {"audio": embed, "text": None}
         embeds = Clap(clap.config, variables, clap.tokenizer, 4 * devices, forward).embed_audio
         tags = Tagger(clap.config, labels, variables, 4 * devices, forward).tag

@@ -136,6 +136,7 @@ def linear(fixed, row, limit, devices=8, state=0):
             "devices": devices,
             "slices": 1,
             "rows": rows,
+            "group": 1,
             "micro_batches": parts,
             "rows_per_micro_batch": at_once,
             "memory": {"temporaries": temporaries},
