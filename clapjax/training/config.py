@@ -90,7 +90,7 @@ class MeshConfig:
 class TrainConfig:
     """A run of any task: all that determines its parameters beside the task and the records."""
 
-    seed: int = 0  # of parameters, order, crops, captions and noise
+    seed: int = 0  # of parameters, order, crops, texts and noise
     batch_size: int = 32  # global
     steps: int = 1000  # batches trained on, in all
     log_every: int = 20  # steps from a line of the log to the next

@@ -123,15 +123,8 @@ def train(
         asked_to_stop = stack.enter_context(distributed.stop_requests())
         stack.callback(checkpoint.close, manager)
         trace = stack.enter_context(Trace(workdir / "profile", profile, start, run.steps))
-        log = TrainLog(
-            workdir,
-            start,
-            run.steps,
-            run.batch_size,
-            distributed.is_main(),
-            start in known,
-            check_ours,
-        )
+        main, judged = distributed.is_main(), start in known
+        log = TrainLog(workdir, start, run.steps, run.batch_size, main, judged, check_ours)
         stack.callback(log.close)
         stack.callback(feed.close)
 
