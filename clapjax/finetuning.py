@@ -14,6 +14,7 @@ import numpy as np
 from clapjax.audio.files import float_to_int16
 from clapjax.data import records
 from clapjax.data.build.examples import label_caption
+from clapjax.data.paths import write_bytes
 from clapjax.data.schema import Example
 from clapjax.evaluation.benchmarks import Benchmark
 from clapjax.evaluation.supervised import Labelled
@@ -144,9 +145,7 @@ def _fold(
     found = tagger.tag([examples[id] for id in ids], **way)
     memory = io.BytesIO()
     np.savez(memory, scores=found, ids=np.array(ids), labels=np.array(run.tagging.labels))
-    partial = file.with_suffix(".partial")
-    partial.write_bytes(memory.getvalue())
-    os.replace(partial, file)
+    write_bytes(file, memory.getvalue())
     return found
 
 

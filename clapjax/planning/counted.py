@@ -22,8 +22,8 @@ from clapjax.training.state import abstract_state
 from clapjax.training.step import setting
 
 # What a compiled program takes beyond what is counted: more of the same for layouts and copies, and
-# its code. Chosen so that no program takes more of those that docs/planning.md compares; of rows
-# that are encoded in parts XLA keeps more.
+# its code. By the full-size programs that docs/planning.md compares; of rows that are encoded in
+# parts XLA keeps more.
 MARGIN, MARGIN_IN_PARTS = 1.15, 1.4
 CODE = int(1.5 * GIB)
 

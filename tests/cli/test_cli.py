@@ -100,12 +100,17 @@ def test_records_build_again_reuses(demo_records, capsys):
     assert "made with other settings: seed was 0, is 9" in capsys.readouterr().err
 
 
-def test_train_then_eval(demo_records, demo_workdir, command):
+@pytest.fixture(scope="module")
+def judged(demo_records, demo_workdir, command):
+    """What `eval` of the demo's workdir says, its results written."""
+    return command("eval", "--data_dir", demo_records, "--workdir", demo_workdir)
+
+
+def test_train_then_eval(demo_records, demo_workdir, judged):
     rows = read_log(demo_workdir)
     assert [row["step"] for row in rows if "loss" in row] == [2, 4]
     logged = rows[-1]
-    done = command("eval", "--data_dir", demo_records, "--workdir", demo_workdir)
-    assert done.returncode == 0, done.stderr
+    assert judged.returncode == 0, judged.stderr
     results = read_results(demo_workdir)
     found = {f"eval/{name}": value for name, value in scores(results).items()}
     assert logged == {"step": 4, **found}  # the same as the loop's own
@@ -122,10 +127,10 @@ def test_train_then_eval(demo_records, demo_workdir, command):
         for name, metric in result.metrics.items():
             assert metric.low <= metric.value <= metric.high
             shown = f"{spoken(name)} {interval(name, metric)}"
-            (line,) = [line for line in done.stdout.splitlines() if f"{shown}" in line]
+            (line,) = [line for line in judged.stdout.splitlines() if f"{shown}" in line]
             assert f"(n={result.n}, chance {chance(result)})" in line
     assert {r.provenance["split"] for r in results} == {"test", "test_clips"}
-    assert f"wrote {demo_workdir / 'results.json'}" in done.stdout
+    assert f"wrote {demo_workdir / 'results.json'}" in judged.stdout
 
     report = (demo_workdir / "report.html").read_text()
     assert report.lstrip().lower().startswith("<!doctype html>")
@@ -133,7 +138,7 @@ def test_train_then_eval(demo_records, demo_workdir, command):
 
 
 def test_eval_of_two_models_on_a_folder_and_on_records(
-    demo_records, demo_workdir, command, tmp_path
+    demo_records, demo_workdir, judged, command, tmp_path
 ):
     sounds = tmp_path / "sounds"
     sounds.mkdir()
