@@ -27,7 +27,9 @@ def test_means_and_intervals_over_seeds():
         assert cell.strip() == f"{column.mean():.1f} [{low:.1f}, {high:.1f}]"
 
 
-def test_each_arm_is_a_config():
+def test_no_two_arms_are_the_same_config():
+    found = set()
     for changes in ARMS.values():
         overrides = [f"--config.{name}={value}" for name, value in changes.items()]
-        load_config("configs/esc10_mixup.py", overrides)
+        found.add(repr(load_config("configs/esc10_mixup.py", overrides)))
+    assert len(found) == len(ARMS)
