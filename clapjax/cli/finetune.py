@@ -13,7 +13,7 @@ from clapjax.cli.show import plain_warnings, progress
 
 EXAMPLE = "clapjax finetune --model runs/demo --benchmark esc50=data/ESC-50 --out tuned"
 CONFIG = "configs/finetune.py"
-EPOCHS = 40
+EPOCHS = 100
 BY_DATA = {"steps", "optimizer.warmup_steps", "tagging.loss"}  # where no config file names them
 TASK = "supervised"
 

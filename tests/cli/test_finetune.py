@@ -23,7 +23,6 @@ from tests.data.miniature import write_table
 from tests.inference.tiny import RATE, make_tagging_workdir, make_workdir
 
 QUICK = ("--config.steps=6", "--config.checkpoint_every=2", "--config.log_every=2")
-RANDOM = ("--config.tagging.mixup=0.5", "--config.tagging.shift=True")
 NAMES = ("low", "middle", "high")
 
 
@@ -73,7 +72,7 @@ def run(place, data: str, out: str, *more: str) -> int:
     """`clapjax finetune` in this process."""
     name = {"esc": "esc50", "own": "mine"}[data]
     where = ["--benchmark", f"{name}={place / data}", "--out", str(place / out)]
-    return main(["finetune", "--model", str(place / "model"), *where, *QUICK, *RANDOM, *more])
+    return main(["finetune", "--model", str(place / "model"), *where, *QUICK, *more])
 
 
 @pytest.fixture(scope="module")
