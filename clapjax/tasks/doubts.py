@@ -60,18 +60,21 @@ def doubts(
             f"{alike:.1f} other rows have a row's caption and count as its negatives; a smaller "
             "batch_size, captions that differ, or --config.task=tagging"
         )
-    if needs_negatives(loss) and not any(example.negative_captions for example in examples):
+    asking = needs_negatives(loss)
+    if asking and not any(example.negative_captions for example in examples):
         found.append(
-            f"loss.temporal_weight and loss.negatives ask for captions in a wrong order, and none "
-            f"of {len(examples)} records has one: they teach nothing; make some (`clapjax captions "
-            "negate`), or set --config.loss.temporal_weight=0 --config.loss.negatives=none"
+            f"{' and '.join(f'loss.{name}' for name in asking)} ask for captions in a wrong order, "
+            f"and none of {len(examples)} records has one: they teach nothing; make some (`clapjax "
+            "captions negate`), or set "
+            + " ".join(f"--config.loss.{name}={off}" for name, off in asking.items())
         )
-    if loss.order_pairs and not any(
+    elif loss.order_pairs and not any(
         example.negative_audio is not None and len(example.events) == 2 for example in examples
     ):
+        teaches = "captions alone teach" if loss.temporal_weight else "nothing teaches"
         found.append(
             f"loss.order_pairs asks for sounds of two events in a wrong order, and none of "
-            f"{len(examples)} records has one: captions alone teach order; build them with "
+            f"{len(examples)} records has one: {teaches} order; build them with "
             "--config.synthesis.train_negative_audio=True, or set --config.loss.order_pairs=0"
         )
     return found

@@ -172,13 +172,26 @@ def test_captions_that_are_cut_are_said(tmp_path):
 def test_an_order_that_nothing_teaches_is_said(tmp_path):
     without = _sets(tmp_path / "a", 8, 8)
     some = _sets(tmp_path / "b", 8, negatives=True)
-    for loss in (LossConfig(temporal_weight=0.5), LossConfig(0.0, negatives="own")):
+    for loss, off in (
+        (LossConfig(0.5), "temporal_weight=0"),
+        (LossConfig(0.0, negatives="own"), "negatives=none"),
+    ):
         (line,) = _doubts(without, DataConfig(), loss, 8)
         assert "none of 8 records has one: they teach nothing" in line
+        assert line.endswith(f"or set --config.loss.{off}")
         assert _doubts(some, DataConfig(), loss, 8) == []
         mixed = DataConfig(mixture=(f"{some}=0.5",))
         assert _doubts(without, mixed, loss, 16) == []  # the mixture has one
     assert _doubts(without, DataConfig(), QUIET, 8) == []
+    silent = [make_example(n, negative_audio=None) for n in range(1, 17, 2)]
+    write_records(tmp_path / "c", {"train": silent})
+    for weight, teaches in ((0.5, "captions alone teach order"), (0.0, "nothing teaches order")):
+        pairs = LossConfig(weight, order_pairs=1)
+        (line,) = _doubts(without, DataConfig(), pairs, 8)
+        assert line.endswith("--config.loss.order_pairs=0")
+        (line,) = _doubts(tmp_path / "c", DataConfig(), pairs, 8)
+        assert f"none of 8 records has one: {teaches}" in line
+        assert _doubts(some, DataConfig(), pairs, 8) == []
 
 
 def test_captions_that_are_each_others_negatives_are_said(tmp_path):
