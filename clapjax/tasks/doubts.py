@@ -23,6 +23,7 @@ def doubts(
     seed: int,
     tokenizer,
     max_length: int,
+    clip_samples: int,
 ) -> list[str]:
     """What these records cannot teach, or would teach wrongly: a line each.
 
@@ -31,7 +32,7 @@ def doubts(
     Args:
       data_dir: records on this machine.
       data, loss, batch_size, seed: of the run.
-      tokenizer, max_length: and the tokens that its model reads.
+      tokenizer, max_length, clip_samples: and what its model reads and hears at most.
 
     Raises:
       RecordsError: no such data set or split, or a damaged record.
@@ -51,6 +52,7 @@ def doubts(
             f"{cut} of {len(texts)} captions are longer than {max_length} tokens and are cut; "
             f"--config.model.text.max_length={max(lengths)} reads them whole, given the positions"
         )
+    found += _cut_orders(examples, data, clip_samples)
     captions = Counter(example.captions[0] for example in examples)
     # Of a row, how many others have its caption, on average.
     alike = (batch_size - 1) * sum((n / len(examples)) ** 2 for n in captions.values())
@@ -78,6 +80,22 @@ def doubts(
             "--config.synthesis.train_negative_audio=True, or set --config.loss.order_pairs=0"
         )
     return found
+
+
+def _cut_orders(examples: list, data: DataConfig, clip_samples: int) -> list[str]:
+    """Whether records that tell an order lose some of it, well beyond a few samples at an end."""
+    ordered = [one for one in examples if one.negative_captions or len(one.events) > 1]
+    if not ordered or data.long_clips == "whole":
+        return []
+    cut = sum(len(one.audio) > 1.1 * clip_samples for one in ordered)
+    seconds = clip_samples / ordered[0].sample_rate
+    if not cut:
+        return []
+    return [
+        f"{cut} of {len(ordered)} records that tell an order of events are longer than the "
+        f"{seconds:g} s of a clip and are cut at a random place: their captions tell of more than "
+        "is heard; shorter records, or a model of longer clips (model.audio.clip_samples)"
+    ]
 
 
 def label_doubts(data_dir: str | os.PathLike, split: str, labels: Sequence[str]) -> list[str]:
