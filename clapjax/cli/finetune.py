@@ -69,7 +69,7 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     given |= BY_DATA if args.config else set()
     if args.hidden < 0:
         raise ValueError(f"--hidden must be >= 0, not {args.hidden}")
-    if args.epochs is not None and (args.epochs <= 0 or "steps" in given):
+    if args.epochs is not None and (not 0 < args.epochs < np.inf or "steps" in given):
         raise ValueError("--epochs must be positive, and not beside a config's steps")
     epochs = EPOCHS if args.epochs is None and "steps" not in given else args.epochs
     ((benchmark, path, settings),) = find_benchmarks(args, experiment.evaluation)

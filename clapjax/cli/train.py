@@ -285,8 +285,8 @@ def _doubts(experiment, data_dir: str, workdir: str, tokenizer) -> list[str]:
     run, name = experiment, experiment.data.tokenizer
     if tokenizer is None:
         tokenizer = workdir_tokenizer(name, data_dir if name == "records" else workdir)
-    length = run.model.text.max_length
-    return doubts(data_dir, run.data, run.loss, run.batch_size, run.seed, tokenizer, length)
+    limits = run.model.text.max_length, run.model.audio.clip_samples
+    return doubts(data_dir, run.data, run.loss, run.batch_size, run.seed, tokenizer, *limits)
 
 
 def _warn(line: str) -> None:
