@@ -32,6 +32,7 @@ DEMO = "configs/demo.py:runlocal"
 CONFIGS = {"contrastive": DEMO, "tagging": "configs/tagging.py:runlocal"}
 EVERY, LOGGED = 40, 20  # steps between evaluations, and between rows of the log
 PLACES = ("before an evaluation", "in an evaluation", "after an evaluation")
+QUICK = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"  # to compile
 GRACE = 30  # seconds for the others to end by themselves where one has ended
 SMALL = (
     "--config.evaluation.tasks=('zero_shot',)",
@@ -67,7 +68,7 @@ class Job:
             "JAX_NUM_CPU_DEVICES": str(devices),
             # Only process 0 would find its program in a cache, and Gloo waits 30 s for the other.
             "JAX_ENABLE_COMPILATION_CACHE": "false",
-            "XLA_FLAGS": os.environ.get("XLA_FLAGS", "--xla_backend_optimization_level=0"),
+            "XLA_FLAGS": os.environ.get("XLA_FLAGS", QUICK),
             "JAX_COORDINATOR_ADDRESS": f"localhost:{port}",
             "JAX_NUM_PROCESSES": str(PROCESSES),
         }
