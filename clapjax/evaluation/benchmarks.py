@@ -4,7 +4,9 @@ import hashlib
 import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -192,15 +194,30 @@ def _of_source(name: str, path, split: str) -> Benchmark:
         for index, clip in enumerate(clips[first:], first):
             yield index, False, _Decoded(clip, rate)
 
-    state = hashlib.sha256(kind.encode())
-    for place, file in walk_files(as_path(path)):
-        stat = file.stat()
-        seen = (stat.st_size, stat.st_mtime_ns) if is_local(file) else vars(stat)
-        state.update(f"{place!r} {seen!r}\n".encode())
     judged = tuple(map(_judged_clip, clips))
-    where = chosen or ALL
-    data = state.hexdigest()[:32]
+    where, data = chosen or ALL, _folder_key(kind, as_path(path))
     return Benchmark(name, os.fspath(path), where, data, judged, sounds, tuple(there), lost)
+
+
+def _folder_key(kind: str, root: Path) -> str:
+    """A name of what a folder holds: a copy of it has the same, on whichever machine it lies."""
+    state = hashlib.sha256(kind.encode())
+    files = dict(walk_files(root))
+    with ThreadPoolExecutor() as pool:
+        for place, seen in zip(files, pool.map(_content, files.values()), strict=True):
+            state.update(f"{place!r} {seen!r}\n".encode())
+    return state.hexdigest()[:32]
+
+
+def _content(file: Path) -> object:
+    """What is in a file, None where it cannot be read; in a bucket, what its listing says of it."""
+    if not is_local(file):
+        return vars(file.stat())
+    try:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError:  # a clip that needs it is counted as lost where it is decoded
+        return None
 
 
 def _judged_clip(clip: Clip) -> Judged:

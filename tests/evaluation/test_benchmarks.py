@@ -1,6 +1,8 @@
 """Benchmarks from records, published layouts and folders of one's own."""
 
 import csv
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -102,8 +104,21 @@ def test_a_folder_of_ones_own(folder):
         assert not wrong
     with pytest.raises(ValueError, match="c.wav: cannot be decoded"):
         np.asarray(next(sounds)[2])
-    soundfile.write(folder / "a.wav", np.zeros(80), 8000)
-    assert load_benchmark("mine", folder).data != found.data
+
+
+def test_a_folder_is_the_same_wherever_and_whenever_it_was_copied(folder, tmp_path_factory):
+    (folder / "gone.txt").symlink_to("nowhere")
+    found = load_benchmark("mine", folder)
+    copy = tmp_path_factory.mktemp("elsewhere") / "copy"
+    shutil.copytree(folder, copy, symlinks=True)
+    file = copy / "a.wav"
+    os.utime(file, ns=(1, 1))
+    assert load_benchmark("mine", copy).data == found.data
+    whole = bytearray(file.read_bytes())
+    whole[-1] ^= 1
+    file.write_bytes(whole)  # as long as before, and of the same time
+    os.utime(file, ns=(1, 1))
+    assert load_benchmark("mine", copy).data != found.data
 
 
 def test_a_published_layout_by_its_name(tmp_path):
