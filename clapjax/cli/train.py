@@ -54,11 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
     """Trains or resumes."""
-    from clapjax.experiment import check_workdir
+    from clapjax.experiment import check_workdir, make_task
     from clapjax.starting import resolve
     from clapjax.training import distributed
     from clapjax.training.checkpoint import latest_step
     from clapjax.training.deterministic import make_deterministic
+    from clapjax.training.mesh import check_batch, make_mesh
 
     overrides = with_model(overrides, args.model)
     given, experiment = given_fields(overrides), load_config(args.config, overrides)
@@ -70,6 +71,9 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     done = latest_step(args.workdir) or 0
     experiment, tokenizer = resolve(experiment, given, args.workdir)
     if "source.path" in given:
+        # Before the work of building them.
+        task = make_task(experiment, tokenizer)
+        check_batch(experiment, make_mesh(experiment.mesh).size, task.group)
         find_records(experiment, args.data_dir)
     try:
         train_and_evaluate(experiment, args.data_dir, args.workdir, args.profile, tokenizer)

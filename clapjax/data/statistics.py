@@ -40,7 +40,7 @@ def _looked_at(examples: Iterable[Example], split: str, look) -> Iterable[Exampl
 
 
 def _describe_split(examples: Iterable[Example], connectives) -> dict:
-    count = captions = negatives = with_negatives = negative_audio = 0
+    count = captions = negatives = with_negatives = negative_audio = pairs = 0
     seconds, words, origins, without_origin = [], [], set(), 0
     labels, links = Counter(), Counter()
     provenance = {"captions": Counter(), "negative_captions": Counter()}
@@ -52,6 +52,9 @@ def _describe_split(examples: Iterable[Example], connectives) -> dict:
         negatives += len(example.negative_captions)
         with_negatives += bool(example.negative_captions)
         negative_audio += example.negative_audio is not None
+        # Of more events, records do not say which wrong order is heard: `loss.order_pairs`.
+        whole = example.negative_captions and example.negative_audio is not None
+        pairs += bool(whole) and len(example.events) == 2
         for counter, kinds in zip(provenance.values(), example.kinds(), strict=True):
             counter.update(kinds)
         origins.update(filter(None, example.origin.split(SEPARATOR)))
@@ -69,6 +72,7 @@ def _describe_split(examples: Iterable[Example], connectives) -> dict:
         "negative_captions": negatives,
         "with_negative_captions": with_negatives,
         "with_negative_audio": negative_audio,
+        "order_pairs": pairs,
         "origins": len(origins),
         "without_origin": without_origin,
         "connectives": dict(sorted(links.items(), key=lambda item: (-item[1], item[0]))),

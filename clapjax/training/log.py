@@ -95,19 +95,21 @@ class TrainLog:
         self._append(step, {**scalars, "clips_per_second": rate})
         if not self._active:
             return
-        left = (self._steps - step) * self._batch_size / max(1e-9, rate)
-        minutes, seconds = divmod(round(left), 60)
         shown = {name: scalars[name] for name in scalars if name.endswith("loss")}
         text = ", ".join(f"{name} {value:.4f}" for name, value in shown.items())
         if self._bar.disable:
-            print(
-                f"step {step}/{self._steps}: {text}, {rate:.1f} clips/s, "
-                f"{minutes} min {seconds} s left",
-                file=sys.stderr,
-                flush=True,
-            )
+            left = self._left(step, rate)
+            line = f"step {step}/{self._steps}: {text}, {rate:.1f} clips/s{left}"
+            print(line, file=sys.stderr, flush=True)
         else:
             self._bar.set_postfix_str(f"{rate:.1f} clips/s, {text}")
+
+    def _left(self, step: int, rate: float) -> str:
+        """How long it will take; of a step that was compiled, nothing can be said."""
+        if self._compiled and step == self._compiled[0]:
+            return ""
+        minutes, seconds = divmod(round((self._steps - step) * self._batch_size / rate), 60)
+        return f", {minutes} min {seconds} s left"
 
     def write_scores(self, step: int, scores: dict[str, float]) -> None:
         """Logs one row of evaluation scores, each as eval/NAME; its time counts in no rate."""

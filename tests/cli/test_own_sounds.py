@@ -64,6 +64,13 @@ def tuned(place, train):
     return place / "tuned"
 
 
+def test_a_batch_that_cannot_be_split_is_refused_before_records_are_built(place, train):
+    done = train("refused", "hf", "--config.batch_size=6", "--config.loss.order_pairs=1")
+    assert done.returncode == 2
+    assert "batch_size must be a multiple of 4 on 1 devices, not 6" in done.stderr
+    assert not (place / "records").exists()
+
+
 def test_one_command_builds_and_tunes_a_hugging_face_folder(place, tuned):
     counts = records.read_build(place / "records")["counts"]
     assert counts["train"] + counts["test"] == 20 and counts["test"] >= 4

@@ -15,7 +15,8 @@ from clapjax.data.statistics import describe
 from clapjax.evaluation.records_page import Chooser
 from tests.data.building import RATE, make_example, write_records
 
-TRAIN = [make_example(index) for index in range(7)]
+TRAIN = [make_example(index) for index in range(6)]
+TRAIN += [make_example(7, events=("dog", "rain", "car"))]
 TEST = [make_example(index, captions=("A dog barks, followed by rain <b>",)) for index in (10, 11)]
 
 
@@ -30,15 +31,16 @@ def test_describe(data_dir):
     assert found["build"]["sample_rate"] == RATE
     train = found["splits"]["train"]
     assert train["examples"] == 7
-    assert train["hours"] == round(sum(200 + i for i in range(7)) / RATE / 3600, 3)
+    assert train["hours"] == round(sum(200 + i for i in (*range(6), 7)) / RATE / 3600, 3)
     assert train["seconds"] == {"shortest": 0.02, "median": 0.03, "longest": 0.03}
     assert train["captions_per_example"] == 2.0
     assert train["words_per_caption"] == 4.0  # five and three
     assert train["caption_words"] == {"3": 7, "5": 7}
-    assert train["with_negative_captions"] == train["with_negative_audio"] == 3
-    assert train["negative_captions"] == 3 and train["origins"] == 0
+    assert train["with_negative_captions"] == train["with_negative_audio"] == 4
+    assert train["order_pairs"] == 3  # not where three events sound
+    assert train["negative_captions"] == 4 and train["origins"] == 0
     assert train["connectives"] == {"barks": 7}
-    assert train["provenance"] == {"captions": {"human": 14}, "negative_captions": {"human": 3}}
+    assert train["provenance"] == {"captions": {"human": 14}, "negative_captions": {"human": 4}}
     assert train["labels"] == {"animal": 7, "dog": 7}
     assert found["splits"]["test"]["examples"] == 2
 
