@@ -105,7 +105,8 @@ def save_experiment(experiment: Experiment, workdir: str | os.PathLike, write: b
         # By way of the dataclass: what a field that is new since then does by default, it did.
         changes = list(_differences(to_dict(load_experiment(workdir)), new))
         if any(path == "init_from" for path, *_ in changes):  # the model's settings follow from it
-            changes = [one for one in changes if not one[0].startswith(("model.", "data.token"))]
+            taken = ("model.", "captioning.decoder.", "data.token")
+            changes = [one for one in changes if not one[0].startswith(taken)]
         bound = [
             f"{path} was {old!r}, is {now!r}"
             for path, old, now in changes

@@ -317,9 +317,7 @@ class DecodingConfig:
         if not 0 <= self.nucleus <= 1:
             raise ValueError(f"decoding.nucleus must be in 0 .. 1, not {self.nucleus}")
         if self.beams % self.groups:
-            raise ValueError(
-                f"decoding.beams {self.beams} do not divide into {self.groups} groups"
-            )
+            raise ValueError(f"decoding.beams {self.beams} do not divide into {self.groups} groups")
         if not self.nucleus and self.count > self.beams:
             raise ValueError(
                 f"decoding.count: {self.beams} beams do not give {self.count} captions"

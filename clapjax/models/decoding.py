@@ -97,9 +97,7 @@ def beam_search(
             jnp.concatenate([found["kept_score"][:, group], finished], axis=1), width
         )
         tokens = found["tokens"][:, group]  # behind place they are all `end`
-        kept_tokens = _take(
-            jnp.concatenate([found["kept_tokens"][:, group], tokens], axis=1), best
-        )
+        kept_tokens = _take(jnp.concatenate([found["kept_tokens"][:, group], tokens], axis=1), best)
         kept_total = _take(
             jnp.concatenate([found["kept_total"][:, group], totals[..., rules.end]], axis=1), best
         )
@@ -107,9 +105,7 @@ def beam_search(
         score, index = jax.lax.top_k(flat, width)
         parent, token = index // words, index % words
         tokens = _take(tokens, parent).at[:, :, place].set(token)
-        said = said + jnp.sum(
-            jax.nn.one_hot(token, words) * jnp.isfinite(score)[..., None], axis=1
-        )
+        said = said + jnp.sum(jax.nn.one_hot(token, words) * jnp.isfinite(score)[..., None], axis=1)
         chosen = {
             "score": score,
             "total": _take(totals.reshape(rows, -1), index),

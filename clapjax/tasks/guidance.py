@@ -72,7 +72,9 @@ def find_marks(tokenizer) -> Marks:
     """
 
     def first(*names: str) -> int | None:
-        return next((i for i in (getattr(tokenizer, n, None) for n in names) if i is not None), None)
+        return next(
+            (i for i in (getattr(tokenizer, n, None) for n in names) if i is not None), None
+        )
 
     end = first("eos_token_id", "sep_token_id")
     if end is None:
