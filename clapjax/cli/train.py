@@ -287,8 +287,8 @@ JUDGES = {
 def load_model(task: str, source: str, workdir: str) -> dict:
     """{"params", "batch_stats"} of a workdir, or of whatever else `clapjax.load` takes.
 
-    From task to task a model starts from another's audio encoder, and so does a tagger from one with
-    other labels than are kept in `workdir`.
+    From task to task it is the audio encoder alone, and so it is for a tagger from one with other
+    labels than are kept in `workdir`.
     """
     from clapjax.experiment import load_experiment
     from clapjax.interop.load import load_pretrained

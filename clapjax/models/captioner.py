@@ -1,8 +1,8 @@
 """Audio to text: an audio encoder under a Transformer decoder (Vaswani et al., 2017), pre-norm.
 
 A sequence has slots: `guidance_length` of words that guide, which stand at their right end, then
-`max_length` of the caption. Shapes: B clips, K sentences of each, T tokens of each, S slots, F steps
-of time, D width, H heads.
+`max_length` of the caption. Shapes: B clips, K sentences of each, T tokens of each, S slots, F
+steps of time, D width, H heads.
 """
 
 import functools
@@ -252,7 +252,7 @@ def init_captioner(config: ClapConfig, sizes: DecoderConfig, key: jax.Array) -> 
 
 
 def word_logits(params: dict, hidden: jax.Array, dtype: jnp.dtype) -> jax.Array:
-    """(..., D) of a decoder to (..., vocabulary) float32: the table of words is the output's too."""
+    """(..., D) of a decoder to (..., vocabulary) float32, by the table of words."""
     table = params["decoder"]["word"]["embedding"].astype(dtype)
     return jnp.einsum(
         "...d,vd->...v", hidden.astype(dtype), table, preferred_element_type=jnp.float32
@@ -285,8 +285,7 @@ def write_captions(
       guidance, real: (B, guidance_length) int32 tokens before the captions, and bool which are.
       keys: (B, 2) uint32 of `jax.random.key_data`, for words that are drawn.
       settings: how words are chosen.
-      end: the token that ends a caption.
-      never: tokens that no caption has.
+      end, never: the token that ends a caption, and those that no caption has.
 
     Returns:
       (tokens (B, count, max_length) int32, `end` from where a caption ends; sums of their log

@@ -127,8 +127,8 @@ def text_preset(name: str) -> TextConfig:
 
 
 def decoder_preset(name: str) -> DecoderConfig:
-    """A captioner's decoder: as of CNext-trans ("cnext-trans", Labbé et al., 2024) or of Cnn14-trans
-    ("cnn14-trans", Xu et al., 2022), or "small" for training on a CPU.
+    """A captioner's decoder, of the size of CNext-trans ("cnext-trans", Labbé et al., 2024) or of
+    Cnn14-trans ("cnn14-trans", Xu et al., 2022), or "small" for training on a CPU.
     """
     presets = {
         "cnext-trans": DecoderConfig(),

@@ -90,7 +90,7 @@ def guidance_ids(
     """Texts that guide as tokens, at the right end of their slots: begin, words, end.
 
     Returns:
-      ((N, guidance_length) int32 ids, bool which are tokens). What is too long loses its last words.
+      ((N, guidance_length) int32 ids, bool which are tokens). Of too many the last words are lost.
     """
     marks, room = find_marks(tokenizer), sizes.guidance_length - 2
     ids = np.full((len(texts), sizes.guidance_length), marks.end, np.int32)
