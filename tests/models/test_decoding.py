@@ -114,9 +114,7 @@ def run(model: Recurrent, rules: Rules, settings: DecodingConfig, seed: int = 0)
     return jax.jit(lambda: draw(model.step, state, logits, rules, settings, keys))()
 
 
-@pytest.mark.parametrize(
-    ("penalty", "least", "repeat"), [(0.0, 1, 0), (2.0, 0, 2), (0.7, 2, 1)]
-)
+@pytest.mark.parametrize(("penalty", "least", "repeat"), [(0.0, 1, 0), (2.0, 0, 2), (0.7, 2, 1)])
 def test_enough_beams_are_an_exhaustive_search(penalty, least, repeat):
     words, rules = 5, Rules(END, (3,), least, 5, repeat)
     model = Recurrent(0, 3, words)
