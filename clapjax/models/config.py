@@ -271,7 +271,7 @@ class DecoderConfig:
     heads: int = 8  # of attention
     intermediate_size: int = 2048  # hidden width of a block's MLP
     activation: str = "gelu"  # or "quick_gelu"
-    guidance_length: int = 32  # tokens before a caption, with the two that begin and end them
+    guidance_length: int = 40  # tokens before a caption, with the two that begin and end them
     max_length: int = 30  # tokens of a caption, its end included
     layer_norm_eps: float = 1e-5  # of the norms
     dropout: float = 0.2  # share dropped of what blocks add, and of words

@@ -138,7 +138,7 @@ def decoder_preset(name: str) -> DecoderConfig:
             layers=2,
             heads=4,
             intermediate_size=512,
-            guidance_length=16,
+            guidance_length=24,
             max_length=16,
             dropout=0.0,
             embedding_std=0.05,

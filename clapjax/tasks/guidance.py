@@ -90,13 +90,14 @@ def guidance_ids(
     """Texts that guide as tokens, at the right end of their slots: begin, words, end.
 
     Returns:
-      ((N, guidance_length) int32 ids, bool which are tokens). Of too many the last words are lost.
+      ((N, guidance_length) int32 ids, bool which are tokens). Of too many the first are lost: the
+      style, then the order, then tags.
     """
     marks, room = find_marks(tokenizer), sizes.guidance_length - 2
     ids = np.full((len(texts), sizes.guidance_length), marks.end, np.int32)
     mask = np.zeros(ids.shape, bool)
     for row, words in enumerate(_words(tokenizer, texts)):
-        own = [marks.begin, *words[:room], marks.end]
+        own = [marks.begin, *words[max(0, len(words) - room) :], marks.end]
         ids[row, -len(own) :], mask[row, -len(own) :] = own, True
     return ids, mask
 

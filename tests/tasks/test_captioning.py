@@ -39,7 +39,7 @@ SIZES = DecoderConfig(
     layers=1,
     heads=2,
     intermediate_size=32,
-    guidance_length=6,
+    guidance_length=8,
     max_length=6,
     dropout=0.0,
     init_std=0.0,
@@ -206,7 +206,7 @@ def test_shares_of_mix_up_are_the_larger_ones(config):
 def test_what_a_plan_counts(config):
     task, mesh = make_task(config), some_mesh(1)
     shapes = batch_shapes(config, task, mesh)
-    assert shapes["guidance_ids"].shape == shapes["input_ids"].shape == (8, 6)
+    assert (shapes["guidance_ids"].shape, shapes["input_ids"].shape) == ((8, 8), (8, 6))
     traced = make_train_step(config, mesh).trace(abstract_state(config, mesh), shapes)
     # At the least what the words of the output take, forwards, again, and twice backwards.
     assert matrix_flops(traced.jaxpr) > 3 * 2 * 8 * 6 * SIZES.hidden_size * SIZES.vocab_size
@@ -223,7 +223,7 @@ def test_it_resumes_bit_for_bit_and_writes(config, demo_records, tmp_path):
             dies.remove(step)
             raise KeyboardInterrupt
         clips, lengths = np.ones((5, 16_000), np.int16), np.full(5, 16_000, np.int32)
-        guide = np.zeros((5, 6), np.int32), np.ones((5, 6), bool), np.zeros((5, 2), np.uint32)
+        guide = np.zeros((5, 8), np.int32), np.ones((5, 8), bool), np.zeros((5, 2), np.uint32)
         tokens, total = forward["caption"](variables, clips, lengths, *guide)
         assert tokens.shape == (5, 1, 6) and (np.asarray(tokens) == np.asarray(tokens)[0]).all()
         written.append(float(np.asarray(total).sum()))
