@@ -1,8 +1,8 @@
 """Kills a run of two processes again and again, and compares its end with an undisturbed one.
 
-    python -m benchmarks.kill_resume --out DIR [--task tagging] [--kills 10] [--terms 10] [--seed 0]
+    python -m benchmarks.kill_resume --out DIR [--task tagging|captioning] [--kills 10] [--terms 10] [--seed 0]
 
-Trains the small demo, or a tagger, on two processes with two CPU devices each. SIGKILL goes to
+Trains the small demo, a tagger or a captioner, on two processes with two CPU devices each. SIGKILL goes to
 both, as when a machine is lost; SIGTERM to one of them, as when it is preempted: then both must
 save the same step and exit with 75. They come at random moments, start-up and compilation included,
 and before, in and just after evaluations, and every time the same command is started again. Now and
@@ -28,7 +28,11 @@ from clapjax.training.log import LOG_FILE, is_scores, read_log
 
 PROCESSES, DEVICES = 2, 2
 DEMO = "configs/demo.py:runlocal"
-CONFIGS = {"contrastive": DEMO, "tagging": "configs/tagging.py:runlocal"}
+CONFIGS = {
+    "contrastive": DEMO,
+    "tagging": "configs/tagging.py:runlocal",
+    "captioning": "configs/captioner.py:runlocal",
+}
 EVERY, LOGGED = 40, 20  # steps between evaluations, and between rows of the log
 PLACES = ("before an evaluation", "in an evaluation", "after an evaluation")
 GRACE = 30  # seconds for the others to end by themselves where one has ended

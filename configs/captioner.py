@@ -22,6 +22,7 @@ def get_config(arg: str = ""):
     # Published of CNext-trans: 400 epochs of AudioCaps and Clotho, AdamW 5e-4 with weight decay 2,
     # label smoothing 0.1, mix-up 0.4.
     config.batch_size = 512
+    config.rows_per_device = 128
     config.steps = 40_000
     config.log_every = 50
     config.checkpoint_every = 1000

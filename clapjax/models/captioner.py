@@ -6,6 +6,7 @@ steps of time, D width, H heads.
 """
 
 import functools
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -306,17 +307,12 @@ def write_captions(
     cache = empty_cache(sizes, len(guidance), first + length, dtype)
     hidden, cache = decoder.apply(own, guidance[:, None], real, frames, heard, cache)
     sentences = settings.count if settings.nucleus else settings.beams
-    cache["layers"] |= {
-        name: jnp.repeat(cache["layers"][name], sentences, axis=2) for name in ("key", "value")
-    }
+    cache = _own(cache, lambda x: jnp.repeat(x, sentences, axis=2))
 
     def step(cache: dict, parents: jax.Array | None, tokens: jax.Array, place: jax.Array):
         if parents is not None:
             at = parents[None, :, :, None, None, None]
-            cache["layers"] |= {
-                name: jnp.take_along_axis(cache["layers"][name], at, axis=2)
-                for name in ("key", "value")
-            }
+            cache = _own(cache, lambda x: jnp.take_along_axis(x, at, axis=2))
         hidden, cache = decoder.apply(
             own, tokens[..., None], real, None, cache=cache, slot=first + place
         )
@@ -326,3 +322,9 @@ def write_captions(
     if settings.nucleus or settings.beams == 1:
         return draw(step, cache, logits, rules, settings, keys)
     return beam_search(step, cache, logits, rules, settings)
+
+
+def _own(cache: dict, change: Callable[[jax.Array], jax.Array]) -> dict:
+    """A cache with what each sentence has for itself changed: (layers, B, K, S, H, D / H)."""
+    layers = cache["layers"]
+    return {**cache, "layers": layers | {name: change(layers[name]) for name in ("key", "value")}}

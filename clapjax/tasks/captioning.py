@@ -66,9 +66,9 @@ def captioning(
 ) -> Task:
     """The task; without a tokenizer it has the config's vocabulary, and no batches can be made.
 
-    Rows are "loss" and "missed" (B,) float32, sums over a caption's tokens of the smoothed and the
-    plain cross-entropy, "right" and "tokens" (B,) int32, of how many the likeliest is the one, and
-    how many there are. A batch has "guidance_ids" and "guidance_mask" (B, guidance_length),
+    Rows are (B,) float32: "loss" and "missed", sums over a caption's tokens of the smoothed and the
+    plain cross-entropy; "right", of how many of them the likeliest is the one; and "tokens", how
+    many there are. A batch has "guidance_ids" and "guidance_mask" (B, guidance_length),
     "input_ids" and "mask" (B, max_length), int32 and bool; with mix-up "share" (B,) float32 in
     [0.5, 1]. Metrics are loss, nll (without smoothing) and accuracy, means over the tokens of the
     batch. `forward` has "caption" of (waveform, lengths, guidance_ids, guidance_mask, keys (B, 2)
@@ -223,11 +223,10 @@ def _rows(
         batch["input_ids"].reshape(-1),
         config.label_smoothing,
     )
-    loss, missed, right = (
-        jnp.where(batch["mask"], x.reshape(batch["mask"].shape), 0).sum(axis=1) for x in found
-    )
-    rows = {"loss": loss, "missed": missed, "right": right, "tokens": batch["mask"].sum(axis=1)}
-    return rows, updates["batch_stats"]
+    mask = batch["mask"].astype(jnp.float32)
+    sums = [jnp.sum(mask * x.reshape(mask.shape), axis=1) for x in found]
+    rows = dict(zip(("loss", "missed", "right"), sums, strict=True))
+    return rows | {"tokens": mask.sum(axis=1)}, updates["batch_stats"]
 
 
 def _objective(

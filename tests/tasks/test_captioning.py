@@ -12,7 +12,9 @@ from clapjax.data.tokenizer import load_tokenizer, train_tokenizer
 from clapjax.experiment import make_task
 from clapjax.inference import Captioner
 from clapjax.models.config import DecoderConfig, DecodingConfig
+from clapjax.planning.chips import hardware
 from clapjax.planning.flops import matrix_flops
+from clapjax.planning.plan import plan
 from clapjax.planning.shapes import activation_bytes, batch_shapes
 from clapjax.tasks.captioning import CaptioningConfig, captioning
 from clapjax.tasks.doubts import caption_doubts
@@ -96,8 +98,8 @@ def test_the_objective_is_the_mean_over_all_tokens(config):
     rows = {
         "loss": np.array([4.0, 2.0]),
         "missed": np.array([3.0, 2.0]),
-        "right": np.array([1, 2]),
-        "tokens": np.array([2, 4]),
+        "right": np.array([1.0, 2.0]),
+        "tokens": np.array([2.0, 4.0]),
     }
     loss, metrics = make_task(config).objective(rows, {}, {}, 0, Setting(some_mesh(1)))
     assert loss == 1.0
@@ -211,6 +213,8 @@ def test_what_a_plan_counts(config):
     # At the least what the words of the output take, forwards, again, and twice backwards.
     assert matrix_flops(traced.jaxpr) > 3 * 2 * 8 * 6 * SIZES.hidden_size * SIZES.vocab_size
     assert activation_bytes(config, task, mesh) > 8 * 6 * SIZES.hidden_size * 4
+    parts = dataclasses.replace(config, rows_per_device=1)
+    assert plan(parts, make_task, hardware("h100x8"), count=True, brief=True)["fits"]
 
 
 def test_it_resumes_bit_for_bit_and_writes(config, demo_records, tmp_path):
