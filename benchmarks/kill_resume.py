@@ -1,14 +1,14 @@
 """Kills a run of two processes again and again, and compares its end with an undisturbed one.
 
-    python -m benchmarks.kill_resume --out DIR [--task tagging|captioning] [--kills 10] [--terms 10] [--seed 0]
+    python -m benchmarks.kill_resume --out DIR [--task tagging] [--kills 10] [--terms 10] [--seed 0]
 
-Trains the small demo, a tagger or a captioner, on two processes with two CPU devices each. SIGKILL goes to
-both, as when a machine is lost; SIGTERM to one of them, as when it is preempted: then both must
-save the same step and exit with 75. They come at random moments, start-up and compilation included,
-and before, in and just after evaluations, and every time the same command is started again. Now and
-then, and at last, the newest checkpoint is truncated, which must cost one interval. Ends with
-status 0 if all exits are right and all parameters, the steps that were evaluated and their scores
-are those of the undisturbed run, bit for bit. Takes a quarter of an hour on two cores.
+Trains the small demo, a tagger or a captioner on two processes with two CPU devices each. SIGKILL
+goes to both, as when a machine is lost; SIGTERM to one of them, as when it is preempted: then both
+must save the same step and exit with 75. They come at random moments, start-up and compilation
+included, and before, in and just after evaluations, and every time the same command is started
+again. Now and then, and at last, the newest checkpoint is truncated, which must cost one interval.
+Ends with status 0 if all exits are right and all parameters, the steps that were evaluated and
+their scores are those of the undisturbed run, bit for bit. Takes a quarter of an hour on two cores.
 """
 
 import argparse

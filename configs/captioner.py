@@ -1,7 +1,12 @@
 """A captioner: the frames of Cnn14 under the decoder of CNext-trans, guided by tags.
 
-    clapjax plan --config configs/captioner.py --topology h100
+    clapjax plan --config configs/captioner.py --topology v5e-16 --count
     clapjax train --config configs/captioner.py --data_dir data/captions --workdir runs/captioner
+
+Hardware, as `clapjax plan --count` has it (docs/planning.md):
+
+    v5e-16: 1 x 32 rows a device, 10.70 of 15.75 GiB (counted), fits
+    h100: 4 x 128 rows a device, 43.02 of 59.74 GiB (counted), fits
 
 `--model M` starts it from the audio encoder of a CLAP model; `:demo` is one for the records of
 configs/demo.py, on two CPU cores.

@@ -9,17 +9,16 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.decoding import uncached_captions
 from clapjax.models import captioner as module
 from clapjax.models.captioner import (
     Captioner,
     Decoder,
     init_captioner,
     sinusoids,
-    word_logits,
     write_captions,
 )
 from clapjax.models.config import DecoderConfig, DecodingConfig
-from clapjax.models.decoding import Rules, beam_search, draw
 from tests.inference.tiny import CONFIGS, draw_variables
 
 SIZES = DecoderConfig(
@@ -129,36 +128,13 @@ def test_cached_and_uncached_decoding_are_the_same(kind, settings):
     guidance = generator.integers(3, 23, (3, 5)).astype(np.int32)
     real = np.arange(5) >= np.array([0, 3, 1])[:, None]
     keys = generator.integers(0, 2**32, (3, 2), dtype=np.uint32)
+    arguments = variables, frames, heard, guidance, real, keys, settings, END, NEVER
     write = jax.jit(functools.partial(write_captions, model), static_argnums=(6, 7, 8))
-    found, total = write(variables, frames, heard, guidance, real, keys, settings, END, NEVER)
+    found, total = write(*arguments)
     assert len({tuple(row) for row in np.asarray(found)[:, 0].tolist()}) == 3
 
-    def uncached(variables, frames, heard):
-        sampled = settings.nucleus or settings.beams == 1
-        sentences = settings.count if sampled else settings.beams
-
-        def logits_of(said):  # (B, K, 7)
-            before = jnp.repeat(jnp.asarray(guidance)[:, None], said.shape[1], axis=1)
-            tokens = jnp.concatenate([before, said], axis=2)
-            every = jnp.concatenate([real, np.ones((3, 7), bool)], axis=1)
-            own = {"params": variables["params"]["decoder"]}
-            hidden, _ = Decoder(SIZES).apply(own, tokens, every, frames, heard)
-            return word_logits(variables["params"], hidden, jnp.float32)
-
-        def step(said, parents, tokens, place):
-            if parents is not None:
-                said = jnp.take_along_axis(said, parents[..., None], axis=1)
-            said = said.at[:, :, place].set(tokens)
-            return logits_of(said)[:, :, 5 + place], said
-
-        said = jnp.full((3, sentences, 7), END)
-        first = logits_of(said[:, :1])[:, :, 4]
-        rules = Rules(END, NEVER, settings.min_length, 7, settings.no_repeat)
-        if sampled:
-            return draw(step, said, first, rules, settings, keys)
-        return beam_search(step, said, first, rules, settings)
-
-    expected, sums = jax.jit(uncached)(variables, frames, heard)
+    uncached = jax.jit(functools.partial(uncached_captions, model), static_argnums=(6, 7, 8))
+    expected, sums = uncached(*arguments)
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_allclose(total, sums, atol=1e-4)
     part = [None if x is None else x[1:2] for x in (frames, heard, guidance, real, keys)]
