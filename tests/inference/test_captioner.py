@@ -91,15 +91,19 @@ def test_words_that_are_drawn_depend_on_the_seed_and_the_number(captioner):
 
 
 def test_a_clap_model_ranks(captioner, clap):
-    found = dict(captioner.each(iter(CLIPS[:2]), rank=clap))
-    plain = dict(captioner.each(CLIPS[:2]))
-    for index, captions in found.items():
-        texts = [one.text for one in captions]
-        assert sorted(texts) == sorted(one.text for one in plain[index])
-        cosines = clap.similarity(clap.embed_audio(CLIPS[index]), clap.embed_text(texts))[0]
-        np.testing.assert_allclose([one.similarity for one in captions], cosines, atol=1e-6)
-        assert (np.diff(cosines) <= 1e-6).all()
-    assert any([c.text for c in found[i]] != [c.text for c in plain[i]] for i in found)
+    moved = 0
+    for order in ("", "one", "sequential", "complex"):
+        found = dict(captioner.each(iter(CLIPS[:2]), order=order, rank=clap))
+        plain = dict(captioner.each(CLIPS[:2], order=order))
+        for index, captions in found.items():
+            texts = [one.text for one in captions]
+            before = [one.text for one in plain[index]]
+            assert sorted(texts) == sorted(before)
+            cosines = clap.similarity(clap.embed_audio(CLIPS[index]), clap.embed_text(texts))[0]
+            np.testing.assert_allclose([one.similarity for one in captions], cosines, atol=1e-6)
+            assert (np.diff(cosines) <= 1e-6).all()
+            moved += texts != before
+    assert moved
 
 
 def test_broken_inputs_and_what_is_refused(captioner, clap, folder, tmp_path):
