@@ -45,7 +45,7 @@ SIZES = DecoderConfig(
     max_length=6,
     dropout=0.0,
     init_std=0.0,
-    embedding_std=0.05,
+    embedding_std=0.2,
 )
 NAMES = ("cat", "dog", "rain")
 
