@@ -115,7 +115,6 @@ def test_it_learns_from_sound_and_from_tags(config, tokenizer):
     batches = [_batch(tokenizer, i, guided=i % 2 == 0) for i in range(200)]
     state, rows = run_steps(config, some_mesh(1), batches)
     assert np.mean([row["accuracy"] for row in rows[-10:]]) > 0.98
-    assert rows[0]["loss"] == pytest.approx(np.log(len(tokenizer)), rel=0.1)
     captioner = Captioner(config.model, settings, tokenizer, state.variables(), 32)
     batch, generator = _batch(tokenizer, 999, 32), np.random.default_rng(999)
     tone, tag = generator.integers(0, 3, (2, 16)).repeat(2, axis=1)
