@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
-    """Trains the temporal model and the same one without the temporal loss, and compares them."""
+    """Trains a model with order pairs and the temporal loss, and one without, and compares them."""
     from clapjax.cli.evaluate import evaluate_models
     from clapjax.cli.records import build
     from clapjax.cli.train import train_and_evaluate
@@ -27,13 +27,17 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     start = time.perf_counter()
     root = Path(args.workdir)
     temporal = load_config(CONFIG, [])
-    loss = dataclasses.replace(temporal.loss, temporal_weight=0.0)
+    loss = dataclasses.replace(temporal.loss, temporal_weight=0.0, order_pairs=0)
     runs = {"temporal": temporal, "control": dataclasses.replace(temporal, loss=loss)}
     data_dir = str(root / "records")
     print(f"demo in {root.resolve()}", flush=True)
     build(temporal, data_dir)
     for name, experiment in runs.items():
-        print(f"--- {name} (lambda {experiment.loss.temporal_weight:g})", flush=True)
+        loss = experiment.loss
+        print(
+            f"--- {name} (lambda {loss.temporal_weight:g}, order pairs {loss.order_pairs})",
+            flush=True,
+        )
         train_and_evaluate(experiment, data_dir, str(root / name))
     models = {name: str(root / name) for name in runs}
     benchmarks = [("demo", data_dir, temporal.evaluation)]

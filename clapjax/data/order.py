@@ -45,7 +45,7 @@ def parse_share(item: str) -> tuple[str, Fraction | int]:
 
 
 def batch_rows(
-    step: int, batch_size: int, shares: Sequence[Fraction | int]
+    step: int, batch_size: int, shares: Sequence[Fraction | int], group: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
     """Of each row of a batch: the data set, and its position in that set's endless sequence.
 
@@ -57,9 +57,10 @@ def batch_rows(
       step: of the batch, from 0.
       batch_size: rows, over all hosts.
       shares: of the sets 1, 2, ...: rows, or a fraction of the batch. Set 0 has the rest.
+      group: rows that lie together, by which B divides; each set is dealt out evenly to the groups.
 
     Returns:
-      ((B,) int64 sets, those of 0 first; (B,) int64 positions).
+      ((B,) int64 sets, those of 0 first, in each group; (B,) int64 positions).
 
     Raises:
       ValueError: the shares are more than the batch, or one is so small that it comes to nothing.
@@ -70,7 +71,8 @@ def batch_rows(
         raise ValueError(f"data.mixture: the shares are more than the {batch_size} rows of a batch")
     first, end = (_rows_before(at, tuple(rows)) for at in (step, step + 1))
     sets = np.repeat(np.arange(len(rows)), end - first)
-    return sets, np.concatenate([np.arange(*stretch) for stretch in zip(first, end, strict=True)])
+    positions = np.concatenate([np.arange(*stretch) for stretch in zip(first, end, strict=True)])
+    return tuple(x.reshape(group, -1).T.ravel() for x in (sets, positions))
 
 
 def _rows_before(step: int, rows: tuple[Fraction, ...]) -> np.ndarray:

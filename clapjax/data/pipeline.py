@@ -156,7 +156,7 @@ def _loader(
         width = max(width, round(config.longest_seconds * audio.sample_rate))
 
     def load(step: int) -> tuple[np.ndarray, np.ndarray, dict, dict]:
-        sets, positions = (x[local] for x in batch_rows(step, batch_size, shares))
+        sets, positions = (x[local] for x in batch_rows(step, batch_size, shares, group))
         indices = shuffled(positions, sizes[sets], sets, seed)
         numbers = draws(positions, sets, seed, 1 + number_of_draws)
         waveforms = _aligned((len(sets), width))

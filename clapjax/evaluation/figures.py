@@ -51,6 +51,9 @@ summary { cursor: pointer; font-weight: 600 }
 h3 { font-size: .9rem; margin: .6rem 0 .2rem; font-weight: 600 }
 audio { width: 100%; margin: .3rem 0 }
 table.sort th { cursor: pointer }
+@media (max-width: 40rem) { body, section, .card { padding: .5rem } table { font-size: .75rem }
+  th, td { padding: .3rem .2rem } th:nth-child(n+4) { overflow-wrap: anywhere; white-space: normal }
+  .interval { display: block; font-weight: 400; font-size: .7rem } }
 """
 # Sorts the rows of a table of class "sort" by the column whose head is clicked, then backwards.
 SORT = """

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -88,7 +89,7 @@ class _Bold(str):
 
 
 def _cell(value) -> str:
-    text = escape(str(value))
+    text = re.sub(r" (\[.*\])$", r' <span class="interval">\1</span>', escape(str(value)))
     return f"<b>{text}</b>" if isinstance(value, _Bold) else text
 
 

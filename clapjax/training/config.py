@@ -6,15 +6,20 @@ from dataclasses import dataclass, field
 from clapjax.data.config import DataConfig
 from clapjax.models.layers import REMAT
 
+OPTIMIZERS = ("adamw", "muon")
+
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW with linear warm-up and cosine decay to zero.
+    """AdamW, or Muon, with linear warm-up and cosine decay to zero.
 
     LAION's Adam: learning_rate 1e-4, warmup_steps 3200, warmup_offset 1, b2 0.999,
     weight_decay 0, clip_norm 0.
     """
 
+    # "muon": kernels by Muon (Jordan et al., 2024), whose steps are as long as AdamW's, so that the
+    # same rates and decay serve (Liu et al., 2025, arXiv 2502.16982); all else by AdamW.
+    kind: str = "adamw"
     learning_rate: float = 5e-4  # at its highest, after the warm-up
     warmup_steps: int = 50  # over which the rate rises from 0
     # Step k (from 0) of the warm-up has (k + warmup_offset) / warmup_steps of the rate. LAION
@@ -39,6 +44,10 @@ class OptimizerConfig:
     ema: float = 0.0
 
     def __post_init__(self):
+        if self.kind not in OPTIMIZERS:
+            raise ValueError(
+                f"optimizer.kind must be one of {', '.join(OPTIMIZERS)}, not {self.kind!r}"
+            )
         for name in ("learning_rate", "eps", "layer_decay"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"optimizer.{name} must be positive, not {getattr(self, name)}")

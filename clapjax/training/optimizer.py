@@ -1,4 +1,4 @@
-"""The optimiser: AdamW, its schedule, and rates of their own for layers, parts and patterns.
+"""The optimiser: AdamW or Muon, its schedule, and rates for layers, parts and patterns.
 
 A path is the names of the parameter tree joined by "/": "encoder/layers/mlp/up/kernel". A part of
 the model is one of its top-level parameters, as "encoder".
@@ -14,6 +14,8 @@ import numpy as np
 import optax
 
 from clapjax.training.config import OptimizerConfig, split_freeze, split_rate
+
+MUON_RMS = 0.2  # of the elements of a step over its rate, as AdamW's steps have it
 
 
 def make_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
@@ -34,11 +36,11 @@ def decay_mask(params: dict) -> dict:
 
 
 def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
-    """AdamW behind a global-norm clip, and the factors of `rate_factors` behind it.
+    """AdamW or Muon behind a global-norm clip, and the factors of `rate_factors` behind it.
 
     Gradients of frozen parameters must come as zeros (`stop_frozen`), whole ones without a state.
     """
-    adamw = optax.adamw(
+    base = optax.adamw(
         make_schedule(config, steps),
         b1=config.b1,
         b2=config.b2,
@@ -46,9 +48,11 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
         weight_decay=config.weight_decay,
         mask=decay_mask,
     )
+    if config.kind == "muon":
+        base = optax.partition({"muon": _muon(config, steps), "adamw": base}, _by_kind)
     if config.freeze:
-        adamw = optax.masked(adamw, lambda tree: jax.tree.map(np.any, trainable(config, tree)))
-    parts = [adamw]
+        base = optax.masked(base, lambda tree: jax.tree.map(np.any, trainable(config, tree)))
+    parts = [base]
     if config.clip_norm > 0:
         parts.insert(0, optax.clip_by_global_norm(config.clip_norm))
     if config.rates or config.freeze or config.layer_decay != 1:
@@ -58,6 +62,30 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
 
         parts.append(optax.stateless(scale))
     return optax.chain(*parts)
+
+
+def _muon(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
+    """Muon for kernels, each layer's and each convolution's a matrix of its own."""
+
+    def matrix(path, leaf):
+        names = [key.key for key in path]
+        stacked = len(names) > 1 and re.fullmatch(STACKS, names[1]) is not None
+        last = leaf.ndim - 1
+        return optax.contrib.MuonDimensionNumbers(tuple(range(stacked, last)), last)
+
+    return optax.contrib.muon(
+        make_schedule(config, steps),
+        weight_decay=config.weight_decay,
+        consistent_rms=MUON_RMS,
+        muon_weight_dimension_numbers=lambda tree: jax.tree_util.tree_map_with_path(matrix, tree),
+    )
+
+
+def _by_kind(params: dict) -> dict:
+    """Which parameters are whose, where kernels are Muon's."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: "muon" if path[-1].key == "kernel" else "adamw", params
+    )
 
 
 def stop_frozen(config: OptimizerConfig, params: dict) -> dict:
@@ -140,7 +168,8 @@ BELOW = (
     r"word|position|token_type|embedding_norm|bridge(_norm)?"
 )
 ABOVE = r"norm|fc|final_norm|pooler"
-LAYERS = r"layers|stage\d+|block\d+"
+STACKS = r"layers|stage\d+"  # whose parameters' first axis counts layers
+LAYERS = STACKS + r"|block\d+"
 
 
 def layer_depths(params: dict) -> tuple[dict, dict[str, int]]:

@@ -54,6 +54,18 @@ def test_every_set_has_its_share_to_within_a_row(seed):
                     assert abs(had[number] - (step + 1) * share) < 1
 
 
+@pytest.mark.parametrize("group", [2, 4])
+def test_sets_are_dealt_out_evenly_to_groups(group):
+    for shares in ([], [7], [Fraction(1, 4)], [5, 6, Fraction(1, 3)]):
+        for step in range(3):
+            plain = np.stack(batch_rows(step, 24, shares))
+            dealt = np.stack(batch_rows(step, 24, shares, group))
+            assert sorted(map(tuple, plain.T)) == sorted(map(tuple, dealt.T))
+            for number in range(1 + len(shares)):
+                counts = (dealt[0].reshape(-1, group) == number).sum(axis=1)
+                assert counts.max() - counts.min() <= 1
+
+
 def test_shares_that_fill_the_batch():
     shares = [Fraction("0.35"), Fraction("0.35"), Fraction("0.3")]
     for step in range(100):

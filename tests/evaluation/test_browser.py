@@ -28,9 +28,11 @@ addEventListener("load", async () => {
   const seconds = await Promise.all([...document.querySelectorAll("audio")].map(plays));
   document.querySelectorAll("details").forEach(box => box.open = true);
   const root = document.documentElement, table = document.querySelector("table.sort");
+  const first = document.querySelector(".scroll");
   table.querySelectorAll("th")[1].click();
   const found = {
     seconds, width: innerWidth, needed: root.scrollWidth,
+    hidden: first.scrollWidth - first.clientWidth,
     back: getComputedStyle(document.body).backgroundColor,
     ink: getComputedStyle(document.querySelector("svg text")).fill,
     sorted: [...table.tBodies[0].rows].map(row => Number(row.cells[1].textContent)),
@@ -79,6 +81,7 @@ def _look(page, folder, width: int, dark: bool) -> dict:
 def test_it_fits_and_plays(page, tmp_path, width, dark):
     found = _look(page, tmp_path, width, dark)
     assert found["width"] == width and found["needed"] <= width
+    assert found["hidden"] <= 0  # all three models' numbers are seen without scrolling
     assert len(found["seconds"]) == 6 and all(abs(s - 2) < 0.01 for s in found["seconds"])
     assert found["sorted"] == sorted(found["sorted"])
     back, ink = (sum(map(int, re.findall(r"\d+", found[name])[:3])) for name in ("back", "ink"))

@@ -77,6 +77,65 @@ def test_laions_schedule_and_adam():
     np.testing.assert_allclose(params["kernel"], theirs.detach().numpy(), rtol=1e-6)
 
 
+def _moved(config, params, gradients, steps=3):
+    """How far the same gradients, given at each of the steps, move parameters."""
+    optimizer = make_optimizer(config, 10)
+    state, now = optimizer.init(params), params
+    for _ in range(steps):
+        updates, state = optimizer.update(gradients, state, now)
+        now = optax.apply_updates(now, updates)
+    return jax.tree.map(jnp.subtract, now, params)
+
+
+@pytest.mark.parametrize("freeze", [(), ("text_encoder:1",)])
+def test_muon_moves_kernels_as_torchs_and_the_rest_as_adamw(freeze):
+    torch = pytest.importorskip("torch")
+    random, draw = np.random.default_rng(0), lambda *shape: random.normal(size=shape)
+    shapes = {
+        "text_encoder": {
+            "word": {"embedding": (4, 3)},
+            "layers": {"up": {"kernel": (2, 6, 9), "bias": (2, 9)}},
+        },
+        "audio_encoder": {"stem0": {"kernel": (3, 3, 2, 8)}, "block1": {"kernel": (2, 2, 4, 4)}},
+        "text_projection": {"kernel": (9, 5)},
+    }
+    is_shape = lambda x: isinstance(x, tuple)  # noqa: E731
+    params, gradients = (
+        jax.tree.map(lambda shape: jnp.float32(draw(*shape)), shapes, is_leaf=is_shape)
+        for _ in range(2)
+    )
+    plain = OptimizerConfig(learning_rate=0.1, warmup_steps=1, weight_decay=0.2, freeze=freeze)
+    config = dataclasses.replace(plain, kind="muon")
+    found, adamw = (_moved(c, params, gradients) for c in (config, plain))
+
+    def by_torch(start, gradient):
+        """One matrix: what torch's Muon makes of it, at the rates of the schedule."""
+        shape = start.shape
+        theirs = torch.nn.Parameter(torch.tensor(np.reshape(start, (-1, shape[-1]))))
+        muon = torch.optim.Muon([theirs], lr=1.0, weight_decay=0.2, adjust_lr_fn="match_rms_adamw")
+        for step in range(3):
+            muon.param_groups[0]["lr"] = float(make_schedule(config, 10)(step))
+            theirs.grad = torch.tensor(np.reshape(gradient, (-1, shape[-1])))
+            muon.step()
+        return theirs.detach().numpy().reshape(shape) - start
+
+    def near(ours, start, gradient):  # torch multiplies in bfloat16
+        theirs = by_torch(start, gradient)
+        assert np.linalg.norm(ours - theirs) < 0.02 * np.linalg.norm(theirs)
+
+    jax.tree.map(near, *(x["audio_encoder"] for x in (found, params, gradients)))
+    jax.tree.map(near, *(x["text_projection"] for x in (found, params, gradients)))
+    kernels = [x["text_encoder"]["layers"]["up"]["kernel"] for x in (found, params, gradients)]
+    for ours, start, gradient in list(zip(*kernels, strict=True))[1 if freeze else 0 :]:
+        near(ours, start, gradient)
+    if freeze:
+        assert not kernels[0][0].any()
+    for part, name in (("word", "embedding"), ("layers", "up")):
+        a, b = (x["text_encoder"][part][name] for x in (found, adamw))
+        a, b = (x["bias"] if part == "layers" else x for x in (a, b))
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
 def test_layers_are_counted_from_the_input(laion):
     depths, tops = layer_depths(laion)
     assert tops == {"audio_encoder": 13, "text_encoder": 13}
@@ -203,6 +262,7 @@ def test_a_step_leaves_the_frozen_tower_alone_and_averages(tiny):
         ({"rates": ("text_encoder",)}, "'text_encoder' is not REGEX=FACTOR"),
         ({"rates": ("(=2",)}, "is not REGEX=FACTOR"),
         ({"rates": ("a=-1",)}, "is not REGEX=FACTOR"),
+        ({"kind": "adam"}, "optimizer.kind must be one of adamw, muon, not 'adam'"),
         ({"ema": 1.0}, "ema must be in 0 .. 1, not 1.0"),
         ({"clip_norm": -1.0}, "clip_norm must be >= 0, not -1.0"),
         ({"layer_decay": 0.0}, "layer_decay must be positive, not 0.0"),
