@@ -112,7 +112,7 @@ def main() -> None:
     with ThreadPoolExecutor(args.jobs) as pool:
         list(pool.map(train, *zip(*runs, strict=True)))
     models = [str(folder(*one)) for one in runs]
-    run("eval", "--model", *models, "--benchmark", f"esc10={records}", "--out", str(args.out))
+    run("eval", "--model", *models, "--benchmark", f"mixtures={records}", "--out", str(args.out))
     found = table(read_results(args.out), args.only, args.seeds)
     (args.out / "table.md").write_text(found)
     print(found, end="")

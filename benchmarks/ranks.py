@@ -47,8 +47,9 @@ def main() -> None:
     parser.add_argument(
         "--every", type=int, default=4, help="bare products of one block in so many"
     )
+    parser.add_argument("--folder", help="for the embeddings; the system's own for such files")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=".") as folder:
+    with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         measure(args, Path(folder))
 
 

@@ -15,9 +15,9 @@ def get_config(arg: str = ""):
     """`:runlocal` shrinks everything to a smoke run of seconds."""
     check_argument(arg, "runlocal")
     config = base_config()
-    config.steps = 1500
+    config.steps = 1000
     config.log_every = 50
-    config.checkpoint_every = 500
+    config.checkpoint_every = 250
     config.optimizer.kind = "muon"
     config.optimizer.learning_rate = 1.6e-3
     # Order pairs, and a louder loss than the paper's 0.5 (docs/order.md).

@@ -27,8 +27,8 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     start = time.perf_counter()
     root = Path(args.workdir)
     temporal = load_config(CONFIG, [])
-    loss = dataclasses.replace(temporal.loss, temporal_weight=0.0, order_pairs=0)
-    runs = {"temporal": temporal, "control": dataclasses.replace(temporal, loss=loss)}
+    alone = dataclasses.replace(temporal.loss, temporal_weight=0.0, order_pairs=0)
+    runs = {"temporal": temporal, "control": dataclasses.replace(temporal, loss=alone)}
     data_dir = str(root / "records")
     print(f"demo in {root.resolve()}", flush=True)
     build(temporal, data_dir)

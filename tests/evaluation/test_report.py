@@ -153,9 +153,12 @@ def test_numbers_shown(page, text):
 
 
 def test_best_of_a_row_is_bold_and_the_lowest_rank_is_best(page):
-    assert "<b>97.5 % [50.0, 99.0]</b>" in page.html
-    assert "<b>51.2 % [50.0, 99.0]</b>" not in page.html
-    assert "<b>2.0 [1.0, 4.0]</b>" in page.html and "<b>3.0 [1.0" not in page.html
+    def bold(value: str, interval: str) -> str:
+        return f'<b>{value} <span class="interval">{interval}'
+
+    assert bold("97.5 %", "[50.0, 99.0]") in page.html
+    assert bold("51.2 %", "[50.0, 99.0]") not in page.html
+    assert bold("2.0", "[1.0, 4.0]") in page.html and bold("3.0", "[1.0") not in page.html
 
 
 def test_models_are_compared_on_the_same_items(page, folder):

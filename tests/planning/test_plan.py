@@ -87,7 +87,9 @@ def test_advice_is_compiled_before_it_is_given(plan, compiler):
 
 
 def test_counts_for_gpus(plan):
-    status, report, text = plan("--topology", "h100x8", "--config.batch_size=64")
+    status, report, text = plan(
+        "--topology", "h100x8", "--config.batch_size=64", "--config.optimizer.kind=adamw"
+    )
     assert status == 0 and report["device"] == "NVIDIA H100 80GB HBM3"
     assert text.splitlines()[-2].startswith("h100x8: 1 x 8 rows a device, 1.5")
     assert text.splitlines()[-2].endswith(" of 59.74 GiB (counted), fits")
