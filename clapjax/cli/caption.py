@@ -4,7 +4,7 @@ import argparse
 import json
 from dataclasses import replace
 
-from clapjax.cli.inputs import find_audio, printable
+from clapjax.cli.inputs import find_audio, load_kind, printable
 from clapjax.cli.show import complain, progress
 
 EXAMPLE = 'clapjax caption --model runs/captioner --tags "dog bark,rain" sounds/'
@@ -15,7 +15,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, help="workdir of a captioning run")
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="file, folder or 'pattern'")
     parser.add_argument("--batch_size", type=int, default=16, help="clips at once (default: 16)")
-    parser.add_argument("--tags", default="", help="names of what sounds, with commas between them")
+    told = parser.add_mutually_exclusive_group()
+    told.add_argument("--tags", default="", help="names of what sounds, with commas between them")
+    told.add_argument("--tagger", metavar="T", help="workdir of a tagging run that hears the tags")
+    parser.add_argument(
+        "--threshold", type=float, default=0.5, help="how probable its tags are (default: 0.5)"
+    )
     parser.add_argument(
         "--order",
         default="",
@@ -51,23 +56,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
     """Prints the captions of each file; status 1 where some could not be heard."""
-    from clapjax.api import load
-    from clapjax.inference import Captioner, Clap
-
     files, problems = find_audio(args.inputs)
     for problem in problems:
         complain("caption", problem)
     if not files:
         raise ValueError("no audio files to caption")
-    model = load(args.model, args.batch_size)
-    if not isinstance(model, Captioner):
-        raise ValueError(f"{args.model}: no captioner; name the workdir of a captioning run")
-    rank = load(args.rerank, args.batch_size) if args.rerank else None
-    if rank is not None and not isinstance(rank, Clap):
-        raise ValueError(f"{args.rerank}: no CLAP model, which --rerank needs")
+    model = load_kind("captioner", args.model, args.batch_size, "--model")
+    rank = None
+    if args.rerank:
+        rank = load_kind("clap", args.rerank, args.batch_size, "--rerank")
     found = model.each(
         files,
-        tags=[tag.strip() for tag in args.tags.split(",") if tag.strip()],
+        tags=find_tags(args, files),
         order=args.order,
         style=args.style,
         decoding=find_decoding(args, model.settings.decoding),
@@ -85,6 +85,18 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
         for line in told(printable(files[index]), captions[index], args.json):
             print(line)
     return 1 if problems or len(captions) < len(files) else 0
+
+
+def find_tags(args: argparse.Namespace, files: list[str]) -> list:
+    """Those of all files, or what the tagger hears in each."""
+    if not args.tagger:
+        return [tag.strip() for tag in args.tags.split(",") if tag.strip()]
+    tagger = load_kind("tagger", args.tagger, args.batch_size, "--tagger")
+    tags = [()] * len(files)
+    for index, row in progress(tagger.each(files), len(files), "tagging"):
+        if not isinstance(row, ValueError):  # else captioning says why
+            tags[index] = tagger.likely(row, args.threshold)
+    return tags
 
 
 def find_decoding(args: argparse.Namespace, own):

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from clapjax.cli.config import add_config_argument, load_config
-from clapjax.cli.inputs import add_long_arguments
+from clapjax.cli.inputs import add_long_arguments, load_kind
 from clapjax.cli.show import complain, progress
 
 EXAMPLE = r"""clapjax eval --workdir runs/demo --data_dir data/demo
@@ -210,11 +210,13 @@ def evaluate_models(
                 if why := captioning.lacks(judged):
                     raise ValueError(f"{path}: {why}")
                 say_if_none_held_out(judged)
-                clap = load(settings.clap, batch_size) if settings.clap else None
-                used, kept_long = [judged], way.get("long")
-                found = evaluate_captioner(
-                    model, name, judged, settings, clap=clap, long=kept_long, provenance=told
-                )
+                others = {
+                    kind: load_kind(kind, named, batch_size, f"evaluation.{kind}")
+                    for kind in ("tagger", "clap")
+                    if (named := getattr(settings, kind))
+                }
+                used, others["long"] = [judged], way.get("long")
+                found = evaluate_captioner(model, name, judged, settings, provenance=told, **others)
             else:
                 if (benchmark, path) not in known:
                     known[benchmark, path] = _tasks(benchmark, path, settings)

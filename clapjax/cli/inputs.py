@@ -42,6 +42,22 @@ def load_clap(args: argparse.Namespace, towers: str = "both"):
     return model
 
 
+def load_kind(kind: str, source: str, batch_size: int, field: str):
+    """A model that must be a "clap", "tagger" or "captioner"; `field` names it.
+
+    Raises:
+      ValueError: as `clapjax.load`; or it is another one.
+    """
+    from clapjax import inference
+    from clapjax.api import load
+
+    model = load(source, batch_size)
+    if not isinstance(model, getattr(inference, kind.capitalize())):
+        named = "CLAP model" if kind == "clap" else kind
+        raise ValueError(f"{source}: no {named}, which {field} needs")
+    return model
+
+
 def add_long_arguments(parser: argparse.ArgumentParser) -> None:
     """--long MODE, --hop SECONDS."""
     parser.add_argument(
