@@ -10,6 +10,9 @@ from clapjax.captions.timeline import JOINER
 from clapjax.evaluation.result import Metric
 from clapjax.evaluation.statistics import interval
 
+# Of our templates, what the rules of captions know no connective in.
+VERBS = {" precedes ": " before ", " follows ": " after "}
+
 
 def tells(caption: str, events: Sequence[str]) -> tuple[bool, bool]:
     """(Each event is named; and in the right order, without any step too many or too few).
@@ -23,6 +26,8 @@ def tells(caption: str, events: Sequence[str]) -> tuple[bool, bool]:
     """
     steps = [tuple(event.split(JOINER)) for event in events]
     named = left_out(sum(steps, ()), caption) is None
+    for verb, connective in VERBS.items():
+        caption = caption.replace(verb, connective)
     found = split_text(caption)
     parts = [" ".join(found.segments[at]) for at in sounding_order(found)] if found else [caption]
     in_order = len(parts) == len(steps) and all(

@@ -34,12 +34,28 @@ class Writer:
             yield index, AudioError("broken") if index == 2 else found if told else []
 
 
+HEARD = [*np.eye(3, dtype=np.float32)[:2], AudioError("broken"), np.eye(3, dtype=np.float32)[2]]
+
+
+class Tagger:
+    """Hears "dog" in every clip but the first one, and can make nothing of the third."""
+
+    config = Writer.config
+
+    def each(self, audio, *, long, hop=None):
+        for index, _ in enumerate(audio):
+            yield index, AudioError("broken") if index == 2 else np.full(1, index)
+
+    def likely(self, row):
+        return ("dog",) if row[0] else ()
+
+
 class Clap:
     config = Writer.config
 
     def each_audio(self, audio):
         for index, _ in enumerate(audio):
-            yield index, np.eye(3, dtype=np.float32)[index]
+            yield index, HEARD[index]
 
     def embed_text(self, texts):
         found = np.array([[len(text), 1, 0] for text in texts], np.float32)
@@ -47,14 +63,17 @@ class Clap:
 
 
 def test_each_guidance_is_a_result():
-    settings = EvaluationConfig(guidance=("none", "tags", "order"), style="s", clap="clap")
+    settings = EvaluationConfig(
+        guidance=("none", "tags", "order"), style="s", clap="clap", tagger="t"
+    )
     results = evaluate_captioner(
-        Writer(), "m", benchmark(CLIPS), settings, clap=Clap(), long="truncate"
+        Writer(), "m", benchmark(CLIPS), settings, clap=Clap(), tagger=Tagger(), long="truncate"
     )
     expected = {
         "captioning": ["s", "s", "s"],
         "captioning_with_tags": ["s dog", "s rain roof", "s cat dog"],
         "captioning_with_order": ["s one dog", "s rain roof", "s sequential cat dog"],
+        "captioning_with_predicted_tags": ["s", "s dog", "s dog"],
     }
     assert [result.task for result in results] == list(expected)
     for result, texts in zip(results, expected.values(), strict=True):
@@ -67,7 +86,19 @@ def test_each_guidance_is_a_result():
         metrics, _ = captioning(texts, references, heard, groups=group)
         assert result.metrics == metrics and "CLAP score" in metrics
         assert result.provenance["style"] == "s" and result.provenance["clap"] == "clap"
-    assert [result.provenance["guidance"] for result in results] == ["none", "tags", "order"]
+    kinds = ["none", "tags", "order", "predicted_tags"]
+    assert [result.provenance["guidance"] for result in results] == kinds
+    assert [result.provenance.get("tagger") for result in results] == [None, None, None, "t"]
+
+
+def test_events_are_told_where_all_are_known():
+    clips = [CLIPS[0], CLIPS[0], CLIPS[0], CLIPS[3]]
+    settings = EvaluationConfig(guidance=("tags",))
+    (result,) = evaluate_captioner(Writer(), "m", benchmark(clips), settings, long="truncate")
+    assert result.items["caption"].tolist() == ["dog", "dog", "cat dog"]
+    assert result.items["all events"].tolist() == [True, True, True]
+    assert result.items["all in order"].tolist() == [True, True, False]  # "cat dog" has no order
+    assert result.metrics["all in order"].value == pytest.approx(2 / 3)
 
 
 def test_a_captioner_may_have_nothing_to_say():

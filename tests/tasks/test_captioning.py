@@ -48,17 +48,19 @@ SIZES = DecoderConfig(
     embedding_std=0.2,
 )
 NAMES = ("cat", "dog", "rain")
+SAMPLES = 8000
 
 
 @pytest.fixture(scope="module")
 def config():
-    """The tiny audio encoder under a tiny decoder; epsilon keeps rounding noise small."""
+    """A tiny audio encoder under a tiny decoder; epsilon keeps rounding noise small."""
     tiny = tiny_config()
-    htsat = dataclasses.replace(tiny.model.htsat, init_std=0.0)
+    audio = dataclasses.replace(tiny.model.audio, clip_samples=SAMPLES, mel_bins=16)
+    htsat = dataclasses.replace(tiny.model.htsat, spec_size=32, init_std=0.0)
     return dataclasses.replace(
         tiny,
         task="captioning",
-        model=dataclasses.replace(tiny.model, htsat=htsat),
+        model=dataclasses.replace(tiny.model, audio=audio, htsat=htsat),
         captioning=CaptioningConfig(SIZES),
         optimizer=dataclasses.replace(tiny.optimizer, eps=1e-3),
     )
@@ -73,20 +75,19 @@ def tokenizer(tmp_path_factory):
 
 
 def _batch(tokenizer, index: int, rows: int = 16, guided: bool = True) -> dict:
-    """A tone for the first word, a tag for the second; rows 2 i and 2 i + 1 are alike."""
+    """A loudness for the first word, a tag for the second; rows 2 i and 2 i + 1 are alike."""
     sizes = dataclasses.replace(SIZES, vocab_size=len(tokenizer))
     generator = np.random.default_rng(index)
-    tone, tag = generator.integers(0, 3, (2, rows // 2)).repeat(2, axis=1)
-    wave = np.sin(np.arange(16_000) * (0.1 + 0.2 * tone)[:, None])
-    noise = np.repeat(generator.normal(0, 0.1, (rows // 2, 16_000)), 2, axis=0)
+    loud, tag = generator.integers(0, 3, (2, rows // 2)).repeat(2, axis=1)
+    noise = np.repeat(generator.normal(0, 3000, (rows // 2, SAMPLES)), 2, axis=0)
     captions = [
-        f"{NAMES[a]} {NAMES[b] if guided else 'one'}" for a, b in zip(tone, tag, strict=True)
+        f"{NAMES[a]} {NAMES[b] if guided else 'one'}" for a, b in zip(loud, tag, strict=True)
     ]
     ids, mask = caption_ids(tokenizer, captions, sizes)
     guides = [guidance_text([NAMES[b]]) if guided else "" for b in tag]
     before, before_mask = guidance_ids(tokenizer, guides, sizes)
     return {
-        "audio": (10_000 * (wave + noise)).astype(np.int16),
+        "audio": (noise * 0.1 ** loud[:, None]).astype(np.int16),
         "input_ids": ids,
         "mask": mask,
         "guidance_ids": before,
@@ -111,18 +112,18 @@ def test_it_learns_from_sound_and_from_tags(config, tokenizer):
     sizes = dataclasses.replace(SIZES, vocab_size=len(tokenizer))
     settings = CaptioningConfig(sizes, DecodingConfig(beams=2), label_smoothing=0.0)
     optimizer = dataclasses.replace(config.optimizer, eps=1e-8, learning_rate=5e-3)
-    config = dataclasses.replace(config, steps=200, captioning=settings, optimizer=optimizer)
-    batches = [_batch(tokenizer, i, guided=i % 2 == 0) for i in range(200)]
+    config = dataclasses.replace(config, steps=160, captioning=settings, optimizer=optimizer)
+    batches = [_batch(tokenizer, i, guided=i % 2 == 0) for i in range(160)]
     state, rows = run_steps(config, some_mesh(1), batches)
-    assert np.mean([row["accuracy"] for row in rows[-10:]]) > 0.98
+    assert np.mean([row["accuracy"] for row in rows[-10:]]) > 0.95
     captioner = Captioner(config.model, settings, tokenizer, state.variables(), 32)
     batch, generator = _batch(tokenizer, 999, 32), np.random.default_rng(999)
-    tone, tag = generator.integers(0, 3, (2, 16)).repeat(2, axis=1)
+    loud, tag = generator.integers(0, 3, (2, 16)).repeat(2, axis=1)
     found = captioner.caption(batch["audio"], tags=[[NAMES[b]] for b in tag])
-    right = [f"{NAMES[a]} {NAMES[b]}" for a, b in zip(tone, tag, strict=True)]
+    right = [f"{NAMES[a]} {NAMES[b]}" for a, b in zip(loud, tag, strict=True)]
     assert np.mean([a == b for a, b in zip(found, right, strict=True)]) > 0.9
     alone = captioner.caption(batch["audio"])
-    assert np.mean([x == f"{NAMES[a]} one" for x, a in zip(alone, tone, strict=True)]) > 0.9
+    assert np.mean([x == f"{NAMES[a]} one" for x, a in zip(alone, loud, strict=True)]) > 0.9
 
 
 def test_meshes_and_micro_batches_equal_one_device(config, tokenizer):
@@ -141,7 +142,7 @@ def test_meshes_and_micro_batches_equal_one_device(config, tokenizer):
     state, rows = run_steps(config, some_mesh(1), batches)
     expected = jax.device_get(state.params)
     moved = norm(jax.tree.map(np.subtract, expected, start))
-    split = MeshConfig(2, 4, split_above=100)
+    split = MeshConfig(2, 2, split_above=100)
     other = dataclasses.replace(config, batch_size=16, mesh=split, rows_per_device=1, remat="full")
     state, found = run_steps(other, make_mesh(other.mesh), batches)
     difference = norm(jax.tree.map(np.subtract, jax.device_get(state.params), expected))
@@ -225,7 +226,7 @@ def test_it_resumes_bit_for_bit_and_writes(config, demo_records, tmp_path):
         if step in dies:
             dies.remove(step)
             raise KeyboardInterrupt
-        clips, lengths = np.ones((5, 16_000), np.int16), np.full(5, 16_000, np.int32)
+        clips, lengths = np.ones((5, SAMPLES), np.int16), np.full(5, SAMPLES, np.int32)
         guide = np.zeros((5, 8), np.int32), np.ones((5, 8), bool), np.zeros((5, 2), np.uint32)
         tokens, total = forward["caption"](variables, clips, lengths, *guide)
         assert tokens.shape == (5, 1, 6) and (np.asarray(tokens) == np.asarray(tokens)[0]).all()
