@@ -25,6 +25,13 @@ from tests.inference.tiny import (
     noise,
 )
 
+SHORT = (  # beside SMALL: captions of few words, which take little time
+    "--config.model.audio.mel_bins=16",
+    "--config.model.htsat.spec_size=32",
+    "--config.captioning.decoder.guidance_length=12",
+    "--config.captioning.decoder.max_length=6",
+    "--config.captioning.decoding.beams=1",
+)
 WRONG = {
     "embed": ("clip.wav --out out.npz", "a captioner, which has no embeddings; `clapjax caption`"),
     "classify": ("--labels dog,rain clip.wav", "a captioner, which has no embeddings"),
@@ -56,6 +63,17 @@ def test_captions_of_files(workdir, clips, tmp_path, capsys):
     texts = [f"{file}  {text}" for file, text in zip(files, expected, strict=True)]
     assert found.out.splitlines() == texts
 
+    tagger = make_tagging_workdir(tmp_path / "tagger", ("dog", "rain"))
+    heard = clapjax.load(tagger).tag(files)
+    middle = float(np.median(heard))  # so that some tags are likely, and some are not
+    command = ["caption", "--model", str(workdir), *files, "--tagger", str(tagger)]
+    assert main([*command, "--threshold", str(middle)]) == 0
+    rows = [dict(zip(("dog", "rain"), row.tolist(), strict=True)) for row in heard]
+    tags = [sorted((x for x in row if row[x] >= middle), key=row.get)[::-1] for row in rows]
+    expected = model.caption(files, tags=tags)
+    found = capsys.readouterr().out.splitlines()
+    assert found == [f"{file}  {text}" for file, text in zip(files, expected, strict=True)]
+
     run = make_workdir(tmp_path / "clap")
     command = ["caption", "--model", str(workdir), *files, "--n", "3", "--json"]
     assert main([*command, "--rerank", str(run), "--beam", "4", "--order", "one"]) == 0
@@ -77,6 +95,7 @@ def test_captions_of_files(workdir, clips, tmp_path, capsys):
         ("--beam 2 --n 3", "decoding.count: 2 beams do not give 3 captions"),
         ("--order twice", "order must be one of one, simultaneous, sequential, complex"),
         ("--rerank W", "no CLAP model, which --rerank needs"),
+        ("--tagger W", "no tagger, which --tagger needs"),
     ],
 )
 def test_what_is_refused(arguments, message, workdir, clips, capsys):
@@ -96,7 +115,7 @@ def test_train_then_eval(demo_records, tmp_path, capsys):
     """`eval` says what the run's last evaluation said, and so does the model by hand."""
     folders = ["--data_dir", str(demo_records), "--workdir", str(tmp_path / "run")]
     command = ["--config", "configs/captioner.py:runlocal", *folders]
-    assert main(["train", *command, *SMALL, "--config.steps=2"]) == 0
+    assert main(["train", *command, *SMALL, *SHORT, "--config.steps=2"]) == 0
     first, last = capsys.readouterr().out.splitlines()
     assert first.startswith("step 0: captioning BLEU-1 ")
     assert main(["eval", *folders]) == 0

@@ -8,7 +8,7 @@ import torch
 from clapjax.losses.tokens import token_losses
 
 
-@pytest.mark.parametrize(("smoothing", "at_once"), [(0.0, 4), (0.1, 5), (0.3, 512)])
+@pytest.mark.parametrize(("smoothing", "at_once"), [(0.0, 4), (0.3, 512)])
 def test_values_and_gradients_are_torchs(smoothing, at_once):
     """Though the places do not divide into equal parts."""
     generator = np.random.default_rng(0)
