@@ -101,17 +101,12 @@ def find_tags(args: argparse.Namespace, files: list[str]) -> list:
 
 def find_decoding(args: argparse.Namespace, own):
     """The `DecodingConfig` of the run with what the arguments change."""
-    changes = {}
-    if args.n is not None:
-        changes["count"] = args.n
-    if args.nucleus is not None:
-        changes |= {"nucleus": args.nucleus, "groups": 1}
+    asked = {"count": args.n, "groups": args.groups, "beams": args.beam, "nucleus": args.nucleus}
+    changes = {name: value for name, value in asked.items() if value is not None}
     if args.beam is not None:
-        changes |= {"beams": args.beam, "nucleus": 0.0}
-    if args.groups is not None:
-        changes["groups"] = args.groups
-    if args.nucleus is None and "beams" not in changes:  # as many as captions are asked for
-        changes["beams"] = max(own.beams, args.n or 1, own.count)
+        changes["nucleus"] = 0.0
+    elif args.nucleus is None:  # as many beams as captions are asked for
+        changes["beams"] = max(own.beams, args.n or 1)
     return replace(own, **changes)
 
 
