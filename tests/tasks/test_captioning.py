@@ -142,7 +142,7 @@ def test_meshes_and_micro_batches_equal_one_device(config, tokenizer):
     state, rows = run_steps(config, some_mesh(1), batches)
     expected = jax.device_get(state.params)
     moved = norm(jax.tree.map(np.subtract, expected, start))
-    split = MeshConfig(2, 2, split_above=100)
+    split = MeshConfig(2, 4, split_above=100)
     other = dataclasses.replace(config, batch_size=16, mesh=split, rows_per_device=1, remat="full")
     state, found = run_steps(other, make_mesh(other.mesh), batches)
     difference = norm(jax.tree.map(np.subtract, jax.device_get(state.params), expected))
