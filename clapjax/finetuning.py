@@ -20,6 +20,7 @@ from clapjax.evaluation.benchmarks import Benchmark
 from clapjax.evaluation.supervised import Labelled
 from clapjax.experiment import Experiment, load_experiment, make_task, save_experiment
 from clapjax.inference import Tagger
+from clapjax.inference.store import fingerprint
 from clapjax.starting import resolve
 from clapjax.training.checkpoint import latest_step
 from clapjax.training.loop import train
@@ -76,7 +77,8 @@ def finetune(
     given = set(given)
     base = _settled(experiment, given, data)
     data_dir = out / RECORDS
-    write_records(benchmarks, data, base.model.audio.sample_rate, data_dir, progress)
+    model = fingerprint(base.model, variables, "audio")
+    write_records(benchmarks, data, base.model.audio.sample_rate, model, data_dir, progress)
     encoder = {
         kind: {"audio_encoder": tree["audio_encoder"]}
         for kind, tree in variables.items()
@@ -162,7 +164,12 @@ def _all_but(folds: np.ndarray, fold: int) -> str:
 
 
 def write_records(
-    benchmarks: Sequence[Benchmark], data: Labelled, rate: int, data_dir: Path, progress: Progress
+    benchmarks: Sequence[Benchmark],
+    data: Labelled,
+    rate: int,
+    model: str,
+    data_dir: Path,
+    progress: Progress,
 ) -> None:
     """Writes the clips as records, a split for each fold; once.
 
@@ -170,20 +177,24 @@ def write_records(
       benchmarks: where the sounds are.
       data: their clips, as far as they can be decoded.
       rate: Hz.
+      model: the fingerprint of what is tuned on them, for its folder may hold another one by then.
       data_dir: where to.
       progress: wraps an iterable of known length.
 
     Raises:
-      ValueError: records of other clips, labels, folds or another rate are there.
+      ValueError: records of other clips, labels, folds or another rate are there, or another
+        model's.
     """
     folds = data.folds.tolist()
     clips = [(x.id, x.labels, x.origin, fold) for x, fold in zip(data.clips, folds, strict=True)]
     digest = hashlib.sha256(json.dumps(clips).encode()).hexdigest()[:32]
     build = {"sample_rate": rate, "made_of": [b.data for b in benchmarks], "clips": digest}
+    build["model"] = model
     if (data_dir / records.BUILD_FILE).is_file():
         there = records.read_build(data_dir)
-        if {name: there.get(name) for name in build} != build:
-            raise ValueError(f"{data_dir}: was made of other clips; use another --out")
+        if differ := [name for name in build if there.get(name) != build[name]]:
+            what = "for another model" if differ == ["model"] else "of other clips"
+            raise ValueError(f"{data_dir}: was made {what}; use another --out")
         return
     records.check_free(data_dir)
     folder = records.start_build(data_dir)

@@ -19,7 +19,10 @@ def get_config(arg: str = ""):
     config.batch_size = 16
     config.keep_last = 1
     config.log_every = 50
+    config.optimizer.kind = "muon"
     config.optimizer.learning_rate = 1e-3
+    config.tagging.mixup = 0.5
+    config.tagging.shift = True
     for encoder in (config.model.htsat, config.model.pann):
         encoder.time_stripes = encoder.freq_stripes = 2
     if arg == "runlocal":

@@ -13,7 +13,7 @@ from clapjax.cli.show import plain_warnings, progress
 
 EXAMPLE = "clapjax finetune --model runs/demo --benchmark esc50=data/ESC-50 --out tuned"
 CONFIG = "configs/finetune.py"
-EPOCHS = 40
+EPOCHS = 100
 BY_DATA = {"steps", "optimizer.warmup_steps", "tagging.loss"}  # where no config file names them
 TASK = "supervised"
 
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     given |= BY_DATA if args.config else set()
     if args.hidden < 0:
         raise ValueError(f"--hidden must be >= 0, not {args.hidden}")
-    if args.epochs is not None and (args.epochs <= 0 or "steps" in given):
+    if args.epochs is not None and (not 0 < args.epochs < np.inf or "steps" in given):
         raise ValueError("--epochs must be positive, and not beside a config's steps")
     epochs = EPOCHS if args.epochs is None and "steps" not in given else args.epochs
     ((benchmark, path, settings),) = find_benchmarks(args, experiment.evaluation)

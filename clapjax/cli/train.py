@@ -325,8 +325,8 @@ def _doubts(experiment, data_dir: str, workdir: str, tokenizer) -> list[str]:
     if experiment.task == "captioning":
         length = run.captioning.decoder.max_length
         return caption_doubts(data_dir, run.data.split, tokenizer, length)
-    length = run.model.text.max_length
-    return doubts(data_dir, run.data, run.loss, run.batch_size, run.seed, tokenizer, length)
+    limits = run.model.text.max_length, run.model.audio.clip_samples
+    return doubts(data_dir, run.data, run.loss, run.batch_size, run.seed, tokenizer, *limits)
 
 
 def _warn(line: str) -> None:

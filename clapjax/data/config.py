@@ -36,8 +36,8 @@ class DataConfig:
             )
         if self.long_clips not in ("cut", "whole"):
             raise ValueError(f"data.long_clips must be 'cut' or 'whole', not {self.long_clips!r}")
-        if not self.longest_seconds > 0:
-            raise ValueError(f"data.longest_seconds must be > 0, not {self.longest_seconds}")
+        if not 0 < self.longest_seconds < float("inf"):
+            raise ValueError(f"data.longest_seconds must be positive, not {self.longest_seconds}")
         for item in self.mixture:
             parse_share(item)
         if self.workers < 1 or self.prefetch < 1:

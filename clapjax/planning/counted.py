@@ -66,7 +66,7 @@ def counted(config: TrainConfig, make_task: Callable, devices: Hardware) -> dict
     mesh = absent_mesh(config.mesh, devices)
     task = make_task(config)
     memory = held_bytes(abstract_state(config, task, mesh), batch_shapes(config, task, mesh))
-    margin = MARGIN if micro_batches(config, mesh.size) == 1 else MARGIN_IN_PARTS
+    margin = MARGIN if micro_batches(config, mesh.size, task.group) == 1 else MARGIN_IN_PARTS
     memory["temporaries"] = int(margin * temporaries(config, make_task, mesh)) + CODE
     return {
         "how": "counted",

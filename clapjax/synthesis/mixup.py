@@ -47,7 +47,7 @@ class MixupConfig:
     max_crossfade_seconds: float = 0.2  # overlap of events, at most
     level_jitter_db: float = 10.0  # each event's level moves by up to this much either way
     captions: int = 4  # positive captions of a mixture, and as many negative ones
-    train_negative_audio: bool = False  # only audio-to-text T-Classify needs it
+    train_negative_audio: bool = False  # as test has it; loss.order_pairs is taught by it
     # Chance that a mixture has events that sound together, in pairs: "A while B".
     overlap_share: float = 0.0
     together_db: float = 6.0  # the two of a pair differ in loudness by up to this much

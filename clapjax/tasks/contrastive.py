@@ -57,7 +57,7 @@ def contrastive(model: ClapConfig, loss: LossConfig, data: DataConfig, tokenizer
     return Task(
         audio=model.audio,
         init=functools.partial(init_variables, model),
-        rows=functools.partial(_rows, model, needs_negatives(loss), bool(loss.order_pairs)),
+        rows=functools.partial(_rows, model, bool(needs_negatives(loss)), bool(loss.order_pairs)),
         objective=functools.partial(_objective, model, loss),
         features=functools.partial(
             draw_texts, data.text_augment_selection, pairs=bool(loss.order_pairs)
@@ -90,9 +90,10 @@ def check(model: ClapConfig, loss: LossConfig) -> None:
         )
 
 
-def needs_negatives(loss: LossConfig) -> bool:
-    """Whether a loss looks at the captions in a wrong order."""
-    return loss.temporal_weight > 0 or loss.negatives != "none" or loss.order_pairs > 0
+def needs_negatives(loss: LossConfig) -> dict:
+    """Fields of a loss that look at captions in a wrong order, with the values that do not."""
+    off = {"temporal_weight": 0, "negatives": "none", "order_pairs": 0}
+    return {name: value for name, value in off.items() if getattr(loss, name) != value}
 
 
 def _batch_shapes(model: ClapConfig, pairs: int, rows: int) -> dict:

@@ -23,6 +23,7 @@ def doubts(
     seed: int,
     tokenizer,
     max_length: int,
+    clip_samples: int,
 ) -> list[str]:
     """What these records cannot teach, or would teach wrongly: a line each.
 
@@ -31,7 +32,7 @@ def doubts(
     Args:
       data_dir: records on this machine.
       data, loss, batch_size, seed: of the run.
-      tokenizer, max_length: and the tokens that its model reads.
+      tokenizer, max_length, clip_samples: and what its model reads and hears at most.
 
     Raises:
       RecordsError: no such data set or split, or a damaged record.
@@ -46,6 +47,7 @@ def doubts(
     examples = [example for split in splits for example in _look_at(split)]
     texts = [text for example in examples for text in example.captions]
     found += _cut(tokenizer, texts, max_length, "model.text.max_length", ", given the positions")
+    found += _cut_orders(examples, data, clip_samples)
     captions = Counter(example.captions[0] for example in examples)
     # Of a row, how many others have its caption, on average.
     alike = (batch_size - 1) * sum((n / len(examples)) ** 2 for n in captions.values())
@@ -55,18 +57,21 @@ def doubts(
             f"{alike:.1f} other rows have a row's caption and count as its negatives; a smaller "
             "batch_size, captions that differ, or --config.task=tagging"
         )
-    if needs_negatives(loss) and not any(example.negative_captions for example in examples):
+    asking = needs_negatives(loss)
+    if asking and not any(example.negative_captions for example in examples):
         found.append(
-            f"loss.temporal_weight and loss.negatives ask for captions in a wrong order, and none "
-            f"of {len(examples)} records has one: they teach nothing; make some (`clapjax captions "
-            "negate`), or set --config.loss.temporal_weight=0 --config.loss.negatives=none"
+            f"{' and '.join(f'loss.{name}' for name in asking)} ask for captions in a wrong order, "
+            f"and none of {len(examples)} records has one: they teach nothing; make some (`clapjax "
+            "captions negate`), or set "
+            + " ".join(f"--config.loss.{name}={off}" for name, off in asking.items())
         )
-    if loss.order_pairs and not any(
+    elif loss.order_pairs and not any(
         example.negative_audio is not None and len(example.events) == 2 for example in examples
     ):
+        teaches = "captions alone teach" if loss.temporal_weight else "nothing teaches"
         found.append(
             f"loss.order_pairs asks for sounds of two events in a wrong order, and none of "
-            f"{len(examples)} records has one: captions alone teach order; build them with "
+            f"{len(examples)} records has one: {teaches} order; build them with "
             "--config.synthesis.train_negative_audio=True, or set --config.loss.order_pairs=0"
         )
     return found
@@ -93,6 +98,22 @@ def _cut(
     return [
         f"{cut} of {len(texts)} captions are longer than {max_length - less} tokens and are cut; "
         f"--config.{field}={max(lengths) - less} reads them whole{given}"
+    ]
+
+
+def _cut_orders(examples: list, data: DataConfig, clip_samples: int) -> list[str]:
+    """Whether records that tell an order lose some of it, well beyond a few samples at an end."""
+    ordered = [one for one in examples if one.negative_captions or len(one.events) > 1]
+    if not ordered or data.long_clips == "whole":
+        return []
+    cut = sum(len(one.audio) > 1.1 * clip_samples for one in ordered)
+    seconds = clip_samples / ordered[0].sample_rate
+    if not cut:
+        return []
+    return [
+        f"{cut} of {len(ordered)} records that tell an order of events are longer than the "
+        f"{seconds:g} s of a clip and are cut at a random place: their captions tell of more than "
+        "is heard; shorter records, or a model of longer clips (model.audio.clip_samples)"
     ]
 
 

@@ -67,7 +67,7 @@ def split_rate(item: str) -> tuple[re.Pattern, float]:
     """One of OptimizerConfig.rates: its pattern and factor."""
     pattern, equals, factor = item.rpartition("=")
     try:
-        if not equals or float(factor) < 0:
+        if not equals or not 0 <= float(factor) < float("inf"):
             raise ValueError
         return re.compile(pattern), float(factor)
     except (ValueError, re.error):

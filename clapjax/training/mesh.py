@@ -68,10 +68,16 @@ def check_batch(config: TrainConfig, devices: int, group: int = 1) -> None:
     """Raises ValueError where a batch does not divide among devices, in whole groups of rows."""
     if config.batch_size % devices:
         raise ValueError(f"batch_size {config.batch_size} does not divide among {devices} devices")
-    if config.batch_size // devices % group or (config.rows_per_device or group) < group:
+    together = f"{group} rows each have to stay together (order pairs)"
+    if config.batch_size // devices % group:
         raise ValueError(
-            f"batch_size {config.batch_size} on {devices} devices, rows_per_device "
-            f"{config.rows_per_device}: {group} rows each have to stay together (order pairs)"
+            f"batch_size must be a multiple of {group * devices} on {devices} devices, not "
+            f"{config.batch_size}: {together}"
+        )
+    if 0 < config.rows_per_device < group:
+        raise ValueError(
+            f"rows_per_device must be 0 or at least {group}, not {config.rows_per_device}: "
+            f"{together}"
         )
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -23,7 +24,6 @@ from tests.data.miniature import write_table
 from tests.inference.tiny import RATE, make_tagging_workdir, make_workdir
 
 QUICK = ("--config.steps=6", "--config.checkpoint_every=2", "--config.log_every=2")
-RANDOM = ("--config.tagging.mixup=0.5", "--config.tagging.shift=True")
 NAMES = ("low", "middle", "high")
 
 
@@ -73,7 +73,7 @@ def run(place, data: str, out: str, *more: str) -> int:
     """`clapjax finetune` in this process."""
     name = {"esc": "esc50", "own": "mine"}[data]
     where = ["--benchmark", f"{name}={place / data}", "--out", str(place / out)]
-    return main(["finetune", "--model", str(place / "model"), *where, *QUICK, *RANDOM, *more])
+    return main(["finetune", "--model", str(place / "model"), *where, *QUICK, *more])
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +163,12 @@ def test_killed_in_a_fold_it_goes_on_bit_for_bit(place, whole, monkeypatch, caps
     assert "records: was made of other clips; use another --out\n" in capsys.readouterr().err
     assert run(place, "esc", "killed", "--config.tagging.mixup=1.0") == 2
     assert "tagging.mixup was 0.5, is 1.0" in capsys.readouterr().err
+    shutil.move(place / "model", place / "before")
+    make_workdir(place / "model", seed=1)
+    assert run(place, "esc", "killed") == 2
+    assert "records: was made for another model; use another --out\n" in capsys.readouterr().err
+    shutil.rmtree(place / "model")
+    shutil.move(place / "before", place / "model")
 
 
 def test_one_device_finds_what_two_do(place, monkeypatch):
@@ -195,6 +201,7 @@ def test_bad_input_is_one_line(place, tmp_path, capsys):
         ({"--benchmark": f"esc50={tmp_path / 'none'}"}, "no such folder (benchmark 'esc50')"),
         ({"--benchmark": place / "esc"}, "write NAME=PATH"),
         ({"--epochs": "0"}, "--epochs must be positive"),
+        ({"--epochs": "inf"}, "--epochs must be positive"),
         ({"--config.steps": "six"}, "steps"),
         ({"--config.data.split": "train"}, "data.split: follows from the clips here"),
     ):

@@ -188,7 +188,7 @@ def test_long_clips_whole(take):
             assert (np.diff(samples) == 1).all()
     with pytest.raises(ValueError, match="long_clips must be 'cut' or 'whole'"):
         DataConfig(long_clips="loop")
-    with pytest.raises(ValueError, match="longest_seconds must be > 0"):
+    with pytest.raises(ValueError, match="longest_seconds must be positive"):
         DataConfig(longest_seconds=0.0)
 
 

@@ -15,12 +15,14 @@ def test_killed_runs_end_as_if_undisturbed(demo_records, tmp_path, quick_env, mo
     """SIGKILL to both, SIGTERM to one, a truncated checkpoint: the same bits in the end."""
     monkeypatch.setenv("PYTHONPATH", quick_env["PYTHONPATH"])
     monkeypatch.chdir(REPO)
-    # Many steps: JAX asks once a second whether SIGTERM has come.
-    steps, interval = 80, 10
-    overrides = (*SMALL, f"--config.steps={steps}", f"--config.checkpoint_every={interval}")
+    # JAX asks once a second whether SIGTERM has come: they have to last.
+    steps, interval = 40, 5
+    counts = {"steps": steps, "checkpoint_every": interval, "eval_every": steps // 2}
+    ends = (f"--config.{x}={n}" for x, n in counts.items())
+    overrides = (*SMALL, "--config.loss.order_pairs=2", *ends)
 
     def start(workdir):
-        return Job(demo_records, workdir, overrides)
+        return Job(demo_records, workdir, overrides, devices=1)
 
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     job = start(whole)
@@ -50,7 +52,7 @@ def test_killed_runs_end_as_if_undisturbed(demo_records, tmp_path, quick_env, mo
     assert f"{stopped}: cannot be read; going back further" in job.logs[0].read_text()
     assert (killed / "damaged_checkpoints" / str(stopped)).is_dir()
     assert same(whole, killed)
-    assert [row["step"] for row in evaluations(whole)] == [0, 40, 80]
+    assert [row["step"] for row in evaluations(whole)] == [0, 20, 40]
     assert evaluations(whole) == evaluations(killed)
     # Only one process wrote the log, and each step that is in it once.
     logged = [row["step"] for row in read_log(killed) if "loss" in row]

@@ -12,7 +12,7 @@ import pytest
 from clapjax.training import checkpoint
 from clapjax.training.mesh import make_mesh
 from tests.conftest import REPO
-from tests.distributed.worker import JUDGED, MESHES, config, judged, trained
+from tests.distributed.worker import MESHES, config, judged, trained
 from tests.training.tiny import norm, some_mesh
 
 PROCESSES = 2
@@ -30,19 +30,14 @@ def two_processes(tmp_path_factory, quick_env, demo_records):
         "JAX_NUM_PROCESSES": str(PROCESSES),
     }
     command = [sys.executable, "-m", "tests.distributed.worker", str(out), str(demo_records)]
-    workers = [
-        subprocess.Popen(
-            command,
-            env=environment | {"JAX_PROCESS_ID": str(index)},
-            cwd=REPO,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for index in range(PROCESSES)
-    ]
-    for worker in workers:
-        _, errors = worker.communicate(timeout=900)
-        assert worker.returncode == 0, errors
+    logs = [out / f"process{index}.txt" for index in range(PROCESSES)]
+    workers = []
+    for index, log in enumerate(logs):
+        env = environment | {"JAX_PROCESS_ID": str(index)}
+        with log.open("w") as file:
+            workers.append(subprocess.Popen(command, env=env, cwd=REPO, stderr=file))
+    for worker, log in zip(workers, logs, strict=True):
+        assert worker.wait(timeout=900) == 0, log.read_text()
     return out
 
 
@@ -56,7 +51,7 @@ def _free_port() -> int:
 
 @pytest.fixture(scope="module")
 def one_device():
-    """Parameters after twenty steps on one device."""
+    """Parameters after the steps on one device."""
     return trained(config(MESHES["data"]), some_mesh(1))
 
 
@@ -77,12 +72,12 @@ def test_evaluations_are_the_same_on_any_mesh_and_process(
     files = [np.load(two_processes / f"process{index}.npz") for index in range(PROCESSES)]
     found = {
         name: judged(config(MESHES[name]), make_mesh(MESHES[name]), demo_records, tmp_path)
-        for name in JUDGED
+        for name in MESHES
     }
     monkeypatch.setattr(jax, "device_count", lambda: 1)
     scores, embeddings = judged(config(MESHES["data"]), some_mesh(1), demo_records, tmp_path)
     assert len(scores) > 3 and all(len(rows) > 9 for rows in embeddings.values())
-    for name in JUDGED:
+    for name in MESHES:
         assert found[name][0] == scores
         for file in files:
             assert json.loads(str(file[f"{name}/scores"])) == scores

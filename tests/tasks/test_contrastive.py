@@ -148,13 +148,15 @@ def test_a_record_that_is_its_own_negative_is_said(tmp_path, sizes, mixture, bat
         assert f"there are {' + '.join(map(str, sizes))} records" in found[0]
 
 
-def _doubts(folder, data, loss, batch_size: int, max_length: int = 24) -> list[str]:
+def _doubts(
+    folder, data, loss, batch_size: int, max_length: int = 24, clip_samples: int = 1000
+) -> list[str]:
     """`doubts`, with a tokenizer for which a word is a token."""
 
     def split(texts, verbose):
         return {"input_ids": [text.split() for text in texts]}
 
-    return doubts(folder, data, loss, batch_size, 0, split, max_length)
+    return doubts(folder, data, loss, batch_size, 0, split, max_length, clip_samples)
 
 
 def test_captions_that_are_cut_are_said(tmp_path):
@@ -169,16 +171,44 @@ def test_captions_that_are_cut_are_said(tmp_path):
     assert _doubts(tmp_path / "d", DataConfig(), QUIET, 3, 6) == []
 
 
+def test_an_order_that_is_cut_is_said(tmp_path):
+    """Clips have 200 samples and their number: 100, 208, 209 and 260."""
+    alone = make_example(60, events=("dog",))  # tells no order
+    others = [make_example(n, audio=np.ones(n, np.int16)) for n in (100, 208, 260)]
+    write_records(tmp_path / "d", {"train": [*others, make_example(9), alone]})
+    for clip, cut in ((261, 0), (236, 1), (200, 1), (189, 3)):
+        found = _doubts(tmp_path / "d", DataConfig(), QUIET, 5, clip_samples=clip)
+        assert len(found) == (cut > 0), clip
+        if cut:
+            assert f"{cut} of 4 records that tell an order of events are longer" in found[0]
+            assert f"the {clip / 8000:g} s of a clip" in found[0]
+    whole = DataConfig(long_clips="whole")
+    assert _doubts(tmp_path / "d", whole, QUIET, 5, clip_samples=100) == []
+
+
 def test_an_order_that_nothing_teaches_is_said(tmp_path):
     without = _sets(tmp_path / "a", 8, 8)
     some = _sets(tmp_path / "b", 8, negatives=True)
-    for loss in (LossConfig(temporal_weight=0.5), LossConfig(0.0, negatives="own")):
+    for loss, off in (
+        (LossConfig(0.5), "temporal_weight=0"),
+        (LossConfig(0.0, negatives="own"), "negatives=none"),
+    ):
         (line,) = _doubts(without, DataConfig(), loss, 8)
         assert "none of 8 records has one: they teach nothing" in line
+        assert line.endswith(f"or set --config.loss.{off}")
         assert _doubts(some, DataConfig(), loss, 8) == []
         mixed = DataConfig(mixture=(f"{some}=0.5",))
         assert _doubts(without, mixed, loss, 16) == []  # the mixture has one
     assert _doubts(without, DataConfig(), QUIET, 8) == []
+    silent = [make_example(n, negative_audio=None) for n in range(1, 17, 2)]
+    write_records(tmp_path / "c", {"train": silent})
+    for weight, teaches in ((0.5, "captions alone teach order"), (0.0, "nothing teaches order")):
+        pairs = LossConfig(weight, order_pairs=1)
+        (line,) = _doubts(without, DataConfig(), pairs, 8)
+        assert line.endswith("--config.loss.order_pairs=0")
+        (line,) = _doubts(tmp_path / "c", DataConfig(), pairs, 8)
+        assert f"none of 8 records has one: {teaches}" in line
+        assert _doubts(some, DataConfig(), pairs, 8) == []
 
 
 def test_captions_that_are_each_others_negatives_are_said(tmp_path):

@@ -262,6 +262,8 @@ def test_a_step_leaves_the_frozen_tower_alone_and_averages(tiny):
         ({"rates": ("text_encoder",)}, "'text_encoder' is not REGEX=FACTOR"),
         ({"rates": ("(=2",)}, "is not REGEX=FACTOR"),
         ({"rates": ("a=-1",)}, "is not REGEX=FACTOR"),
+        ({"rates": ("a=nan",)}, "is not REGEX=FACTOR"),
+        ({"rates": ("a=inf",)}, "is not REGEX=FACTOR"),
         ({"kind": "adam"}, "optimizer.kind must be one of adamw, muon, not 'adam'"),
         ({"ema": 1.0}, "ema must be in 0 .. 1, not 1.0"),
         ({"clip_norm": -1.0}, "clip_norm must be >= 0, not -1.0"),

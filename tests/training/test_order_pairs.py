@@ -11,36 +11,17 @@ from clapjax.losses.pairs import GROUP
 from clapjax.planning.shapes import batch_shapes
 from clapjax.training.config import MeshConfig
 from clapjax.training.mesh import make_mesh, micro_batches
-from tests.training.tiny import init_state, norm, run_steps, some_batch, some_mesh
-
-ROWS, PAIRS = 32, 2  # a group for each of eight devices
-SLOTS = ROWS // GROUP * PAIRS
+from tests.training.tiny import init_state, norm, pairs_batch, pairs_config, run_steps, some_mesh
 
 
 @pytest.fixture(scope="module")
-def config(tiny):
-    optimizer = dataclasses.replace(tiny.optimizer, eps=1e-3)  # for the rounding of Adam's start
-    loss = dataclasses.replace(tiny.loss, order_pairs=PAIRS, mask_same_events=True)
-    return dataclasses.replace(tiny, batch_size=ROWS, optimizer=optimizer, loss=loss)
+def config():
+    return pairs_config()
 
 
 @pytest.fixture(scope="module")
 def batches():
-    """Groups 2 i and 2 i + 1 hear the same: both halves have the whole's batch statistics."""
-
-    def twice(x, rows):
-        pairs = x.reshape(-1, 2, rows, *x.shape[1:])
-        return np.repeat(pairs[:, :1], 2, axis=1).reshape(x.shape)
-
-    found = []
-    for index in range(2):
-        batch = some_batch(index, ROWS)
-        batch["audio"] = twice(batch["audio"], GROUP)
-        batch["reverse_audio"] = twice(batch["audio"][::-1][:SLOTS], PAIRS)
-        batch["reverse_row"] = np.resize(np.array([0, 2, -1, 0], np.int32), SLOTS)
-        batch["reverse_events"] = batch["events"][::-1].copy()
-        found.append(batch)
-    return found
+    return [pairs_batch(index) for index in range(2)]
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,6 @@ import os
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import jax
@@ -218,55 +216,3 @@ def test_more_steps_for_a_finished_run(tiny, whole, demo_records, tmp_path):
     # The cosine ends at the new last step: the steps to come are those of a run of eight.
     schedule = make_schedule(config.optimizer, 8)
     np.testing.assert_allclose([rates[7], rates[8]], [schedule(6), schedule(7)], rtol=1e-6)
-
-
-TINY_DEMO = [
-    "--config=configs/demo.py:runlocal",
-    "--config.steps=60",
-    "--config.checkpoint_every=5",
-    "--config.log_every=5",
-    "--config.evaluation.tasks=()",
-    "--config.model.audio.clip_samples=16000",
-    "--config.model.audio.hop_length=320",
-    "--config.model.htsat.spec_size=64",
-    "--config.model.htsat.depths=(2,)",
-    "--config.model.htsat.heads=(2,)",
-]
-
-
-def test_a_killed_run_ends_as_an_undisturbed_one(demo_records, tmp_path, quick_env):
-    """SIGKILL in the middle, the same command again: the same parameters, bit for bit."""
-
-    def start(workdir):
-        program = [sys.executable, "-m", "clapjax", "train", *TINY_DEMO]
-        program += ["--data_dir", str(demo_records), "--workdir", str(workdir)]
-        return subprocess.Popen(
-            program, env=quick_env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-
-    def finish(process):
-        out, err = process.communicate(timeout=900)
-        assert process.returncode == 0, err
-        return out
-
-    finish(start(tmp_path / "whole"))
-    process = start(tmp_path / "killed")
-    deadline = time.monotonic() + 900
-    while (checkpoint.latest_step(tmp_path / "killed") or 0) < 10:
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
-    assert 10 <= checkpoint.latest_step(tmp_path / "killed") < 60
-    finish(start(tmp_path / "killed"))
-
-    (expected, step), (found, other) = (
-        checkpoint.load_variables(tmp_path / name) for name in ("whole", "killed")
-    )
-    assert step == other == 60
-    assert_same(found, expected)
-    logs = [read_log(tmp_path / name) for name in ("whole", "killed")]
-    whole, killed = ([(row["step"], row["loss"]) for row in log] for log in logs)
-    assert whole == killed and [step for step, _ in whole] == list(range(5, 61, 5))
-    assert "already trained" in finish(start(tmp_path / "killed"))

@@ -3,6 +3,10 @@
 Here a config is an Experiment, and knows its task.
 """
 
+import dataclasses
+import functools
+from unittest import mock
+
 import jax
 import numpy as np
 from jax.sharding import Mesh
@@ -10,10 +14,11 @@ from jax.sharding import Mesh
 from clapjax.audio.config import AudioConfig
 from clapjax.experiment import Experiment, make_task
 from clapjax.losses.config import LossConfig
+from clapjax.losses.pairs import GROUP
 from clapjax.models.config import ClapConfig, HTSATConfig, TextConfig
 from clapjax.training import loop, state, step
 from clapjax.training.config import OptimizerConfig
-from clapjax.training.mesh import BATCH_AXES, batch_sharding
+from clapjax.training.mesh import BATCH_AXES, batch_sharding, make_mesh
 
 
 def tiny_config() -> Experiment:
@@ -50,6 +55,14 @@ def tiny_config() -> Experiment:
     )
 
 
+def pairs_config() -> Experiment:
+    """`tiny_config` with order pairs: a group of four rows for each of eight devices."""
+    tiny = tiny_config()
+    optimizer = dataclasses.replace(tiny.optimizer, eps=1e-3)  # for the rounding of Adam's start
+    loss = dataclasses.replace(tiny.loss, order_pairs=2, mask_same_events=True)
+    return dataclasses.replace(tiny, batch_size=8 * GROUP, optimizer=optimizer, loss=loss)
+
+
 def init_state(config: Experiment, mesh: Mesh) -> state.TrainState:
     """`state.init_state` of the config's task."""
     return state.init_state(config, make_task(config), mesh)
@@ -66,8 +79,10 @@ def make_train_step(config: Experiment, mesh: Mesh):
 
 
 def train(config: Experiment, **arguments) -> state.TrainState:
-    """`loop.train` of the config's task."""
-    return loop.train(config, make_task(config), **arguments)
+    """`loop.train` of the config's task, on two devices: eight take long for the same."""
+    few = functools.partial(make_mesh, devices=jax.devices()[:2])
+    with mock.patch.object(loop, "make_mesh", few):
+        return loop.train(config, make_task(config), **arguments)
 
 
 def some_mesh(data: int, fsdp: int = 1) -> Mesh:
@@ -94,6 +109,27 @@ def some_batch(index: int, rows: int = 8) -> dict[str, np.ndarray]:
         "has_negative": np.arange(rows) % 2 == 0,
         "events": np.arange(rows, dtype=np.int32) // 2,
     }
+
+
+def pairs_batch(index: int) -> dict[str, np.ndarray]:
+    """A batch for `pairs_config`, of whose slots of reversed audio a quarter is empty.
+
+    Groups 2 i and 2 i + 1 hear the same: both halves have the whole's batch statistics.
+    """
+    config = pairs_config()
+    pairs, rows = config.loss.order_pairs, config.batch_size
+    slots = rows // GROUP * pairs
+
+    def twice(x, rows):
+        halves = x.reshape(-1, 2, rows, *x.shape[1:])
+        return np.repeat(halves[:, :1], 2, axis=1).reshape(x.shape)
+
+    batch = some_batch(index, rows)
+    batch["audio"] = twice(batch["audio"], GROUP)
+    batch["reverse_audio"] = twice(batch["audio"][::-1][:slots], pairs)
+    batch["reverse_row"] = np.resize(np.array([0, 2, -1, 0], np.int32), slots)
+    batch["reverse_events"] = batch["events"][::-1].copy()
+    return batch
 
 
 def run_steps(config: Experiment, mesh: Mesh, batches: list[dict], state=None, step=None):
