@@ -25,13 +25,11 @@ class EvaluationConfig:
     probe_hidden: int = 0  # of probe: units of a hidden layer; 0: a linear one
     captions: str = ""  # of captioning: a table with id and captions, to be judged
     # Of a captioner: under what guidance it writes: "none", the clips' "tags", or with how these
-    # follow one another ("order"); and in what style (the name of a data set).
+    # follow one another ("order").
     guidance: tuple[str, ...] = ("none", "tags")
-    style: str = ""
-    # In `clapjax eval` alone: a tagger by whose tags it writes besides, and a CLAP model for the
-    # CLAP score.
-    tagger: str = ""
-    clap: str = ""
+    style: str = ""  # in which it writes then, the name of a data set; empty: none is asked for
+    tagger: str = ""  # in `clapjax eval` alone: a tagger by whose tags it writes besides
+    clap: str = ""  # in `clapjax eval` alone: a CLAP model for the CLAP score of captions
     generated: str = ""  # of generation: records or a folder, to be judged against the benchmark
     # Of generation: seconds of the frames in which events are heard, for their order; 0: none are.
     frames: float = 0.0

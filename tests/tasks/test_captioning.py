@@ -20,7 +20,6 @@ from clapjax.tasks.captioning import CaptioningConfig, captioning
 from clapjax.tasks.doubts import caption_doubts
 from clapjax.tasks.guidance import ORDERS, caption_ids, guidance_ids, guidance_text
 from clapjax.tasks.task import Setting
-from clapjax.training import loop
 from clapjax.training.config import MeshConfig
 from clapjax.training.mesh import make_mesh
 from tests.data.building import make_example, write_records
@@ -237,7 +236,7 @@ def test_it_resumes_bit_for_bit_and_writes(config, demo_records, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(config, workdir=tmp_path / "killed", **arguments)
     killed = train(config, workdir=tmp_path / "killed", **arguments)
-    whole = loop.train(config, make_task(config), workdir=tmp_path / "whole", **arguments)
+    whole = train(config, workdir=tmp_path / "whole", **arguments)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(killed), jax.device_get(whole))
     assert written[:3] == written[3:] and len(set(written[:3])) == 3
     words = load_tokenizer(tmp_path / "whole" / "tokenizer")
