@@ -188,6 +188,8 @@ def test_another_config_is_refused(demo_records, demo_workdir, capsys):
     err = capsys.readouterr().err
     assert "was begun with another config: optimizer.learning_rate was " in err
     assert ", is 0.5." in err and len(err.splitlines()) == 1
+    assert _main("train", *where) == 0
+    assert "already trained" in capsys.readouterr().out
 
 
 TINY = [
