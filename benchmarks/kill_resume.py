@@ -2,11 +2,11 @@
 
     python -m benchmarks.kill_resume --out DIR [--task tagging] [--kills 10] [--terms 10] [--seed 0]
 
-Trains the small demo with order pairs, or a tagger, on two processes with two CPU devices each.
-SIGKILL goes to both, as when a machine is lost; SIGTERM to one of them, as when it is preempted:
-then both must save the same step and exit with 75. They come at random moments, start-up and
-compilation included, and before, in and just after evaluations, and every time the same command is
-started again. Now and then, and at last, the newest checkpoint is truncated, which must cost one
+Trains the small demo with order pairs, a tagger or a captioner on two processes with two CPU
+devices each. SIGKILL goes to both, as when a machine is lost; SIGTERM to one of them, as when it is
+preempted: then both must save the same step and exit with 75. They come at random moments, start-up
+and compilation included, and before, in and just after evaluations, and every time the same command
+is started again. Now and then, and at last, the newest checkpoint is truncated, which must cost one
 interval. Ends with status 0 if all exits are right and all parameters, the steps that were
 evaluated and their scores are those of the undisturbed run, bit for bit. Takes a quarter of an hour
 on two cores.
@@ -29,7 +29,11 @@ from clapjax.training.log import LOG_FILE, is_scores, read_log
 
 PROCESSES, DEVICES = 2, 2
 DEMO = "configs/demo.py:runlocal"
-CONFIGS = {"contrastive": DEMO, "tagging": "configs/tagging.py:runlocal"}
+CONFIGS = {
+    "contrastive": DEMO,
+    "tagging": "configs/tagging.py:runlocal",
+    "captioning": "configs/captioner.py:runlocal",
+}
 EVERY, LOGGED = 40, 20  # steps between evaluations, and between rows of the log
 PLACES = ("before an evaluation", "in an evaluation", "after an evaluation")
 QUICK = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"  # to compile

@@ -6,13 +6,14 @@ from pathlib import Path
 from clapjax.compilation import compilation_cache as keep_compiled
 from clapjax.data.tokenizer import load_tokenizer
 from clapjax.experiment import is_workdir, load_experiment
-from clapjax.inference import Clap, Tagger
+from clapjax.inference import Captioner, Clap, Tagger
 from clapjax.interop.load import load_pretrained
-from clapjax.tasks.tagging import workdir_settings
+from clapjax.tasks import captioning, tagging
 from clapjax.tasks.texts import adapt_to_tokenizer, workdir_model
 from clapjax.training.checkpoint import load_variables
 
 TOWERS = {"both": None, "audio": "audio", "text": "text"}
+KINDS = {"tagging": "tagger", "captioning": "captioner"}
 OTHER = {"audio": "text_", "text": "audio_"}  # how the parameters of the other tower begin
 
 
@@ -22,7 +23,7 @@ def load(
     towers: str = "both",
     tokenizer: str | os.PathLike | None = None,
     compilation_cache: bool = True,
-) -> Clap | Tagger:
+) -> Clap | Tagger | Captioner:
     """Loads a trained model.
 
     Args:
@@ -36,12 +37,13 @@ def load(
 
     Returns:
       A `clapjax.inference.Clap` with embed_audio, embed_text, similarity, classify and params; of
-      the workdir of a tagging run a `clapjax.inference.Tagger` with tag and labels.
+      the workdir of a tagging run a `clapjax.inference.Tagger` with tag and labels, of a captioning
+      run a `clapjax.inference.Captioner` with caption.
 
     Raises:
       FileNotFoundError: a workdir without a checkpoint.
       ValueError: a model that cannot be found, read or represented (`CheckpointError`), or an
-        unknown `towers`, or the text tower of a tagger.
+        unknown `towers`, or the text tower of a tagger or captioner.
     """
     if towers not in TOWERS:
         raise ValueError(f"load: towers must be one of {', '.join(TOWERS)}, not {towers!r}")
@@ -52,12 +54,18 @@ def load(
         config, variables, own_tokenizer = load_pretrained(model, tokenizer, tower)
         return Clap(config, variables, own_tokenizer, batch_size)
     experiment = load_experiment(model)
-    if experiment.task == "tagging":
+    if experiment.task != "contrastive":
         if tower == "text":
-            raise ValueError(f"{model}: a tagger, which has no text tower")
+            kind = KINDS[experiment.task]
+            raise ValueError(f"{model}: a {kind}, which has no text tower")
         variables, _ = load_variables(model)
-        settings = workdir_settings(experiment.tagging, model)
+    if experiment.task == "tagging":
+        settings = tagging.workdir_settings(experiment.tagging, model)
         return Tagger(experiment.model, settings, variables, batch_size)
+    if experiment.task == "captioning":
+        name = experiment.data.tokenizer
+        settings, own_tokenizer = captioning.workdir_settings(experiment.captioning, name, model)
+        return Captioner(experiment.model, settings, own_tokenizer, variables, batch_size)
     if tokenizer is None:
         config, own_tokenizer = workdir_model(experiment.model, experiment.data.tokenizer, model)
     else:

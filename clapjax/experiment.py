@@ -16,23 +16,26 @@ from clapjax.models.config import ClapConfig
 from clapjax.models.presets import small_clap
 from clapjax.plain import from_dict, read_json, to_dict
 from clapjax.synthesis.mixup import MixupConfig
+from clapjax.tasks.captioning import CaptioningConfig, captioning
 from clapjax.tasks.contrastive import check, contrastive
 from clapjax.tasks.tagging import TaggingConfig, tagging
 from clapjax.tasks.task import Task
 from clapjax.training.config import TrainConfig
 
 CONFIG_FILE = "config.json"
-TASKS = ("contrastive", "tagging")
+TASKS = ("contrastive", "tagging", "captioning")
 
 
 @dataclass(frozen=True)
 class Experiment(TrainConfig):
     """A training run together with its task, how its records are made and its model judged."""
 
-    task: str = "contrastive"  # or "tagging", which takes the audio encoder of the model
+    # Or "tagging" or "captioning", which take the audio encoder of the model.
+    task: str = "contrastive"
     model: ClapConfig = field(default_factory=small_clap)
     loss: LossConfig = field(default_factory=LossConfig)  # of the contrastive task
     tagging: TaggingConfig = field(default_factory=TaggingConfig)
+    captioning: CaptioningConfig = field(default_factory=CaptioningConfig)
     source: SourceConfig = field(default_factory=SourceConfig)
     synthesis: MixupConfig = field(default_factory=MixupConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
@@ -51,6 +54,8 @@ def make_task(experiment: Experiment, tokenizer=None) -> Task:
     """
     if experiment.task == "tagging":
         return tagging(experiment.model, experiment.tagging, experiment.data.split)
+    if experiment.task == "captioning":
+        return captioning(experiment.model, experiment.captioning, experiment.data, tokenizer)
     return contrastive(experiment.model, experiment.loss, experiment.data, tokenizer)
 
 
@@ -68,6 +73,7 @@ FREE = (
     "keep_last",
     "keep_best",
     "evaluation",
+    "captioning.decoding",
     "source",
     "synthesis",
     "data.workers",
@@ -99,7 +105,8 @@ def save_experiment(experiment: Experiment, workdir: str | os.PathLike, write: b
         # By way of the dataclass: what a field that is new since then does by default, it did.
         changes = list(_differences(to_dict(load_experiment(workdir)), new))
         if any(path == "init_from" for path, *_ in changes):  # the model's settings follow from it
-            changes = [one for one in changes if not one[0].startswith(("model.", "data.token"))]
+            taken = ("model.", "captioning.decoder.", "data.token")
+            changes = [one for one in changes if not one[0].startswith(taken)]
         bound = [
             f"{path} was {old!r}, is {now!r}"
             for path, old, now in changes

@@ -11,7 +11,7 @@ from clapjax.experiment import Experiment, is_workdir, load_experiment
 from clapjax.interop.load import load_pretrained
 from clapjax.models.config import ClapConfig, TextConfig
 from clapjax.plain import from_dict, to_dict
-from clapjax.tasks.texts import FROM_MODEL, workdir_model
+from clapjax.tasks.texts import FROM_MODEL, workdir_model, workdir_tokenizer
 from clapjax.training.checkpoint import latest_step
 
 # What of a model may be set beside `init_from`: nothing that its parameters were learnt with, but
@@ -20,6 +20,7 @@ ADAPTABLE = re.compile(
     r"(htsat|pann|text)\.(\w*dropout|drop_path|(time|freq)_(stripes|width))"
     r"|audio\.(clip_samples|fill)|text\.max_length|compute_dtype"
     r"|fusion\.\w+|logit_bias|logit_bias_init|mlp_transforms"
+    r"|decoder\.\w*dropout"
 )
 OF_AUDIO = ("audio", "audio_encoder", "htsat", "pann", "fusion")  # fields of a ClapConfig
 LONGEST_TEXT = TextConfig().max_length  # of models whose only limit is their table of positions
@@ -54,24 +55,30 @@ def resolve(
     if workdir is not None and latest_step(workdir) is not None:
         begun = load_experiment(workdir)
         model, tokenizer, name = begun.model, None, begun.data.tokenizer
+        decoder = begun.captioning.decoder
     else:
         model, tokenizer = _read(experiment, "data.tokenizer" in given)
         name = experiment.data.tokenizer if tokenizer is None else FROM_MODEL
+        own = experiment.task == "captioning" and tokenizer is not None
+        decoder = (load_experiment(source) if own else experiment).captioning.decoder
+    decoder = _adapted(decoder, experiment.captioning.decoder, given, source, "captioning.decoder")
     model = replace(
         _adapted(model, experiment.model, given, source),
         logit_bias=model.logit_bias or experiment.model.logit_bias,
         mlp_transforms=model.mlp_transforms or experiment.model.mlp_transforms,
     )
     data = replace(experiment.data, tokenizer=name)
-    return replace(experiment, model=model, data=data), tokenizer
+    captioning = replace(experiment.captioning, decoder=decoder)
+    return replace(experiment, model=model, data=data, captioning=captioning), tokenizer
 
 
 def _read(experiment: Experiment, named: bool) -> tuple[ClapConfig, object | None]:
     """Configuration and tokenizer of the model of `init_from`; None where the task takes none.
 
-    Of a tagger only the audio encoder is taken; `named` says that the tokenizer was set by hand.
+    From task to task only the audio encoder is taken; `named` says that the tokenizer was set by
+    hand.
     """
-    source, tagging = experiment.init_from, experiment.task == "tagging"
+    source, task = experiment.init_from, experiment.task
     tokenizer = experiment.data.tokenizer if named else None
     if is_workdir(Path(source)):
         if latest_step(source) is None:
@@ -79,17 +86,20 @@ def _read(experiment: Experiment, named: bool) -> tuple[ClapConfig, object | Non
                 f"{source}: a run without a checkpoint yet, to start from; train it first"
             )
         trained = load_experiment(source)
-        if tagging:
+        if task == "tagging" or (task == "captioning" and trained.task != task):
             return trained.model, None
-        if trained.task == "tagging":
+        if trained.task != task:
             parts = {name: getattr(trained.model, name) for name in OF_AUDIO}
             return replace(experiment.model, **parts), None
-        model, own = workdir_model(trained.model, trained.data.tokenizer, source)
+        if task == "captioning":
+            model, own = trained.model, workdir_tokenizer(trained.data.tokenizer, source)
+        else:
+            model, own = workdir_model(trained.model, trained.data.tokenizer, source)
     else:
         model, _, used = load_pretrained(source, tokenizer)
         shorter = min(model.text.max_length, LONGEST_TEXT)
         model = replace(model, text=replace(model.text, max_length=shorter))
-        if tagging:
+        if task != "contrastive":
             return model, None
         own = used if tokenizer is None else _own_tokenizer(source) or used
     if tokenizer is not None and load_tokenizer(tokenizer).get_vocab() != own.get_vocab():
@@ -108,21 +118,21 @@ def _own_tokenizer(source: str):
         return None
 
 
-def _adapted(model: ClapConfig, asked: ClapConfig, given: set[str], source: str) -> ClapConfig:
-    """The model with the given fields of the one that was asked for."""
-    values, wanted = to_dict(model), to_dict(asked)
+def _adapted(theirs, asked, given: set[str], source: str, group: str = "model"):
+    """A model's config, or its decoder's, with the given fields of the one that was asked for."""
+    values, wanted = to_dict(theirs), to_dict(asked)
     for path in sorted(given):
-        group, _, field = path.partition(".")
-        if group != "model":
+        if not path.startswith(f"{group}."):
             continue
+        field = path.removeprefix(f"{group}.")
         *parents, name = field.split(".")
         there, new = values, wanted
         for parent in parents:
             there, new = there[parent], new[parent]
-        if there[name] != new[name] and not ADAPTABLE.fullmatch(field):
+        if there[name] != new[name] and not ADAPTABLE.fullmatch(path.partition(".")[2]):
             raise ValueError(
                 f"{path} is {there[name]!r} in {source}, whose parameters were learnt with it, not "
                 f"{new[name]!r}; leave the field out"
             )
         there[name] = new[name]
-    return from_dict(ClapConfig, values, "model")
+    return from_dict(type(theirs), values, group)

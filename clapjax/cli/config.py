@@ -44,6 +44,8 @@ def shrink(config: ConfigDict) -> None:
     config.model.htsat.update(embed_dim=16, heads=(2,), conv_stem=(8, 8, 16))
     config.model.text.update(hidden_size=32, layers=1, heads=2, intermediate_size=64)
     config.model.projection_size = 32
+    config.captioning = base.captioning
+    config.captioning.decoder.update(hidden_size=32, layers=1, heads=2, intermediate_size=64)
     config.batch_size = 8
     config.steps = 4
     config.log_every = 2

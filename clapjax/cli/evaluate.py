@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from clapjax.cli.config import add_config_argument, load_config
-from clapjax.cli.inputs import add_long_arguments
+from clapjax.cli.inputs import add_long_arguments, load_kind
 from clapjax.cli.show import complain, progress
 
 EXAMPLE = r"""clapjax eval --workdir runs/demo --data_dir data/demo
@@ -169,14 +169,16 @@ def evaluate_models(
     from clapjax import __version__
     from clapjax.api import load
     from clapjax.cli.report import write_page
+    from clapjax.evaluation import captioning
     from clapjax.evaluation.benchmarks import load_benchmark
+    from clapjax.evaluation.captioner import evaluate_captioner
     from clapjax.evaluation.evaluate import evaluate
     from clapjax.evaluation.generated import judge_by_tags
     from clapjax.evaluation.result import write_results
     from clapjax.evaluation.sounds import keep_sounds
     from clapjax.evaluation.tagging import evaluate_tagging, unknown
     from clapjax.evaluation.text import line
-    from clapjax.inference import Tagger
+    from clapjax.inference import Captioner, Tagger
     from clapjax.inference.store import model_fingerprint
     from clapjax.training.checkpoint import latest_step
 
@@ -203,6 +205,18 @@ def evaluate_models(
                     found += evaluate_tagging(model, name, judged, provenance=told, **way)
                 if "generation" in settings.tasks:
                     found += judge_by_tags(model, name, judged, settings, provenance=told, **way)
+            elif isinstance(model, Captioner):
+                judged = load_benchmark(benchmark, path, settings.split)
+                if why := captioning.lacks(judged):
+                    raise ValueError(f"{path}: {why}")
+                say_if_none_held_out(judged)
+                others = {
+                    kind: load_kind(kind, named, batch_size, f"evaluation.{kind}")
+                    for kind in ("tagger", "clap")
+                    if (named := getattr(settings, kind))
+                }
+                used, others["long"] = [judged], way.get("long")
+                found = evaluate_captioner(model, name, judged, settings, provenance=told, **others)
             else:
                 if (benchmark, path) not in known:
                     known[benchmark, path] = _tasks(benchmark, path, settings)

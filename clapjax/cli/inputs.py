@@ -24,17 +24,37 @@ def load_clap(args: argparse.Namespace, towers: str = "both"):
     """The model that `add_model_arguments` names, as `clapjax.load` gives it.
 
     Raises:
-      ValueError: as `clapjax.load`; or the model is a tagger.
+      ValueError: as `clapjax.load`; or the model is a tagger or a captioner.
     """
     from clapjax.api import load
-    from clapjax.inference import Clap
+    from clapjax.inference import Captioner, Clap
 
     model = load(args.model, args.batch_size, towers, args.tokenizer)
+    if isinstance(model, Captioner):
+        raise ValueError(
+            f"{args.model}: a captioner, which has no embeddings; `clapjax caption` writes with it"
+        )
     if not isinstance(model, Clap):
         raise ValueError(
             f"{args.model}: a tagger, which has labels of its own and no embeddings; "
             "clapjax.load(...).tag(...) gives their probabilities"
         )
+    return model
+
+
+def load_kind(kind: str, source: str, batch_size: int, field: str):
+    """A model that must be a "clap", "tagger" or "captioner"; `field` names it.
+
+    Raises:
+      ValueError: as `clapjax.load`; or it is another one.
+    """
+    from clapjax import inference
+    from clapjax.api import load
+
+    model = load(source, batch_size)
+    if not isinstance(model, getattr(inference, kind.capitalize())):
+        named = "CLAP model" if kind == "clap" else kind
+        raise ValueError(f"{source}: no {named}, which {field} needs")
     return model
 
 

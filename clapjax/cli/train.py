@@ -174,7 +174,7 @@ def judge(experiment, data_dir: str, workdir: str, results: dict):
 
     # The same on any mesh, and so are the scores.
     rows = ROWS_OF_A_DEVICE * jax.device_count()
-    make = _judge_tagging if experiment.task == "tagging" else _judge_contrastive
+    make = JUDGES[experiment.task]
     look, left_out = make(experiment, data_dir, workdir, rows)
     for line in left_out:
         _warn(f"evaluation leaves out {line}")
@@ -251,11 +251,48 @@ def _judge_tagging(experiment, data_dir: str, workdir: str, rows: int):
     return look, []
 
 
+def _judge_captioning(experiment, data_dir: str, workdir: str, rows: int):
+    """As `_judge_contrastive`."""
+    from clapjax.evaluation.benchmarks import SplitError, load_benchmark
+    from clapjax.evaluation.captioner import evaluate_captioner
+    from clapjax.evaluation.captioning import lacks
+    from clapjax.evaluation.evaluate import scores
+    from clapjax.evaluation.text import summary
+    from clapjax.inference import Captioner
+    from clapjax.tasks.captioning import workdir_settings
+
+    if not experiment.evaluation.tasks:
+        return None, []
+    try:
+        benchmark = load_benchmark(Path(data_dir).name, data_dir, experiment.evaluation.split)
+        why = lacks(benchmark)
+    except SplitError as error:
+        why = str(error)
+    if why:
+        return None, [f"captioning: {why}"]
+
+    def look(forward, variables: dict) -> tuple[dict, dict, str]:
+        name, config = experiment.data.tokenizer, experiment.captioning
+        settings, tokenizer = workdir_settings(config, name, workdir)
+        captioner = Captioner(experiment.model, settings, tokenizer, variables, rows, forward)
+        found = evaluate_captioner(captioner, Path(workdir).name, benchmark, experiment.evaluation)
+        return {"results": found}, scores(found), summary(found)
+
+    return look, []
+
+
+JUDGES = {
+    "contrastive": _judge_contrastive,
+    "tagging": _judge_tagging,
+    "captioning": _judge_captioning,
+}
+
+
 def load_model(task: str, source: str, workdir: str) -> dict:
     """{"params", "batch_stats"} of a workdir, or of whatever else `clapjax.load` takes.
 
-    A tagger and a CLAP model start from each other's audio encoder, and so does a tagger from one
-    with other labels than are kept in `workdir`.
+    From task to task it is the audio encoder alone, and so it is for a tagger from one with other
+    labels than are kept in `workdir`.
     """
     from clapjax.experiment import load_experiment
     from clapjax.interop.load import load_pretrained
@@ -281,7 +318,7 @@ def _same_labels(*workdirs: str) -> bool:
 
 
 def _doubts(experiment, data_dir: str, workdir: str, tokenizer) -> list[str]:
-    from clapjax.tasks.doubts import doubts, label_doubts
+    from clapjax.tasks.doubts import caption_doubts, doubts, label_doubts
     from clapjax.tasks.texts import workdir_tokenizer
 
     if experiment.task == "tagging":
@@ -289,6 +326,9 @@ def _doubts(experiment, data_dir: str, workdir: str, tokenizer) -> list[str]:
     run, name = experiment, experiment.data.tokenizer
     if tokenizer is None:
         tokenizer = workdir_tokenizer(name, data_dir if name == "records" else workdir)
+    if experiment.task == "captioning":
+        length = run.captioning.decoder.max_length
+        return caption_doubts(data_dir, run.data.split, tokenizer, length)
     limits = run.model.text.max_length, run.model.audio.clip_samples
     return doubts(data_dir, run.data, run.loss, run.batch_size, run.seed, tokenizer, *limits)
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 USUAL = ("t_classify", "retrieval", "zero_shot")
+GUIDANCE = ("none", "tags", "order")
 TASKS = (*USUAL, "groups", "compositional", "probe", "captioning", "generation")
 # Prompts of zero-shot classification, as the projects publish them.
 TEMPLATES = {
@@ -23,6 +24,12 @@ class EvaluationConfig:
     template: str = TEMPLATES["laion"]
     probe_hidden: int = 0  # of probe: units of a hidden layer; 0: a linear one
     captions: str = ""  # of captioning: a table with id and captions, to be judged
+    # Of a captioner: under what guidance it writes: "none", the clips' "tags", or with how these
+    # follow one another ("order").
+    guidance: tuple[str, ...] = ("none", "tags")
+    style: str = ""  # in which it writes then, the name of a data set; empty: none is asked for
+    tagger: str = ""  # in `clapjax eval` alone: a tagger by whose tags it writes besides
+    clap: str = ""  # in `clapjax eval` alone: a CLAP model for the CLAP score of captions
     generated: str = ""  # of generation: records or a folder, to be judged against the benchmark
     # Of generation: seconds of the frames in which events are heard, for their order; 0: none are.
     frames: float = 0.0
@@ -34,6 +41,10 @@ class EvaluationConfig:
         unknown = set(self.tasks) - set(TASKS)
         if unknown:
             raise ValueError(f"evaluation.tasks: no task {sorted(unknown)}; there are {TASKS}")
+        if not self.guidance or set(self.guidance) - set(GUIDANCE):
+            raise ValueError(
+                f"evaluation.guidance: some of {', '.join(GUIDANCE)}, not {self.guidance}"
+            )
         if not all("{}" in prompt for prompt in self.prompts):
             raise ValueError(
                 f"evaluation.template {self.template!r} has no {{}}; write one, or one of "

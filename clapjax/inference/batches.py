@@ -21,7 +21,7 @@ def in_batches(
     Args:
       rows: (tag, arrays); arrays of the same first length must agree in all shapes. A row without
         arrays passes through.
-      function: of the arrays, stacked, to (B, ...).
+      function: of the arrays, stacked, to (B, ...), or to a tuple of such.
       capacity: rows of a batch, from the length of the first array.
 
     Yields:
@@ -39,7 +39,9 @@ def in_batches(
 
     def land() -> Iterator[tuple[object, np.ndarray]]:
         tags, results = flying.pop(0)
-        yield from zip(tags, np.asarray(results), strict=False)  # the rest are repeats
+        results = jax.tree.map(np.asarray, results)
+        for row, tag in enumerate(tags):  # the rest are repeats
+            yield tag, jax.tree.map(lambda x, row=row: x[row], results)
 
     for tag, arrays in rows:
         if arrays is None:

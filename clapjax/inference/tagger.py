@@ -77,6 +77,11 @@ class Tagger:
             return np.zeros((0, len(self.labels)), np.float32)
         return np.stack([rows[index] for index in range(len(rows))])
 
+    def likely(self, probabilities: np.ndarray, threshold: float = 0.5) -> tuple[str, ...]:
+        """The labels that are at least so probable, of a (C,) row of `tag`; the likeliest first."""
+        order = np.argsort(-probabilities, kind="stable")
+        return tuple(self.labels[at] for at in order if probabilities[at] >= threshold)
+
     def each(
         self,
         audio: Iterable[Audio] | Audio,

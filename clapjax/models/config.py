@@ -258,6 +258,76 @@ class ClapConfig:
             )
 
 
+@dataclass(frozen=True)
+class DecoderConfig:
+    """A captioner's decoder: a pre-norm Transformer that attends to the frames of an audio encoder.
+
+    The defaults have the size of CNext-trans (Labbé et al., 2024).
+    """
+
+    vocab_size: int = 1000  # of the tokenizer, which sets it
+    hidden_size: int = 256  # width
+    layers: int = 6  # transformer blocks
+    heads: int = 8  # of attention
+    intermediate_size: int = 2048  # hidden width of a block's MLP
+    activation: str = "gelu"  # or "quick_gelu"
+    guidance_length: int = 40  # tokens before a caption, with the two that begin and end them
+    max_length: int = 30  # tokens of a caption, its end included
+    layer_norm_eps: float = 1e-5  # of the norms
+    dropout: float = 0.2  # share dropped of what blocks add, and of words
+    attention_dropout: float = 0.0  # and of attention weights
+    embedding_std: float = 0.02  # of words and positions
+    init_std: float = 0.02  # of kernels; 0 scales with the fan-in instead, which narrow models need
+
+    def __post_init__(self):
+        _one_of("decoder.activation", self.activation, ("gelu", "quick_gelu"))
+        sizes = ("vocab_size", "hidden_size", "layers", "heads", "intermediate_size")
+        _positive("decoder", self, *sizes)
+        if self.hidden_size % self.heads:
+            raise ValueError(f"decoder: {self.hidden_size} does not divide into {self.heads} heads")
+        for name in ("guidance_length", "max_length"):
+            if getattr(self, name) < 2:
+                raise ValueError(f"decoder.{name} must be at least 2, not {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class DecodingConfig:
+    """How a captioner chooses its words: by beam search, or by chance from a nucleus of them."""
+
+    beams: int = 3  # hypotheses kept of a clip; 1: greedy
+    # Beams of a group see what those before it have said at the same place, and lose `diversity`
+    # for each that says the same (diverse beam search: Vijayakumar et al., 2018).
+    groups: int = 1  # that the beams divide into
+    diversity: float = 0.5  # of several groups
+    # Above 0, words are drawn from the likeliest that have this probability together (Holtzman et
+    # al., 2020), and there are no beams.
+    nucleus: float = 0.0
+    temperature: float = 1.0  # of that draw: below 1 the likely are likelier
+    count: int = 1  # captions of a clip
+    length_penalty: float = 1.0  # the sum of log probabilities counts over length ** length_penalty
+    min_length: int = 1  # tokens before the end, at least
+    max_length: int = 0  # tokens with the end, at most; 0: as many as the decoder was made for
+    no_repeat: int = 0  # so many tokens do not come twice in the same order; 0: they may
+
+    def __post_init__(self):
+        _positive("decoding", self, "beams", "groups", "count", "temperature")
+        for name in ("diversity", "length_penalty", "min_length", "no_repeat"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"decoding.{name} must be >= 0, not {getattr(self, name)}")
+        if not 0 <= self.nucleus <= 1:
+            raise ValueError(f"decoding.nucleus must be in 0 .. 1, not {self.nucleus}")
+        if self.beams % self.groups:
+            raise ValueError(f"decoding.beams {self.beams} do not divide into {self.groups} groups")
+        if not self.nucleus and self.count > self.beams:
+            raise ValueError(
+                f"decoding.count: {self.beams} beams do not give {self.count} captions"
+            )
+        if self.max_length and not self.min_length < self.max_length:
+            raise ValueError(
+                f"decoding.max_length {self.max_length} must be above min_length {self.min_length}"
+            )
+
+
 def with_vocabulary(config: ClapConfig, vocab_size: int, pad_id: int) -> ClapConfig:
     """The same model for a tokenizer of another size."""
     text = replace(config.text, vocab_size=vocab_size, pad_id=pad_id)

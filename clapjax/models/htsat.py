@@ -145,10 +145,10 @@ class HTSAT(nn.Module):
 
         With several time segments a frame stands in all of them, as if it lasted throughout.
         """
-        return jnp.tile(self._time(tokens), (1, 1, self.config.time_segments))
+        return jnp.tile(self.steps(tokens), (1, 1, self.config.time_segments))
 
-    def _time(self, tokens: jax.Array) -> jax.Array:
-        """(B, H, W, C) to (B, chunks * W, C): rows are (chunk of time, frequency)."""
+    def steps(self, tokens: jax.Array) -> jax.Array:
+        """(B, H, W, C) to (B, T, C) in order of time: rows are (chunk of time, frequency)."""
         batch, height, width, channels = tokens.shape
         chunks = self.config.spec_size // self.mel_bins
         time = tokens.reshape(batch, chunks, height // chunks, width, channels).mean(axis=2)
@@ -157,7 +157,7 @@ class HTSAT(nn.Module):
     def _pool(self, tokens: jax.Array) -> jax.Array:
         """(B, H, W, C) to (B, width): the mean of each time segment, first one first."""
         batch, channels = tokens.shape[0], tokens.shape[-1]
-        segments = self._time(tokens).reshape(batch, self.config.time_segments, -1, channels)
+        segments = self.steps(tokens).reshape(batch, self.config.time_segments, -1, channels)
         return segments.mean(axis=2).reshape(batch, -1)
 
     def _fuse(self, kind, x, chunks, longer, train):

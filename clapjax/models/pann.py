@@ -131,6 +131,14 @@ class PANN(nn.Module):
         """The second result of a call, which is in order of time already: (B, T, width)."""
         return hidden
 
+    steps = frames
+
+
+def steps_within(arch: str, lengths: jax.Array) -> jax.Array:
+    """Frames (B,) of rows to the steps of time (B,) that an encoder makes of them."""
+    shortest = 2 ** PANN_HALVINGS[arch]
+    return jnp.maximum(lengths, shortest) // shortest
+
 
 def _within(x: jax.Array, lengths: jax.Array | None) -> jax.Array | None:
     """(B, F, 1, ...) bool: which frames of (B, F, ...) are a row's own; None: all."""

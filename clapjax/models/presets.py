@@ -3,7 +3,14 @@
 from dataclasses import replace
 
 from clapjax.audio.config import AudioConfig
-from clapjax.models.config import ClapConfig, FusionConfig, HTSATConfig, PANNConfig, TextConfig
+from clapjax.models.config import (
+    ClapConfig,
+    DecoderConfig,
+    FusionConfig,
+    HTSATConfig,
+    PANNConfig,
+    TextConfig,
+)
 
 
 def audio_preset(name: str) -> AudioConfig:
@@ -116,6 +123,30 @@ def text_preset(name: str) -> TextConfig:
     }
     if name not in presets:
         raise ValueError(f"no text preset {name!r}; there are {', '.join(presets)}")
+    return presets[name]
+
+
+def decoder_preset(name: str) -> DecoderConfig:
+    """A captioner's decoder, of the size of CNext-trans ("cnext-trans", Labbé et al., 2024) or of
+    Cnn14-trans ("cnn14-trans", Xu et al., 2022), or "small" for training on a CPU.
+    """
+    presets = {
+        "cnext-trans": DecoderConfig(),
+        "cnn14-trans": DecoderConfig(layers=2, heads=4, intermediate_size=1024),
+        "small": DecoderConfig(
+            hidden_size=128,
+            layers=2,
+            heads=4,
+            intermediate_size=512,
+            guidance_length=24,
+            max_length=16,
+            dropout=0.0,
+            embedding_std=0.05,
+            init_std=0.0,
+        ),
+    }
+    if name not in presets:
+        raise ValueError(f"no decoder preset {name!r}; there are {', '.join(presets)}")
     return presets[name]
 
 

@@ -46,12 +46,7 @@ def doubts(
     found = _repeats(sizes, [share for _, share in mixture], batch_size, seed)
     examples = [example for split in splits for example in _look_at(split)]
     texts = [text for example in examples for text in example.captions]
-    lengths = [len(ids) for ids in tokenizer(texts, verbose=False)["input_ids"]]
-    if cut := sum(length > max_length for length in lengths):
-        found.append(
-            f"{cut} of {len(texts)} captions are longer than {max_length} tokens and are cut; "
-            f"--config.model.text.max_length={max(lengths)} reads them whole, given the positions"
-        )
+    found += _cut(tokenizer, texts, max_length, "model.text.max_length", ", given the positions")
     found += _cut_orders(examples, data, clip_samples)
     captions = Counter(example.captions[0] for example in examples)
     # Of a row, how many others have its caption, on average.
@@ -80,6 +75,30 @@ def doubts(
             "--config.synthesis.train_negative_audio=True, or set --config.loss.order_pairs=0"
         )
     return found
+
+
+def caption_doubts(
+    data_dir: str | os.PathLike, split: str, tokenizer, max_length: int
+) -> list[str]:
+    """Which captions a captioner would learn without their ends: a line, as of `doubts`."""
+    examples = _look_at(open_split(data_dir, split))
+    texts = [text for example in examples for text in example.captions]
+    return _cut(tokenizer, texts, max_length + 1, "captioning.decoder.max_length", less=1)
+
+
+def _cut(
+    tokenizer, texts: list[str], max_length: int, field: str, given: str = "", less: int = 0
+) -> list[str]:
+    """Whether texts have more than so many tokens; `less` of which the field does not count."""
+    if not texts:
+        return []
+    lengths = [len(ids) for ids in tokenizer(texts, verbose=False)["input_ids"]]
+    if not (cut := sum(length > max_length for length in lengths)):
+        return []
+    return [
+        f"{cut} of {len(texts)} captions are longer than {max_length - less} tokens and are cut; "
+        f"--config.{field}={max(lengths) - less} reads them whole{given}"
+    ]
 
 
 def _cut_orders(examples: list, data: DataConfig, clip_samples: int) -> list[str]:

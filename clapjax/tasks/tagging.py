@@ -170,14 +170,18 @@ def _mixed(loss: str, batch: dict) -> dict:
     targets = batch["targets"].astype(jnp.float32)
     if loss == "ce":
         targets = _shares(targets)
-    audio = batch["audio"].astype(jnp.float32) / 32767.0
-    mixed = {
-        "audio": share * audio + (1 - share) * audio[::-1],
-        "targets": share * targets + (1 - share) * targets[::-1],
-    }
+    mixed = mixed_sounds(batch)
+    mixed["targets"] = share * targets + (1 - share) * targets[::-1]
+    return {name: x for name, x in batch.items() if name != "share"} | mixed
+
+
+def mixed_sounds(batch: dict) -> dict:
+    """The "audio" and "lengths" of a batch that `_mixed` makes of its "share"."""
+    share, audio = batch["share"][:, None], batch["audio"].astype(jnp.float32) / 32767.0
+    mixed = {"audio": share * audio + (1 - share) * audio[::-1]}
     if "lengths" in batch:
         mixed["lengths"] = jnp.maximum(batch["lengths"], batch["lengths"][::-1])
-    return {name: x for name, x in batch.items() if name != "share"} | mixed
+    return mixed
 
 
 def _shares(targets: jax.Array) -> jax.Array:

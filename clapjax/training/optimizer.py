@@ -165,7 +165,7 @@ def rate_factors(config: OptimizerConfig, params: dict) -> dict:
 # Parts that stand below a first layer and above a last one.
 BELOW = (
     r"batch_norm|stem\d+(_norm)?|patch_embed|patch_norm|fusion|"
-    r"word|position|token_type|embedding_norm"
+    r"word|position|token_type|embedding_norm|bridge(_norm)?"
 )
 ABOVE = r"norm|fc|final_norm|pooler"
 STACKS = r"layers|stage\d+"  # whose parameters' first axis counts layers

@@ -108,7 +108,9 @@ def make_forward(task: Task, setting: Setting, specs: dict) -> Mapping[str, Call
             rows = np.minimum(np.arange(-(-count // mesh.size) * mesh.size), count - 1)
             placed = tuple(_place(np.asarray(x)[rows], batch_sharding(mesh)) for x in arrays)
             found = run(variables["params"], variables["batch_stats"], placed)
-            return found if len(rows) == count else np.asarray(found)[:count]
+            if len(rows) == count:
+                return found
+            return jax.tree.map(lambda x: np.asarray(x)[:count], found)
 
         return call
 

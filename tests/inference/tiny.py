@@ -11,9 +11,12 @@ from clapjax.audio.config import AudioConfig
 from clapjax.data.tokenizer import load_tokenizer, train_tokenizer
 from clapjax.experiment import Experiment, save_experiment
 from clapjax.inference import Clap
+from clapjax.models.captioner import init_captioner
 from clapjax.models.clap import init_variables
 from clapjax.models.config import (
     ClapConfig,
+    DecoderConfig,
+    DecodingConfig,
     FusionConfig,
     HTSATConfig,
     PANNConfig,
@@ -21,6 +24,7 @@ from clapjax.models.config import (
     with_vocabulary,
 )
 from clapjax.models.tagger import init_tagger
+from clapjax.tasks.captioning import CaptioningConfig
 from clapjax.tasks.tagging import TaggingConfig, keep_labels
 from clapjax.tasks.texts import adapt_to_tokenizer
 from clapjax.training import checkpoint
@@ -114,6 +118,36 @@ def make_tagging_workdir(folder: Path, labels: tuple[str, ...], loss: str = "bce
     save_experiment(experiment, folder)
     keep_labels(TaggingConfig(labels), "train", "", folder)
     variables = draw_variables(functools.partial(init_tagger, SMALL, len(labels)), 0)
+    state = TrainState(step=np.int32(1), opt_state=(), **variables)
+    with checkpoint.open_manager(folder) as manager:
+        checkpoint.save(manager, 1, state, {})
+    return folder
+
+
+DECODER = DecoderConfig(
+    hidden_size=16,
+    layers=1,
+    heads=2,
+    intermediate_size=16,
+    guidance_length=16,
+    max_length=6,
+    dropout=0.0,
+    init_std=0.0,
+)
+
+
+def make_captioning_workdir(folder: Path, **decoding) -> Path:
+    """What `clapjax train` leaves of a captioner with the encoder of CONFIGS["plain"].
+
+    What is heard and told is louder than the word before, which would else come again and again.
+    """
+    settings = CaptioningConfig(DECODER, DecodingConfig(**decoding))
+    save_experiment(Experiment(task="captioning", model=SMALL, captioning=settings), folder)
+    words = len(make_tokenizer(folder / "tokenizer"))
+    sizes = dataclasses.replace(DECODER, vocab_size=words)
+    variables = draw_variables(functools.partial(init_captioner, SMALL, sizes), 0)
+    for name in ("output", "memory_output"):
+        variables["params"]["decoder"]["layers"][name]["kernel"] *= 8
     state = TrainState(step=np.int32(1), opt_state=(), **variables)
     with checkpoint.open_manager(folder) as manager:
         checkpoint.save(manager, 1, state, {})

@@ -132,7 +132,7 @@ def test_config_to_dict_and_back():
         ({"rows_per_device": -1}, "rows_per_device must be >= 0, not -1"),
         ({"eval_every": -1}, "eval_every must be >= 0, not -1"),
         ({"micro_batches": 2}, "no field 'micro_batches'"),  # what it was before
-        ({"task": "chess"}, "task must be one of contrastive, tagging, not 'chess'"),
+        ({"task": "chess"}, "task must be one of contrastive, tagging, captioning, not"),
         ({"tagging": {"loss": "mse"}}, "tagging.loss must be one of bce, ce, not 'mse'"),
         ({"seed": -1}, "seed must be in 0"),
         ({"evaluation": {"tasks": ["chess"]}}, r"no task \['chess'\]"),

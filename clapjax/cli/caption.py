@@ -1,0 +1,131 @@
+"""`clapjax caption`."""
+
+import argparse
+import json
+from dataclasses import replace
+
+from clapjax.cli.inputs import find_audio, load_kind, printable
+from clapjax.cli.show import complain, progress
+
+EXAMPLE = 'clapjax caption --model runs/captioner --tags "dog bark,rain" sounds/'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """--model M FILE..., what guides, how words are chosen, and by what captions are ranked."""
+    parser.add_argument("--model", required=True, help="workdir of a captioning run")
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="file, folder or 'pattern'")
+    parser.add_argument("--batch_size", type=int, default=16, help="clips at once (default: 16)")
+    told = parser.add_mutually_exclusive_group()
+    told.add_argument("--tags", default="", help="names of what sounds, with commas between them")
+    told.add_argument("--tagger", metavar="T", help="workdir of a tagging run that hears the tags")
+    parser.add_argument(
+        "--threshold", type=float, default=0.5, help="how probable its tags are (default: 0.5)"
+    )
+    parser.add_argument(
+        "--order",
+        default="",
+        help="how the events follow one another: one, simultaneous, sequential or complex",
+    )
+    parser.add_argument("--style", default="", help="the data set whose captions are written like")
+    way = parser.add_mutually_exclusive_group()
+    way.add_argument(
+        "--beam", type=int, metavar="K", help="beam search; 1: the likeliest word each"
+    )
+    way.add_argument(
+        "--nucleus",
+        type=float,
+        metavar="P",
+        help="draw from the likeliest words, as many as have this probability together",
+    )
+    parser.add_argument("--groups", type=int, help="of beams that differ from one another")
+    parser.add_argument("--n", type=int, metavar="N", help="captions of each file (default: 1)")
+    parser.add_argument("--seed", type=int, default=0, help="of --nucleus (default: 0)")
+    parser.add_argument(
+        "--rerank",
+        metavar="CLAPMODEL",
+        help="a model for `clapjax classify` by whose cosine the captions are put in order",
+    )
+    parser.add_argument(
+        "--long",
+        choices=("truncate", "fusion", "whole"),
+        help="audio longer than a clip: its middle, feature fusion, or as it is (default: what the "
+        "model was made for)",
+    )
+    parser.add_argument("--json", action="store_true", help="a JSON object for each file")
+
+
+def run(args: argparse.Namespace, overrides: list[str]) -> int:
+    """Prints the captions of each file; status 1 where some could not be heard."""
+    files, problems = find_audio(args.inputs)
+    for problem in problems:
+        complain("caption", problem)
+    if not files:
+        raise ValueError("no audio files to caption")
+    model = load_kind("captioner", args.model, args.batch_size, "--model")
+    rank = None
+    if args.rerank:
+        rank = load_kind("clap", args.rerank, args.batch_size, "--rerank")
+    found = model.each(
+        files,
+        tags=find_tags(args, files),
+        order=args.order,
+        style=args.style,
+        decoding=find_decoding(args, model.settings.decoding),
+        seed=args.seed,
+        long=args.long,
+        rank=rank,
+    )
+    captions = {}
+    for index, result in progress(found, len(files), "captioning"):
+        if isinstance(result, ValueError):
+            complain("caption", result)
+        else:
+            captions[index] = result
+    for index in sorted(captions):
+        for line in told(printable(files[index]), captions[index], args.json):
+            print(line)
+    return 1 if problems or len(captions) < len(files) else 0
+
+
+def find_tags(args: argparse.Namespace, files: list[str]) -> list:
+    """Those of all files, or what the tagger hears in each."""
+    if not args.tagger:
+        return [tag.strip() for tag in args.tags.split(",") if tag.strip()]
+    tagger = load_kind("tagger", args.tagger, args.batch_size, "--tagger")
+    tags = [()] * len(files)
+    for index, row in progress(tagger.each(files), len(files), "tagging"):
+        if not isinstance(row, ValueError):  # else captioning says why
+            tags[index] = tagger.likely(row, args.threshold)
+    return tags
+
+
+def find_decoding(args: argparse.Namespace, own):
+    """The `DecodingConfig` of the run with what the arguments change."""
+    asked = {"count": args.n, "groups": args.groups, "beams": args.beam, "nucleus": args.nucleus}
+    changes = {name: value for name, value in asked.items() if value is not None}
+    if args.beam is not None:
+        changes["nucleus"] = 0.0
+    elif args.nucleus is None:  # as many beams as captions are asked for
+        changes["beams"] = max(own.beams, args.n or 1)
+    return replace(own, **changes)
+
+
+def told(name: str, captions: list, as_json: bool) -> list[str]:
+    """Lines about a file: its captions, with what they are ranked by where there are several."""
+    if as_json:
+        rows = [
+            {
+                "caption": one.text,
+                "log_probability": one.log_probability,
+                **({} if one.similarity is None else {"similarity": one.similarity}),
+            }
+            for one in captions
+        ]
+        return [json.dumps({"file": name, "captions": rows}, ensure_ascii=False)]
+    if len(captions) < 2:
+        return [f"{name}  {captions[0].text if captions else '(no caption)'}"]
+    values = [
+        f"{one.log_probability:.2f}" if one.similarity is None else f"{one.similarity:.3f}"
+        for one in captions
+    ]
+    return [f"{name}  {value}  {one.text}" for value, one in zip(values, captions, strict=True)]

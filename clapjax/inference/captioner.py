@@ -1,0 +1,217 @@
+"""A captioner ready to use: what a recording sounds like, in words."""
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from clapjax.audio.files import AudioError
+from clapjax.inference.batches import in_batches
+from clapjax.inference.clap import Clap
+from clapjax.inference.hear import Audio, each_input, make_cutter
+from clapjax.inference.pieces import Failure, stream
+from clapjax.models.config import ClapConfig, DecodingConfig
+from clapjax.tasks.captioning import CaptioningConfig, caption_clips
+from clapjax.tasks.guidance import caption_text, find_marks, guidance_ids, guidance_text
+from clapjax.tasks.task import Setting
+
+
+class Caption(NamedTuple):
+    """What a captioner says of a recording."""
+
+    text: str
+    log_probability: float  # the sum over its tokens
+    similarity: float | None = None  # cosine to the recording, where a CLAP model has ranked
+
+
+class Captioner:
+    """A model that a run of the captioning task has trained, ready to write.
+
+    As with `Clap`, the same input gives the same captions, alone or among others, and `long=` says
+    how audio is heard that is longer than a clip: "truncate", "fusion" or "whole".
+    """
+
+    def __init__(
+        self,
+        config: ClapConfig,
+        settings: CaptioningConfig,
+        tokenizer,
+        variables: dict,
+        batch_size: int = 16,
+        forward: Mapping[str, Callable] | None = None,
+    ):
+        """`settings` has the tokenizer's vocabulary.
+
+        With `forward` it computes by that function, "caption", as the captioning task has it, on
+        the devices on which its variables are (`clapjax.training.rows.make_forward`), and decodes
+        as `settings` has it alone.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be positive, not {batch_size}")
+        words = variables["params"]["decoder"]["word"]["embedding"].shape[0]
+        if len(tokenizer) != words:
+            raise ValueError(f"the tokenizer has {len(tokenizer)} tokens, and the model {words}")
+        self.config, self.settings, self.tokenizer = config, settings, tokenizer
+        self.batch_size = batch_size
+        self._forward = forward and forward["caption"]
+        if forward is None:
+            variables = jax.device_put(variables, jax.local_devices()[0])
+        self.variables = variables
+        self._devices = len(jax.tree.leaves(variables)[0].sharding.device_set)
+        self._compiled = functools.lru_cache(maxsize=8)(self._compile)
+
+    def caption(
+        self,
+        audio: Iterable[Audio] | Audio,
+        sampling_rate: int | None = None,
+        tags: Sequence[str] | Sequence[Sequence[str]] = (),
+        **options,
+    ) -> list[str]:
+        """A caption of each recording.
+
+        Args:
+          audio, sampling_rate: as `Clap.embed_audio` has them.
+          tags: labels of what sounds, which guide the words: of all inputs, or a sequence of them
+            for each input.
+          options: of `each`.
+
+        Returns:
+          N captions, of each recording the best one.
+
+        Raises:
+          AudioError: an input that is missing, broken, empty or of the wrong kind.
+          ValueError: as `each`.
+        """
+        found: dict[int, str] = {}
+        for index, captions in self.each(audio, sampling_rate, tags, **options):
+            if isinstance(captions, AudioError):
+                raise captions
+            found[index] = captions[0].text if captions else ""
+        return [found[index] for index in range(len(found))]
+
+    def each(
+        self,
+        audio: Iterable[Audio] | Audio,
+        sampling_rate: int | None = None,
+        tags: Sequence[str] | Sequence[Sequence[str]] = (),
+        *,
+        order: str | Sequence[str] = "",
+        style: str | Sequence[str] = "",
+        decoding: DecodingConfig | None = None,
+        seed: int = 0,
+        long: str | None = None,
+        rank: Clap | None = None,
+    ) -> Iterator[tuple[int, list[Caption] | AudioError]]:
+        """Captions of recordings one by one; a broken input does not stop the others.
+
+        Args:
+          audio, sampling_rate, tags: as `caption` has them.
+          order: how the events follow one another, of `clapjax.tasks.guidance.ORDERS`, "" if that
+            is not known; it guides as the tags do. Of all inputs, or of each.
+          style: the data set whose captions are written like, "" for none in particular. Of all
+            inputs, or of each.
+          decoding: how words are chosen; None: as the run was configured.
+          seed: of words that are drawn; with it and the number of the input they are the same.
+          long: see the class.
+          rank: a CLAP model by whose cosine to the recording the captions are put in order. The
+            inputs are then gone through twice.
+
+        Yields:
+          (number of the input, up to `decoding.count` different captions, the best one first, or
+          its error). Inputs of another length may come first.
+
+        Raises:
+          ValueError: no such `long` or one that this model has not, or settings that it cannot
+            decode with.
+        """
+        decoding = self.settings.decoding if decoding is None else decoding
+        if rank is not None:
+            audio = list(each_input(audio))
+        said = self._each(audio, sampling_rate, tags, order, style, decoding, seed, long)
+        if rank is None:
+            yield from said
+            return
+        said = dict(said)
+        for index, heard in rank.each_audio(audio, sampling_rate):
+            yield index, _ranked(said.pop(index), heard, rank)
+
+    def _each(self, audio, sampling_rate, tags, order, style, decoding, seed, long) -> Iterator:
+        """`each`, as the model itself puts them in order."""
+        if long == "windows":
+            raise ValueError("long='windows': a caption is of one clip; cut the recording yourself")
+        cutter = make_cutter(self.config, sampling_rate, long)
+        run, sizes = self._compiled(decoding), self.settings.decoder
+        guidance: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+
+        def of_input(index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            """The guidance of an input, and its key."""
+            told = order if isinstance(order, str) else order[index]
+            like = style if isinstance(style, str) else style[index]
+            text = guidance_text(tags_of(tags, index), told, like)
+            if text not in guidance:
+                ids, real = guidance_ids(self.tokenizer, [text], sizes)
+                guidance[text] = ids[0], real[0]
+            return *guidance[text], np.array([seed % 2**32, index % 2**32], np.uint32)
+
+        def rows() -> Iterator:
+            for part in stream(cutter, each_input(audio)):
+                if isinstance(part, Failure):
+                    yield part, None
+                else:
+                    yield part, (part.samples, np.int32(part.length), *of_input(part.index))
+
+        def at_once(length: int) -> int:
+            clips = self.batch_size // self._devices * self.config.audio.clip_samples // length
+            return self._devices * max(1, clips)
+
+        for part, found in in_batches(rows(), functools.partial(run, self.variables), at_once):
+            if isinstance(part, Failure):
+                yield part.index, part.error
+                continue
+            captions = {}
+            for tokens, total in zip(*(x.tolist() for x in found), strict=True):
+                text = caption_text(self.tokenizer, tokens)
+                if np.isfinite(total) and text:
+                    captions.setdefault(text, Caption(text, total))
+            yield part.index, list(captions.values())
+
+    def _compile(self, decoding: DecodingConfig) -> Callable:
+        """A function of (variables, arrays of a batch) to tokens and log probabilities."""
+        if self._forward is not None:
+            if decoding != self.settings.decoding:
+                raise ValueError("decoding: this model decodes as its run was configured")
+            return self._forward
+        where = Setting(jax.sharding.Mesh(np.array([jax.local_devices()[0]]), ("data",)))
+        function = functools.partial(
+            caption_clips, self.config, self.settings, decoding, find_marks(self.tokenizer)
+        )
+        return jax.jit(lambda *arrays: function(*arrays, where))
+
+
+def tags_of(tags: Sequence[str] | Sequence[Sequence[str]], index: int) -> Sequence[str]:
+    """The tags of an input, from those of all or of each.
+
+    Raises:
+      ValueError: there are tags of each input, but not so many; or one string for a list.
+    """
+    if isinstance(tags, str):
+        raise ValueError(f"tags: a list of names, not {tags!r}")
+    if not len(tags) or isinstance(tags[0], str):
+        return tags
+    if index >= len(tags):
+        raise ValueError(f"tags: there are {len(tags)} lists of them, and more inputs")
+    return tags[index]
+
+
+def _ranked(captions, heard, clap: Clap) -> list[Caption] | AudioError:
+    """Captions by their cosine to a recording; the first error, where there is one."""
+    for found in (captions, heard):
+        if isinstance(found, AudioError):
+            return found
+    if not captions:
+        return []
+    cosines = clap.similarity(heard[None], clap.embed_text([one.text for one in captions]))[0]
+    scored = [one._replace(similarity=float(x)) for one, x in zip(captions, cosines, strict=True)]
+    return sorted(scored, key=lambda one: -one.similarity)
