@@ -1,6 +1,7 @@
 """`clapjax captions generate|filter`: a captioner's captions of records."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,13 +59,15 @@ def add_parsers(actions) -> None:
     several.add_argument("--process_id", type=int, metavar="I", help="which this is, from 0")
     choose = actions.add_parser(
         "filter",
-        help="those of `generate` that fit; without a threshold, what each would keep",
+        help="those of `generate` that fit, into one table; and what each threshold would keep",
         epilog=f"example: {FILTER_EXAMPLE}",
     )
     choose.add_argument(
         "--input", required=True, nargs="+", metavar="IN", help="its folder, or tables of it"
     )
-    choose.add_argument("--output", metavar="OUT.jsonl", help="JSON lines of what is kept")
+    choose.add_argument(
+        "--output", metavar="OUT.jsonl", help="JSON lines of the clips that keep a caption"
+    )
     choose.add_argument("--min_score", type=float, metavar="X", help="cosine by --clap, at least")
     choose.add_argument(
         "--min_agreement",
@@ -76,16 +79,12 @@ def add_parsers(actions) -> None:
 
 def generate(args: argparse.Namespace) -> int:
     """Writes the tables of this process's shards; status 1 where some clips have no caption."""
-    from clapjax.api import on_all_devices
-    from clapjax.captions.choosing import read_scored
     from clapjax.inference import captions
     from clapjax.training import distributed
 
     index, processes = distributed.place(args.num_processes, args.process_id)
-    source, split = args.records.rstrip("/"), args.records.rpartition(":")[2]
-    folder = source.removesuffix(f":{split}") if "/" not in split else source
-    out = args.out or f"{folder}.captions"
-    shards = captions.find_shards(source, out)
+    out = args.out or captions.folder_beside(args.records)
+    shards = captions.find_shards(args.records, out)
     own = shards[index::processes]
     models = captions.Models(
         load_kind("captioner", args.model, args.batch_size, "--model"),
@@ -102,20 +101,36 @@ def generate(args: argparse.Namespace) -> int:
         seed=args.seed,
         long=args.long,
     )
-    captions.claim(out, captions.made_from(source, models, wording))
+    captions.claim(out, captions.made_from(args.records, models, wording))
     left = [shard for shard in own if not shard.table.exists()]
+    if len(left) < len(own):
+        print(f"{out}: {len(own) - len(left)} of {len(own)} tables are finished", flush=True)
     if left:
-        if len(left) < len(own):
-            print(f"{out}: {len(own) - len(left)} of {len(own)} tables are finished", flush=True)
-        spread = captions.Models(
-            on_all_devices(models.captioner, wording.decoding),
-            *(model and on_all_devices(model) for model in models[1:]),
-        )
-        total = sum(len(shard.records) for shard in left)
-        for _ in progress(captions.write_tables(left, spread, wording), total, "captioning"):
-            pass
+        _write(left, models, wording)
+    bare = _list_bare(own)
+    _report(out, shards)
+    return 1 if bare else 0
+
+
+def _write(shards: Sequence, models, wording) -> None:
+    """Writes tables, on all devices."""
+    from clapjax.api import on_all_devices
+    from clapjax.inference.captions import write_tables
+
+    captioner, *others = models
+    others = (model and on_all_devices(model) for model in others)
+    spread = type(models)(on_all_devices(captioner, wording.decoding), *others)
+    total = sum(len(shard.records) for shard in shards)
+    for _ in progress(write_tables(shards, spread, wording), total, "captioning"):
+        pass
+
+
+def _list_bare(shards: Sequence) -> int:
+    """The number of clips without a caption; says why."""
+    from clapjax.captions.choosing import read_scored
+
     bare = 0
-    for shard in own:
+    for shard in shards:
         for row in read_scored([shard.table]):
             if not row["captions"]:
                 bare += 1
@@ -124,11 +139,10 @@ def generate(args: argparse.Namespace) -> int:
                     complain("captions", f"{shard.split}/{known}: {row.get('reason')}")
     if bare > SHOWN:
         complain("captions", f"and {bare - SHOWN} more clips without a caption")
-    _report(out, shards)
-    return 1 if bare else 0
+    return bare
 
 
-def _report(out: str, shards: Sequence) -> None:
+def _report(out: str | os.PathLike, shards: Sequence) -> None:
     """What came of it, where all tables are there."""
     from clapjax.captions.choosing import read_scored, report
 
@@ -148,10 +162,10 @@ def choose(args: argparse.Namespace) -> int:
     files = [file for name in args.input for file in _tables(name)]
     asked = {"similarity": args.min_score, "agreement": args.min_agreement}
     least = {name: value for name, value in asked.items() if value is not None}
-    if bool(least) != bool(args.output):
-        raise ValueError("--output goes with --min_score or --min_agreement, or with both")
+    if least and not args.output:
+        raise ValueError("name a table for what is kept: --output OUT.jsonl")
     print("\n".join(report(read_scored(files))))
-    if not least:
+    if not args.output:
         return 0
     clips = kept = 0
 

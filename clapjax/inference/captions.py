@@ -94,6 +94,14 @@ class Clip(NamedTuple):
     reason: str = ""  # why there are no captions
 
 
+def folder_beside(source: str) -> Path:
+    """Where the captions of "DIR" or "DIR:SPLIT" go if nothing else is said: DIR.captions."""
+    folder = paths.as_path(find_splits(source, "train")[0][0])
+    if folder.name in ("", "..") and paths.is_local(folder):
+        folder = folder.resolve()
+    return folder.parent / f"{folder.name}.captions"
+
+
 def find_shards(source: str, out: str | os.PathLike) -> list[Shard]:
     """The shards of "DIR:SPLIT", or of the splits of "DIR" for training, that have records.
 

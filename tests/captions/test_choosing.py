@@ -104,14 +104,15 @@ def test_the_command(tables, tmp_path, capsys):
     count = sum(map(len, found.values()))
     assert capsys.readouterr().out == f"{told}{out}: {count} captions of {len(found)} clips\n"
     assert unread_columns(out) == []
+    assert main([*command, "--output", str(tmp_path / "all.jsonl")]) == 0
+    assert list(read_scored([tmp_path / "all.jsonl"])) == ROWS
     assert list(read_scored([out])) == list(choose(ROWS, {"similarity": -0.2, "agreement": 0.5}))
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--input T --min_score 0.1", "--output goes with --min_score or --min_agreement"),
-        ("--input T --output O.jsonl", "--output goes with --min_score or --min_agreement"),
+        ("--input T --min_score 0.1", "name a table for what is kept: --output"),
         ("--input T --output O.csv --min_score 0", "its name must end in .jsonl"),
         ("--input E --min_score 0 --output O.jsonl", "no tables in this folder"),
         ("--input P.jsonl --min_score 0 --output O.jsonl", "has a similarity: generate them with"),
