@@ -23,7 +23,7 @@ from clapjax.captions.tables import Texts
 from clapjax.data import paths, records
 from clapjax.data.overlap import find_splits
 from clapjax.data.shards import RecordsError, Shards, Split
-from clapjax.data.tables import write_rows
+from clapjax.data.tables import caption_items, write_rows
 from clapjax.inference.captioner import Caption, Captioner, Told, ranked
 from clapjax.inference.clap import Clap
 from clapjax.inference.store import model_fingerprint
@@ -239,7 +239,7 @@ def captioned(
         clips,
         lambda clip: Told(clip.audio, clip.guidance, _key(wording.seed, clip.id)),
         lambda told: captioner.write(told, sample_rate, wording.decoding, wording.long),
-        lambda clip, found: clip._replace(captions=tuple(found)),
+        lambda clip, found: clip._replace(captions=_readable(found)),
     )
     if clap is None:
         return clips
@@ -250,6 +250,11 @@ def captioned(
         lambda clip, found: clip._replace(heard=found),
     )
     return _ranked(clips, clap)
+
+
+def _readable(captions: Iterable[Caption]) -> tuple[Caption, ...]:
+    """Those that a reader of tables takes for one: "..." and "[1]" are none."""
+    return tuple(one for one in captions if caption_items(one.text) == [one.text])
 
 
 def _guided(clip: Clip, by_tagger: bool, wording: Wording) -> Clip:
@@ -314,7 +319,7 @@ def _ranked(clips: Iterable[Clip], clap: Clap) -> Iterator[Clip]:
 def to_row(clip: Clip, provenance: str) -> dict:
     """The JSON object of a table; see `write_tables`."""
     if clip.reason or not clip.captions:
-        return Texts("", id=clip.id).to_row(clip.reason or "the captioner wrote nothing")
+        return Texts("", id=clip.id).to_row(clip.reason or "the captioner wrote no words")
     texts = tuple(one.text for one in clip.captions)
     row = Texts("", texts, kinds=(provenance,) * len(texts), id=clip.id).to_row()
     row["guidance"] = clip.guidance
