@@ -12,8 +12,9 @@ def entry() -> int:
     """The console script."""
     large_pages()
     signal.signal(signal.SIGINT, _interrupted)
-    train = sys.argv[1:2] == ["train"]
-    if train:  # until training knows better: stop, and say "start me again"
+    # What nothing is to be tidied up for, until training knows better: stop, "start me again".
+    goes_on = sys.argv[1:2] == ["train"] or sys.argv[1:3] == ["captions", "generate"]
+    if goes_on:
         signal.signal(signal.SIGTERM, _asked_to_stop)
     if sys.argv[1:2] == ["plan"]:  # compiles for TPUs that are not here: nothing is to look for one
         os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
@@ -25,14 +26,15 @@ def entry() -> int:
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     from clapjax.cli.main import main
 
-    if not train:  # which has nothing to tidy up
+    if not goes_on:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     return main()
 
 
 def _asked_to_stop(*_) -> None:
+    """Ends the process: an exception that meets a collection of garbage is lost."""
     os.write(2, b"clapjax: asked to stop; start again to go on\n")
-    sys.exit(os.EX_TEMPFAIL)
+    os._exit(os.EX_TEMPFAIL)
 
 
 def _interrupted(*_) -> None:
