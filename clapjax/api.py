@@ -1,16 +1,27 @@
 """`clapjax.load`: a model from a workdir, from another project, or from the Hugging Face hub."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
+import jax
+from jax.sharding import PartitionSpec
+
 from clapjax.compilation import compilation_cache as keep_compiled
+from clapjax.data.config import DataConfig
 from clapjax.data.tokenizer import load_tokenizer
 from clapjax.experiment import is_workdir, load_experiment
 from clapjax.inference import Captioner, Clap, Tagger
 from clapjax.interop.load import load_pretrained
-from clapjax.tasks import captioning, tagging
-from clapjax.tasks.texts import adapt_to_tokenizer, workdir_model
+from clapjax.losses.config import LossConfig
+from clapjax.models.config import DecodingConfig
+from clapjax.tasks import captioning, contrastive, tagging
+from clapjax.tasks.task import Setting
+from clapjax.tasks.texts import FROM_MODEL, adapt_to_tokenizer, workdir_model
 from clapjax.training.checkpoint import load_variables
+from clapjax.training.config import MeshConfig
+from clapjax.training.mesh import make_mesh, replicated
+from clapjax.training.rows import make_forward
 
 TOWERS = {"both": None, "audio": "audio", "text": "text"}
 KINDS = {"tagging": "tagger", "captioning": "captioner"}
@@ -73,3 +84,34 @@ def load(
         config = adapt_to_tokenizer(experiment.model, own_tokenizer)
     variables, _ = load_variables(model, OTHER.get(tower))
     return Clap(config, variables, own_tokenizer, batch_size)
+
+
+def on_all_devices(
+    model: Clap | Tagger | Captioner, decoding: DecodingConfig | None = None
+) -> Clap | Tagger | Captioner:
+    """A loaded model on all devices of this process, each of which takes `model.batch_size` clips.
+
+    What is computed does not depend on their number, bit for bit.
+
+    Args:
+      model: on one device.
+      decoding: how a captioner chooses its words; None: as its run was configured.
+    """
+    mesh = make_mesh(MeshConfig(), jax.local_devices())
+    config, data = model.config, DataConfig(tokenizer=FROM_MODEL)
+    if isinstance(model, Captioner):
+        settings = replace(model.settings, decoding=decoding or model.settings.decoding)
+        task = captioning.captioning(config, settings, data, model.tokenizer)
+        parts = config, settings, model.tokenizer
+    elif isinstance(model, Tagger):
+        task, parts = tagging.tagging(config, model.settings), (config, model.settings)
+    else:
+        loss = LossConfig(kind="sigmoid" if config.logit_bias else "softmax")
+        task = contrastive.contrastive(config, loss, data, model.tokenizer)
+    variables = jax.device_put(model.variables, replicated(mesh))
+    whole = jax.tree.map(lambda _: PartitionSpec(), variables["params"])
+    forward = make_forward(task, Setting(mesh), whole)
+    size = model.batch_size * mesh.size
+    if isinstance(model, Clap):
+        return Clap(config, variables, model.tokenizer, size, forward)
+    return type(model)(*parts, variables, size, forward)

@@ -6,7 +6,7 @@ LAION's de-biasing as an option.
 
 import hashlib
 import re
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,7 +102,7 @@ def by_template(labels: tuple[str, ...], count: int, seed: int) -> Expanded:
 # --- models ---------------------------------------------------------------------------------
 
 
-def left_out(labels: tuple[str, ...], caption: str) -> str | None:
+def left_out(labels: Sequence[str], caption: str) -> str | None:
     """The first label of which a caption has no word; None where it has one of each."""
     said = {lemma(word) for word in tokenize(caption)}
     for label in labels:
@@ -110,6 +110,12 @@ def left_out(labels: tuple[str, ...], caption: str) -> str | None:
         if words and not words & said:
             return label
     return None
+
+
+def share_named(labels: Sequence[str], caption: str) -> float | None:
+    """Of how many of the labels, as a share, a caption has a word; None where there are none."""
+    named = [left_out((label,), caption) is None for label in labels]
+    return sum(named) / len(named) if named else None
 
 
 def by_t5(

@@ -32,6 +32,8 @@ from clapjax.data.tables import (
     table_columns,
 )
 
+# What a captioner's table says of each caption besides, in lists: `clapjax.captions.choosing`.
+SCORES = ("log_probability", "similarity", "agreement")
 NOT_CAPTIONS = (*LABELS, *AUGMENTED, "provenance")
 
 
@@ -104,7 +106,7 @@ def unread_columns(file: str | os.PathLike) -> list[str]:
     Raises:
       TableError: as for `read_table`.
     """
-    known = ("id", *FILE_COLUMNS, "reason", "split", "group", *LABELS)
+    known = ("id", *FILE_COLUMNS, "reason", "split", "group", "guidance", *LABELS, *SCORES)
     there = [name for name in table_columns(file) if name not in known]
     return [name for name in there if name in AUGMENTED or not is_text_column(name)]
 

@@ -2,8 +2,8 @@
 
 import argparse
 import json
-from dataclasses import replace
 
+from clapjax.cli.decoding import add_decoding_arguments, add_threshold_argument, find_decoding
 from clapjax.cli.inputs import find_audio, load_kind, printable
 from clapjax.cli.show import complain, progress
 
@@ -18,38 +18,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     told = parser.add_mutually_exclusive_group()
     told.add_argument("--tags", default="", help="names of what sounds, with commas between them")
     told.add_argument("--tagger", metavar="T", help="workdir of a tagging run that hears the tags")
-    parser.add_argument(
-        "--threshold", type=float, default=0.5, help="how probable its tags are (default: 0.5)"
-    )
+    add_threshold_argument(parser)
     parser.add_argument(
         "--order",
         default="",
         help="how the events follow one another: one, simultaneous, sequential or complex",
     )
-    parser.add_argument("--style", default="", help="the data set whose captions are written like")
-    way = parser.add_mutually_exclusive_group()
-    way.add_argument(
-        "--beam", type=int, metavar="K", help="beam search; 1: the likeliest word each"
-    )
-    way.add_argument(
-        "--nucleus",
-        type=float,
-        metavar="P",
-        help="draw from the likeliest words, as many as have this probability together",
-    )
-    parser.add_argument("--groups", type=int, help="of beams that differ from one another")
-    parser.add_argument("--n", type=int, metavar="N", help="captions of each file (default: 1)")
-    parser.add_argument("--seed", type=int, default=0, help="of --nucleus (default: 0)")
+    add_decoding_arguments(parser)
     parser.add_argument(
         "--rerank",
         metavar="CLAPMODEL",
         help="a model for `clapjax classify` by whose cosine the captions are put in order",
-    )
-    parser.add_argument(
-        "--long",
-        choices=("truncate", "fusion", "whole"),
-        help="audio longer than a clip: its middle, feature fusion, or as it is (default: what the "
-        "model was made for)",
     )
     parser.add_argument("--json", action="store_true", help="a JSON object for each file")
 
@@ -97,17 +76,6 @@ def find_tags(args: argparse.Namespace, files: list[str]) -> list:
         if not isinstance(row, ValueError):  # else captioning says why
             tags[index] = tagger.likely(row, args.threshold)
     return tags
-
-
-def find_decoding(args: argparse.Namespace, own):
-    """The `DecodingConfig` of the run with what the arguments change."""
-    asked = {"count": args.n, "groups": args.groups, "beams": args.beam, "nucleus": args.nucleus}
-    changes = {name: value for name, value in asked.items() if value is not None}
-    if args.beam is not None:
-        changes["nucleus"] = 0.0
-    elif args.nucleus is None:  # as many beams as captions are asked for
-        changes["beams"] = max(own.beams, args.n or 1)
-    return replace(own, **changes)
 
 
 def told(name: str, captions: list, as_json: bool) -> list[str]:

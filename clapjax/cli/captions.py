@@ -1,4 +1,4 @@
-"""`clapjax captions negate|expand`."""
+"""`clapjax captions negate|expand|generate|filter`."""
 
 import argparse
 import contextlib
@@ -6,6 +6,7 @@ import os
 import sys
 from collections import Counter
 
+from clapjax.cli import generating
 from clapjax.cli.show import progress
 
 EXAMPLE = "clapjax captions negate --backend rules --input captions.csv --output negatives.jsonl"
@@ -15,7 +16,7 @@ EXPAND_EXAMPLE = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """negate --input IN --output OUT; expand --input IN --output OUT."""
+    """negate|expand|filter --input IN --output OUT; generate D --model M."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     negate = actions.add_parser(
         "negate", help="the same events in another order", epilog=f"example: {EXAMPLE}"
@@ -42,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     expand.add_argument("--debias", action="store_true", help="man/woman to person, her to their")
     for action in (negate, expand):
         _add_models(action)
+    generating.add_parsers(actions)
 
 
 def _add_files(parser: argparse.ArgumentParser, column: str, default: str) -> None:
@@ -69,11 +71,17 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
-    """Runs one of the two."""
-    if args.count < 1:
+    """Runs one of them."""
+    if args.action == "generate":
+        return generating.generate(args)
+    if args.action != "filter" and args.count < 1:
         raise ValueError(f"--count must be positive, not {args.count}")
-    if not args.output.lower().endswith(".jsonl"):  # those who read it would take it for CSV
+    if args.output and not args.output.lower().endswith(
+        ".jsonl"
+    ):  # those who read it would take it for CSV
         raise ValueError(f"--output {args.output}: is JSON lines, so its name must end in .jsonl")
+    if args.action == "filter":
+        return generating.choose(args)
     _tell_unread(args)
     return negate(args) if args.action == "negate" else expand(args)
 

@@ -13,7 +13,8 @@ def entry() -> int:
     large_pages()
     signal.signal(signal.SIGINT, _interrupted)
     train = sys.argv[1:2] == ["train"]
-    if train:  # until training knows better: stop, and say "start me again"
+    if train or sys.argv[1:3] == ["captions", "generate"]:
+        # Until training knows better: stop, and say "start me again".
         signal.signal(signal.SIGTERM, _asked_to_stop)
     if sys.argv[1:2] == ["plan"]:  # compiles for TPUs that are not here: nothing is to look for one
         os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")

@@ -13,7 +13,10 @@ from clapjax.cli.show import plain_warnings
 VERBS = {
     "demo": ("clapjax.cli.demo", "the whole way on the embedded sounds, in minutes"),
     "records": ("clapjax.cli.records", "build, describe, verify or edit data sets of records"),
-    "captions": ("clapjax.cli.captions", "temporal negatives of captions; captions of labels"),
+    "captions": (
+        "clapjax.cli.captions",
+        "temporal negatives of captions; captions of labels, and of sounds",
+    ),
     "train": ("clapjax.cli.train", "train or resume; the same command again continues"),
     "finetune": ("clapjax.cli.finetune", "tune on labels, fold by fold, beside a probe"),
     "config": ("clapjax.cli.fields", "every field of a config: value, default and meaning"),
@@ -65,18 +68,15 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(error, ImportError) and error.name is None:
             raise
         print(f"clapjax {verb}: {error}", file=sys.stderr)
-        return _status(verb, error)
+        return _status(argv, error)
     except KeyboardInterrupt:
         print(f"clapjax {verb}: interrupted", file=sys.stderr)
         return 130
 
 
-def _status(verb: str, error: Exception) -> int:
-    """2; but 75, "start me again", of a run that goes on when there is room on the disk again."""
+def _status(argv: list[str], error: Exception) -> int:
+    """2; but 75, "start me again", of what goes on when there is room on the disk again."""
     from clapjax.data.paths import FULL
 
-    return (
-        os.EX_TEMPFAIL
-        if verb in ("train", "finetune") and getattr(error, "errno", None) in FULL
-        else 2
-    )
+    goes_on = argv[0] in ("train", "finetune") or argv[:2] == ["captions", "generate"]
+    return os.EX_TEMPFAIL if goes_on and getattr(error, "errno", None) in FULL else 2

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from clapjax.data.order import parse_share
-from clapjax.data.selection import SELECTIONS
+from clapjax.data.selection import check_selection
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class DataConfig:
     # 16rows. The rest of the batch is of --data_dir, whose tokenizer all have.
     mixture: tuple[str, ...] = ()
     # Of records that have both, the captions as they were published ("none"), those made of tags
-    # ("augment_only"), or "all" of them. LAION-CLAP, whose name this is, has "none".
+    # ("augment_only"), or "all" of them. LAION-CLAP, whose name this is, has "none". Or only those
+    # that came to be in some ways: "human,captioner". Where none is left, all count.
     text_augment_selection: str = "all"
     # Clips that are longer than the model's: a keyed random "cut" of them, or "whole" up to
     # longest_seconds, for a model with fusion.
@@ -29,11 +30,7 @@ class DataConfig:
     prefetch: int = 2  # batches made ahead
 
     def __post_init__(self):
-        if self.text_augment_selection not in SELECTIONS:
-            raise ValueError(
-                f"data.text_augment_selection must be one of {', '.join(SELECTIONS)}, not "
-                f"{self.text_augment_selection!r}"
-            )
+        check_selection(self.text_augment_selection)
         if self.long_clips not in ("cut", "whole"):
             raise ValueError(f"data.long_clips must be 'cut' or 'whole', not {self.long_clips!r}")
         if not 0 < self.longest_seconds < float("inf"):

@@ -1,4 +1,4 @@
-"""Which captions of a record count: LAION-CLAP's text_augment_selection.
+"""Which captions of a record count: LAION-CLAP's text_augment_selection, or kinds by name.
 
 A record holds what was published first, then what a model made of the tags. Its provenance is one
 word where all its texts came to be in one way, else one for each, the captions first and then the
@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from clapjax.data.schema import SEPARATOR
+from clapjax.data.schema import PROVENANCES, SEPARATOR
 
 SELECTIONS = ("none", "all", "augment_only")
 
@@ -19,19 +19,43 @@ def join_provenance(kinds: Sequence[str]) -> str:
     return SEPARATOR.join(kinds) if len(set(kinds)) > 1 else kinds[0]
 
 
+def check_selection(selection: str) -> None:
+    """Raises ValueError where it is neither of SELECTIONS nor names kinds."""
+    wrong = [] if selection in SELECTIONS else selection.split(",")
+    kinds = [word.rstrip(":") for word in PROVENANCES]
+    wrong = [word for word in wrong if word.strip().partition(":")[0] not in kinds]
+    if wrong:
+        raise ValueError(
+            f"data.text_augment_selection must be one of {', '.join(SELECTIONS)}, or name kinds of "
+            f"captions with commas between them ({', '.join(kinds)}, llm:MODEL ...), not "
+            f"{selection!r}"
+        )
+
+
+def is_of_kind(word: str, kinds: Sequence[str]) -> bool:
+    """Whether a word of a provenance is one of some kinds: "llm:x" is "llm:x", and "llm" too."""
+    return word in kinds or word.partition(":")[0] in kinds
+
+
 def select_captions(captions: Sequence, provenance: str, selection: str) -> Sequence:
     """The captions that a selection leaves; all where none would be left, as in LAION-CLAP.
 
     Args:
       captions: of a record, those published first; at least one.
       provenance: of the record.
-      selection: "none" leaves those as published, "augment_only" the others, "all" both.
+      selection: "none" leaves those as published, "augment_only" the others, "all" both; or kinds,
+        "human,captioner", leave those that came to be so.
     """
-    kinds = provenance.split(SEPARATOR)[: len(captions)]
-    if selection == "all" or len(kinds) != len(captions):
+    words = provenance.split(SEPARATOR)[: len(captions)]
+    if selection == "all" or len(words) != len(captions):
         return captions
-    augmented = selection == "augment_only"
-    chosen = [c for c, kind in zip(captions, kinds, strict=True) if (kind != kinds[0]) == augmented]
+    if selection in SELECTIONS:
+        augmented = selection == "augment_only"
+        stays = [(word != words[0]) == augmented for word in words]
+    else:
+        kinds = [kind.strip() for kind in selection.split(",")]
+        stays = [is_of_kind(word, kinds) for word in words]
+    chosen = [caption for caption, stay in zip(captions, stays, strict=True) if stay]
     return chosen or captions
 
 

@@ -26,6 +26,14 @@ class Caption(NamedTuple):
     similarity: float | None = None  # cosine to the recording, where a CLAP model has ranked
 
 
+class Told(NamedTuple):
+    """A recording, and what its captions depend on besides."""
+
+    audio: Audio
+    guidance: str = ""  # of `clapjax.tasks.guidance.guidance_text`
+    key: tuple[int, int] = (0, 0)  # numbers of 32 bits, for words that are drawn
+
+
 class Captioner:
     """A model that a run of the captioning task has trained, ready to write.
 
@@ -126,41 +134,61 @@ class Captioner:
           ValueError: no such `long` or one that this model has not, or settings that it cannot
             decode with.
         """
-        decoding = self.settings.decoding if decoding is None else decoding
         if rank is not None:
             audio = list(each_input(audio))
-        said = self._each(audio, sampling_rate, tags, order, style, decoding, seed, long)
+
+        def inputs() -> Iterator[Told]:
+            for index, item in enumerate(each_input(audio)):
+                told = order if isinstance(order, str) else order[index]
+                like = style if isinstance(style, str) else style[index]
+                text = guidance_text(tags_of(tags, index), told, like)
+                yield Told(item, text, (seed % 2**32, index % 2**32))
+
+        said = self.write(inputs(), sampling_rate, decoding, long)
         if rank is None:
             yield from said
             return
         said = dict(said)
         for index, heard in rank.each_audio(audio, sampling_rate):
-            yield index, _ranked(said.pop(index), heard, rank)
+            found = said.pop(index)
+            if isinstance(found, AudioError) or isinstance(heard, AudioError):
+                yield index, found if isinstance(found, AudioError) else heard
+            else:
+                yield index, ranked([found], [heard], rank)[0]
 
-    def _each(self, audio, sampling_rate, tags, order, style, decoding, seed, long) -> Iterator:
-        """`each`, as the model itself puts them in order."""
+    def write(
+        self,
+        inputs: Iterable[Told],
+        sampling_rate: int | None = None,
+        decoding: DecodingConfig | None = None,
+        long: str | None = None,
+    ) -> Iterator[tuple[int, list[Caption] | AudioError]]:
+        """`each` of inputs that are told one by one; captions in the order of the model itself."""
         if long == "windows":
             raise ValueError("long='windows': a caption is of one clip; cut the recording yourself")
         cutter = make_cutter(self.config, sampling_rate, long)
-        run, sizes = self._compiled(decoding), self.settings.decoder
-        guidance: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        run = self._compiled(self.settings.decoding if decoding is None else decoding)
+        waiting: dict[int, Told] = {}  # without their audio
 
-        def of_input(index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-            """The guidance of an input, and its key."""
-            told = order if isinstance(order, str) else order[index]
-            like = style if isinstance(style, str) else style[index]
-            text = guidance_text(tags_of(tags, index), told, like)
-            if text not in guidance:
-                ids, real = guidance_ids(self.tokenizer, [text], sizes)
-                guidance[text] = ids[0], real[0]
-            return *guidance[text], np.array([seed % 2**32, index % 2**32], np.uint32)
+        @functools.lru_cache(maxsize=4096)
+        def tokens(guidance: str) -> tuple[np.ndarray, np.ndarray]:
+            ids, real = guidance_ids(self.tokenizer, [guidance], self.settings.decoder)
+            return ids[0], real[0]
+
+        def audio() -> Iterator[Audio]:
+            for index, told in enumerate(inputs):
+                waiting[index] = told._replace(audio=b"")
+                yield told.audio
 
         def rows() -> Iterator:
-            for part in stream(cutter, each_input(audio)):
+            for part in stream(cutter, audio()):
+                told = waiting.pop(part.index)
                 if isinstance(part, Failure):
                     yield part, None
                 else:
-                    yield part, (part.samples, np.int32(part.length), *of_input(part.index))
+                    key = np.array(told.key, np.uint32)
+                    length = np.int32(part.length)
+                    yield part, (part.samples, length, *tokens(told.guidance), key)
 
         def at_once(length: int) -> int:
             clips = self.batch_size // self._devices * self.config.audio.clip_samples // length
@@ -171,8 +199,8 @@ class Captioner:
                 yield part.index, part.error
                 continue
             captions = {}
-            for tokens, total in zip(*(x.tolist() for x in found), strict=True):
-                text = caption_text(self.tokenizer, tokens)
+            for ids, total in zip(*(x.tolist() for x in found), strict=True):
+                text = caption_text(self.tokenizer, ids)
                 if np.isfinite(total) and text:
                     captions.setdefault(text, Caption(text, total))
             yield part.index, list(captions.values())
@@ -205,13 +233,21 @@ def tags_of(tags: Sequence[str] | Sequence[Sequence[str]], index: int) -> Sequen
     return tags[index]
 
 
-def _ranked(captions, heard, clap: Clap) -> list[Caption] | AudioError:
-    """Captions by their cosine to a recording; the first error, where there is one."""
-    for found in (captions, heard):
-        if isinstance(found, AudioError):
-            return found
-    if not captions:
-        return []
-    cosines = clap.similarity(heard[None], clap.embed_text([one.text for one in captions]))[0]
-    scored = [one._replace(similarity=float(x)) for one, x in zip(captions, cosines, strict=True)]
-    return sorted(scored, key=lambda one: -one.similarity)
+def ranked(
+    captions: Sequence[list[Caption]], heard: Sequence[np.ndarray], clap: Clap
+) -> list[list[Caption]]:
+    """The captions of some recordings with their cosines, of each recording the closest first.
+
+    Args:
+      captions: of N recordings.
+      heard: N embeddings (D,) of them.
+      clap: whose they are.
+    """
+    texts = [one.text for some in captions for one in some]
+    rows = iter(clap.embed_text(texts))
+    found = []
+    for some, audio in zip(captions, heard, strict=True):
+        cosines = [float(clap.similarity(audio[None], next(rows)[None])[0, 0]) for _ in some]
+        scored = [one._replace(similarity=x) for one, x in zip(some, cosines, strict=True)]
+        found.append(sorted(scored, key=lambda one: -one.similarity))
+    return found

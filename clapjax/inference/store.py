@@ -58,8 +58,9 @@ def fingerprint(config: ClapConfig, variables: dict, tower: str) -> str:
 
 
 def model_fingerprint(config: ClapConfig, variables: dict) -> str:
-    """32 hex digits of both towers, or of a tagger, for results that were measured with them."""
-    towers = [fingerprint(config, variables, part) for part in ("audio", "text", "head")]
+    """32 hex digits of both towers, a tagger or a captioner, for what was measured with them."""
+    parts = ["audio", "text", "head", *(["decoder"] if "decoder" in variables["params"] else [])]
+    towers = [fingerprint(config, variables, part) for part in parts]
     return hashlib.sha256("".join(towers).encode()).hexdigest()[:32]
 
 

@@ -37,7 +37,8 @@ class Tagger:
         outputs = variables["params"]["head"]["bias"].shape[0]
         if len(settings.labels) != outputs:
             raise ValueError(f"{len(settings.labels)} labels, and the head tells {outputs} apart")
-        self.config, self.labels, self.batch_size = config, settings.labels, batch_size
+        self.config, self.settings, self.batch_size = config, settings, batch_size
+        self.labels = settings.labels
         if forward is None:
             device = jax.local_devices()[0]
             where = Setting(jax.sharding.Mesh(np.array([device]), ("data",)))

@@ -135,6 +135,29 @@ def _number(value: int | None, name: str) -> int | None:
         raise ValueError(f"{name}={os.environ[name]!r} is not a number") from None
 
 
+def place(num_processes: int | None = None, process_id: int | None = None) -> tuple[int, int]:
+    """(Number of this process, how many there are) where each does its part without the others.
+
+    They need not find one another, nor run at the same time. What is not given comes from the
+    environment: JAX_NUM_PROCESSES and JAX_PROCESS_ID, or else SLURM, or what a TPU pod tells JAX.
+
+    Raises:
+      ValueError: one of the two is missing, or there is no such process.
+    """
+    count, index = _number(num_processes, COUNT), _number(process_id, INDEX)
+    if count is None and index is None:
+        if "SLURM_PROCID" in os.environ:
+            return int(os.environ["SLURM_PROCID"]), int(os.environ.get("SLURM_NTASKS", "1"))
+        return jax.process_index(), jax.process_count()
+    if count is None or index is None:
+        raise ValueError(
+            f"several processes need --num_processes and --process_id (or {COUNT} and {INDEX})"
+        )
+    if not 0 <= index < count:
+        raise ValueError(f"process_id {index} is not one of {count} processes")
+    return index, count
+
+
 def _in_cluster() -> bool:
     """Whether `jax.distributed` will find the other processes by itself."""
     if "SLURM_PROCID" in os.environ:

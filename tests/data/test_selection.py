@@ -2,6 +2,7 @@
 
 import pytest
 
+from clapjax.data.config import DataConfig
 from clapjax.data.selection import join_provenance, nearest_text, select_captions
 
 TWO_KINDS = ("human", "human", "keyword")
@@ -19,6 +20,27 @@ def test_selection(selection, wanted):
 def test_what_is_of_one_kind_is_never_left_without_captions(selection, kind):
     assert join_provenance([kind] * 3) == kind
     assert select_captions(["a", "b", "c"], kind, selection) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("selection", "wanted"),
+    [
+        ("captioner", "bc"),
+        ("captioner:x", "b"),
+        ("human, captioner:y", "ac"),
+        ("llm", "abc"),  # where none is left, all count
+    ],
+)
+def test_kinds_by_name(selection, wanted):
+    assert DataConfig(text_augment_selection=selection).text_augment_selection == selection
+    kinds = join_provenance(["human", "captioner:x", "captioner:y", "rules"])
+    assert "".join(select_captions("abc", kinds, selection)) == wanted
+
+
+@pytest.mark.parametrize("selection", ["", "caption", "human,me", "none,human"])
+def test_kinds_that_are_none(selection):
+    with pytest.raises(ValueError, match="none, all, augment_only, or name kinds of captions"):
+        DataConfig(text_augment_selection=selection)
 
 
 def test_of_bytes_as_the_pipeline_has_them():

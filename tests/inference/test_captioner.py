@@ -10,6 +10,8 @@ import clapjax
 from clapjax.audio.files import AudioError
 from clapjax.audio.mel import log_mel
 from clapjax.inference import Captioner
+from clapjax.inference.captions import captioner_fingerprint
+from clapjax.inference.store import model_fingerprint
 from clapjax.models.captioner import Captioner as CaptionerModule
 from clapjax.models.captioner import word_logits
 from clapjax.tasks.guidance import guidance_ids, guidance_text
@@ -134,3 +136,14 @@ def test_broken_inputs_and_what_is_refused(captioner, clap, folder, tmp_path):
     other = dataclasses.replace(captioner.settings.decoding, beams=8)
     with pytest.raises(ValueError, match="this model decodes as its run was configured"):
         whole.caption(CLIPS[0], decoding=other)
+
+
+def test_fingerprints_tell_captioners_apart(captioner, folder):
+    """By their decoder too, of which two may stand over one encoder."""
+    variables = jax.tree.map(np.copy, jax.device_get(captioner.variables))
+    known = model_fingerprint(captioner.config, variables), captioner_fingerprint(captioner)
+    assert captioner_fingerprint(clapjax.load(folder, 2)) == known[1]
+    variables["params"]["decoder"]["final_norm"]["bias"] += 1
+    other = Captioner(captioner.config, captioner.settings, captioner.tokenizer, variables)
+    assert model_fingerprint(other.config, variables) != known[0]
+    assert captioner_fingerprint(other) != known[1]

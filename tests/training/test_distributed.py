@@ -224,3 +224,20 @@ def test_calls_are_counted_from_1_wherever_a_run_goes_on(monkeypatch):
     with distributed.stop_requests() as asked:
         assert [asked(step) for step in (301, 302, 303)] == [True, False, False]
     assert seen == [1, 2, 3]
+
+
+def test_places_of_processes_that_do_not_meet(monkeypatch):
+    for name in (distributed.COUNT, distributed.INDEX, "SLURM_PROCID", "SLURM_NTASKS"):
+        monkeypatch.delenv(name, raising=False)
+    assert distributed.place() == (0, 1)
+    assert distributed.place(3, 2) == (2, 3)
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    assert distributed.place() == (1, 4)
+    monkeypatch.setenv(distributed.COUNT, "2")
+    with pytest.raises(ValueError, match="need --num_processes and --process_id"):
+        distributed.place()
+    monkeypatch.setenv(distributed.INDEX, "1")
+    assert distributed.place() == (1, 2) and distributed.place(process_id=0) == (0, 2)
+    with pytest.raises(ValueError, match="process_id 2 is not one of 2 processes"):
+        distributed.place(process_id=2)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from clapjax.data.edits.common import EditRecords, Progress, Shard, open_input, start, units_of
 from clapjax.data.schema import SEPARATOR, Example
+from clapjax.data.selection import is_of_kind
 from clapjax.data.shards import RecordsError
 
 YES_NO = {"yes": True, "no": False}
@@ -28,16 +29,13 @@ class Where:
     def keeps(self, example: Example) -> bool:
         """Whether an example fulfils the criteria; `split` is not among them."""
         seconds = example.audio.size / example.sample_rate
-        kinds = example.provenance.split(SEPARATOR)
+        words = example.provenance.split(SEPARATOR)
         return (
             self.min_seconds <= seconds <= self.max_seconds
             and (not self.label or bool(set(self.label) & set(example.labels)))
             and self.labels in (None, bool(example.labels))
             and self.negatives in (None, bool(example.negative_captions))
-            and (
-                not self.provenance
-                or any(kind in (p, p.partition(":")[0]) for p in kinds for kind in self.provenance)
-            )
+            and (not self.provenance or any(is_of_kind(word, self.provenance) for word in words))
         )
 
 

@@ -1,0 +1,46 @@
+"""What the verbs take that write captions: how words are chosen, and in whose style."""
+
+import argparse
+from dataclasses import replace
+
+
+def add_decoding_arguments(parser: argparse.ArgumentParser) -> None:
+    """--style S, --beam K or --nucleus P, --groups G, --n N, --seed S, --long MODE."""
+    parser.add_argument("--style", default="", help="the data set whose captions are written like")
+    way = parser.add_mutually_exclusive_group()
+    way.add_argument(
+        "--beam", type=int, metavar="K", help="beam search; 1: the likeliest word each"
+    )
+    way.add_argument(
+        "--nucleus",
+        type=float,
+        metavar="P",
+        help="draw from the likeliest words, as many as have this probability together",
+    )
+    parser.add_argument("--groups", type=int, help="of beams that differ from one another")
+    parser.add_argument("--n", type=int, metavar="N", help="captions of each clip (default: 1)")
+    parser.add_argument("--seed", type=int, default=0, help="of --nucleus (default: 0)")
+    parser.add_argument(
+        "--long",
+        choices=("truncate", "fusion", "whole"),
+        help="audio longer than a clip: its middle, feature fusion, or as it is (default: what the "
+        "model was made for)",
+    )
+
+
+def find_decoding(args: argparse.Namespace, own):
+    """The `DecodingConfig` of the run with what the arguments change."""
+    asked = {"count": args.n, "groups": args.groups, "beams": args.beam, "nucleus": args.nucleus}
+    changes = {name: value for name, value in asked.items() if value is not None}
+    if args.beam is not None:
+        changes["nucleus"] = 0.0
+    elif args.nucleus is None:  # as many beams as captions are asked for
+        changes["beams"] = max(own.beams, args.n or 1)
+    return replace(own, **changes)
+
+
+def add_threshold_argument(parser: argparse.ArgumentParser) -> None:
+    """--threshold X."""
+    parser.add_argument(
+        "--threshold", type=float, default=0.5, help="how probable its tags are (default: 0.5)"
+    )
