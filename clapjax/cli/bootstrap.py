@@ -55,25 +55,25 @@ def commands(config: str, root: Path, overrides: list[str]) -> Iterator[list[str
     yield train("a", "clap", "captioned")
 
     # --- captions for the rest --------------------------------------------------------------------
-    told = {model: root / "captions" / model for model in "bc"}
+    tables, learned = {}, {"e": place["rest"]}
     for model, guidance in GUIDED.items():
+        out = root / "captions" / model
         how = ["--model", place["captioner"], "--guidance", guidance, "--clap", place["a"]]
-        yield ["captions", "generate", f"{place['rest']}:train", *how, "--out", str(told[model])]
-    chosen = str(root / "captions" / "d.jsonl")
-    yield ["captions", "filter", "--input", str(told["c"]), "--output", chosen, *FILTER]
-    tables = {model: sorted(map(str, out.glob("*.jsonl"))) for model, out in told.items()}
-    further = {"e": place["rest"]}
-    for model, files in (tables | {"d": [chosen]}).items():
-        texts = further[model] = str(root / "records" / model)
+        yield ["captions", "generate", f"{place['rest']}:train", *how, "--out", str(out)]
+        tables[model] = sorted(map(str, out.glob("*.jsonl")))
+    tables["d"] = [str(root / "captions" / "d.jsonl")]
+    choose = ["--input", str(root / "captions" / "c"), "--output", *tables["d"], *FILTER]
+    yield ["captions", "filter", *choose]
+    for model, files in tables.items():
+        learned[model] = str(root / "records" / model)
+        told = f"{learned[model]}.all"  # clips without a caption of the table keep the true ones
         how = ["--captions", *files, "--replace", "--apart"]
-        yield ["records", "annotate", texts, place["rest"], *how]
-    # What was not chosen still has its true captions.
-    further["d"] += "_alone"
-    kept = ["--where", "provenance=captioner", "split=train"]
-    yield ["records", "filter", further["d"], further["d"].removesuffix("_alone"), *kept]
+        yield ["records", "annotate", told, place["rest"], *how]
+        where = ["--where", "provenance=captioner", "split=train"]
+        yield ["records", "filter", learned[model], told, *where]
 
     # --- CLAP on both, and what all are worth -----------------------------------------------------
-    for model, records in sorted(further.items()):
+    for model, records in sorted(learned.items()):
         yield train(model, "clap", "captioned", f"--config.data.mixture=('{records}={SHARE}',)")
     models = [f"{name}={place[name]}" for name in ("captioner", *"abcde")]
     judged = ["--config.evaluation.guidance=('none', 'tags', 'order')"]
