@@ -144,8 +144,14 @@ class Decoder(nn.Module):
             init = nn.initializers.normal(config.embedding_std)
             return nn.Embed(count, config.hidden_size, embedding_init=init, name=name)
 
-        x = embed(config.vocab_size, "word")(tokens)
-        x = x + embed(config.guidance_length + config.max_length, "position")(places)
+        words = embed(config.vocab_size, "word")(tokens)
+        x = words + embed(config.guidance_length + config.max_length, "position")(places)
+        first = slice(config.guidance_length)
+        if frames is None:
+            guide = cache["guide"]
+        else:
+            guide = self._guide(words[:, 0, first], real[:, first])
+        x = x + guide[:, None, None]
         x = nn.Dropout(config.dropout)(x, deterministic=not below)
         lowest = jnp.finfo(jnp.float32).min
         seen = (jnp.arange(real.shape[1]) <= places[:, None]) & real[:, None, :]  # (B, T, S)
@@ -168,7 +174,19 @@ class Decoder(nn.Module):
         own = None if cache is None else cache["layers"]
         x, own = layers(x, own, moves, slot, bias, memory, memory_bias)
         x = layer_norm(config.layer_norm_eps, "final_norm")(x)
-        return x, None if cache is None else {"layers": own, "heard": heard}
+        return x, None if cache is None else {"layers": own, "heard": heard, "guide": guide}
+
+    def _guide(self, words: jax.Array, real: jax.Array) -> jax.Array:
+        """(B, G, D) words that guide, of which (B, G) are, to what is added to each word: (B, D).
+
+        As wsntxxn/AudioCaption adds a layer of the tags. By attention alone a decoder learns much
+        later to say the words that guide (docs/captioner.md).
+        """
+        share = real / jnp.maximum(real.sum(axis=1, keepdims=True), 1)  # (B, G)
+        mean = jnp.einsum("bgd,bg->bd", words, share).astype(self.dtype)
+        settings = (self.dtype, self.config.init_std, self.platform)
+        guide = dense(words.shape[-1], "guide", *settings)(mean)
+        return jnp.where(real.any(axis=1, keepdims=True), guide, 0.0)
 
     def _bridge(self, frames: jax.Array, train: bool) -> jax.Array:
         """(B, F, C) frames to (B, F, D): a dense layer, a norm, and where in time they are."""

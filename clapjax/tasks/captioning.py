@@ -44,12 +44,15 @@ class CaptioningConfig:
     unguided: float = 0.3
     # Of the others' tags, orders and styles so many are left out, each for itself.
     guidance_dropout: float = 0.3
+    # So many of the rows with tags hear another clip of the batch, so that tags are believed more
+    # than what a model that knows its training clips by heart hears.
+    audio_dropout: float = 0.0
     # Mix-up of waveforms: into each clip another one of the batch, more quietly; the share of the
     # clip whose caption it is is max(L, 1 - L), L of Beta(mixup, mixup). CNext-trans: 0.4; 0: none.
     mixup: float = 0.0
 
     def __post_init__(self):
-        for name in ("label_smoothing", "unguided", "guidance_dropout"):
+        for name in ("label_smoothing", "unguided", "guidance_dropout", "audio_dropout"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"captioning.{name} must be in 0 .. 1, not {getattr(self, name)}")
         if not 0 <= self.mixup < float("inf"):
@@ -69,10 +72,11 @@ def captioning(
     Rows are (B,) float32: "loss" and "missed", sums over a caption's tokens of the smoothed and the
     plain cross-entropy; "right", of how many of them the likeliest is the one; and "tokens", how
     many there are. A batch has "guidance_ids" and "guidance_mask" (B, guidance_length),
-    "input_ids" and "mask" (B, max_length), int32 and bool; with mix-up "share" (B,) float32 in
-    [0.5, 1]. Metrics are loss, nll (without smoothing) and accuracy, means over the tokens of the
-    batch. `forward` has "caption" of (waveform, lengths, guidance_ids, guidance_mask, keys (B, 2)
-    uint32): tokens (B, count, max_length) and log probabilities (B, count).
+    "input_ids" and "mask" (B, max_length), int32 and bool; with mix-up or `audio_dropout` "share"
+    (B,) float32, how much of what is heard is the row's own: in [0.5, 1], or 0. Metrics are loss,
+    nll (without smoothing) and accuracy, means over the tokens of the batch. `forward` has
+    "caption" of (waveform, lengths, guidance_ids, guidance_mask, keys (B, 2) uint32): tokens
+    (B, count, max_length) and log probabilities (B, count).
 
     Args:
       model: of which the audio encoder is taken.
@@ -98,7 +102,7 @@ def captioning(
         collate=functools.partial(_tokenised, tokenizer, config.decoder),
         batch_shapes=functools.partial(_batch_shapes, model, config),
         dtype=functools.partial(compute_dtype, model),
-        mix=_mixed if config.mixup else lambda batch: batch,
+        mix=_mixed if config.mixup or config.audio_dropout else lambda batch: batch,
         forward=forward,
         keep=functools.partial(keep_tokenizer, data.tokenizer, tokenizer),
         opened=lambda workdir: captioning(
@@ -126,27 +130,32 @@ def _features(config: CaptioningConfig, selection: str, record, draws: Sequence[
     captions = select_captions(texts("captions"), texts("provenance")[0], selection)
     first, second, third = draws
     known = texts("labels"), order_of(texts("events")), style_of("".join(texts("source")))
+    guidance, alone = _drawn_guidance(config, *known, second)
     found = {
         "caption": captions[int(first * len(captions))].encode(),
-        "guidance": _drawn_guidance(config, *known, second).encode(),
+        "guidance": guidance.encode(),
     }
-    if config.mixup:
-        share = special.betaincinv(config.mixup, config.mixup, third)
-        found["share"] = np.float32(max(share, 1 - share))
+    if config.mixup or config.audio_dropout:
+        share = special.betaincinv(config.mixup, config.mixup, third) if config.mixup else 1.0
+        found["share"] = np.float32(0 if alone else max(share, 1 - share))
     return found
 
 
 def _drawn_guidance(
     config: CaptioningConfig, tags: list[str], order: str, style: str, draw: float
-) -> str:
-    """What is left of the guidance; tags in any order, lest theirs tells that of the events."""
+) -> tuple[str, bool]:
+    """What is left of the guidance, and whether it alone tells what sounds (`audio_dropout`).
+
+    Tags are in any order, lest theirs tells that of the events.
+    """
     generator = np.random.default_rng(int(draw * 2**53))
     if generator.random() < config.unguided:
-        return ""
+        return "", False
     tags = [tags[index] for index in generator.permutation(len(tags))]
     stay = generator.random(len(tags) + 2) >= config.guidance_dropout
     kept = [tag for tag, stays in zip(tags, stay[2:], strict=True) if stays]
-    return guidance_text(kept, order if stay[0] else "", style if stay[1] else "")
+    text = guidance_text(kept, order if stay[0] else "", style if stay[1] else "")
+    return text, bool(kept) and generator.random() < config.audio_dropout
 
 
 def _tokenised(tokenizer, sizes: DecoderConfig, rows: dict) -> dict[str, np.ndarray]:
@@ -172,7 +181,8 @@ def _batch_shapes(model: ClapConfig, config: CaptioningConfig, rows: int) -> dic
         "guidance_ids": ((rows, guidance), jnp.int32),
         "guidance_mask": ((rows, guidance), jnp.bool_),
     }
-    return shapes | ({"share": ((rows,), jnp.float32)} if config.mixup else {})
+    joined = config.mixup or config.audio_dropout
+    return shapes | ({"share": ((rows,), jnp.float32)} if joined else {})
 
 
 def _mixed(batch: dict) -> dict:

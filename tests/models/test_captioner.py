@@ -95,7 +95,9 @@ def test_the_decoder_is_torchs():
     angles = np.arange(6)[:, None] * rates
     memory = memory + torch.tensor(np.concatenate([np.sin(angles), np.cos(angles)], axis=1))
     words = params["word"]["embedding"].astype(np.float64)[tokens[:, 0]]
-    words = words + params["position"]["embedding"][:9]
+    guiding = [row[:5][there[:5]].mean(axis=0) for row, there in zip(words, real, strict=True)]
+    guide = np.stack(guiding) @ params["guide"]["kernel"] + params["guide"]["bias"]
+    words = words + params["position"]["embedding"][:9] + guide[:, None]
     expected = _torch_decoder(params)(
         torch.tensor(words),
         memory,
@@ -120,7 +122,7 @@ def test_cached_and_uncached_decoding_are_the_same(settings):
     """Against a pass over all tokens at each place; and no row depends on the others."""
     variables, model = _variables("plain"), Captioner(CONFIGS["plain"], SIZES)
     width = variables["params"]["decoder"]["bridge"]["kernel"].shape[0]
-    generator = np.random.default_rng(1)
+    generator = np.random.default_rng(4)
     frames = generator.normal(size=(3, 6, width)).astype(np.float32)
     heard = np.arange(6) < np.array([6, 2, 4])[:, None]
     guidance = generator.integers(3, 23, (3, 5)).astype(np.int32)

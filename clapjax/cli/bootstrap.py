@@ -1,0 +1,88 @@
+"""`clapjax bootstrap`: captions from audio and tags, and what a CLAP model learns of them."""
+
+import argparse
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+EXAMPLE = "clapjax bootstrap --workdir bootstrap"
+CONFIG = "configs/bootstrap.py"
+GUIDED = {"b": "none", "c": "tags"}  # models, and what guided the captions that they learn from
+FILTER = ("--min_agreement", "1")  # of d: captions that name all tags
+SHARE = 0.75  # of a batch that is not of the captioned part
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """--config FILE[:DATA] --workdir W."""
+    parser.add_argument(
+        "--config",
+        default=CONFIG,
+        metavar="FILE[:DATA]",
+        help=f"file of the parts' configs (default: {CONFIG}); --config.FIELD=VALUE goes to all",
+    )
+    parser.add_argument(
+        "--workdir", default="clapjax_bootstrap", help="folder for records, runs and the report"
+    )
+
+
+def run(args: argparse.Namespace, overrides: list[str]) -> int:
+    """Runs one command after the other; the same again goes on where it ended."""
+    from clapjax.cli.main import main
+
+    for words in commands(args.config, Path(args.workdir), overrides):
+        print(f"$ clapjax {shlex.join(words)}", flush=True)
+        if status := main(words):
+            return status
+    return 0
+
+
+def commands(config: str, root: Path, overrides: list[str]) -> Iterator[list[str]]:
+    """What is done, one command line of `clapjax` after the other."""
+    place = {
+        name: str(root / name) for name in ("captioned", "rest", "captioner", "tagger", *"abcde")
+    }
+
+    def train(model: str, part: str, records: str, *more: str) -> list[str]:
+        where = ["--data_dir", place[records], "--workdir", place[model]]
+        return ["train", "--config", _part(config, part), *where, *overrides, *more]
+
+    # --- records, a captioner and a first CLAP model of the captioned part ----------------------
+    for part in ("captioned", "rest"):
+        where = ["--config", _part(config, part), "--data_dir", place[part]]
+        yield ["records", "build", *where, *overrides]
+    yield train("captioner", "captioner", "captioned")
+    yield train("tagger", "tagger", "rest")
+    yield train("a", "clap", "captioned")
+
+    # --- captions for the rest --------------------------------------------------------------------
+    tables, learned = {}, {"e": place["rest"]}
+    for model, guidance in GUIDED.items():
+        out = root / "captions" / model
+        how = ["--model", place["captioner"], "--guidance", guidance, "--clap", place["a"]]
+        yield ["captions", "generate", f"{place['rest']}:train", *how, "--out", str(out)]
+        tables[model] = sorted(map(str, out.glob("*.jsonl")))
+    tables["d"] = [str(root / "captions" / "d.jsonl")]
+    choose = ["--input", str(root / "captions" / "c"), "--output", *tables["d"], *FILTER]
+    yield ["captions", "filter", *choose]
+    for model, files in tables.items():
+        learned[model] = str(root / "records" / model)
+        told = f"{learned[model]}.all"  # clips without a caption of the table keep the true ones
+        how = ["--captions", *files, "--replace", "--apart"]
+        yield ["records", "annotate", told, place["rest"], *how]
+        where = ["--where", "provenance=captioner", "split=train"]
+        yield ["records", "filter", learned[model], told, *where]
+
+    # --- CLAP on both, and what all are worth -----------------------------------------------------
+    for model, records in sorted(learned.items()):
+        yield train(model, "clap", "captioned", f"--config.data.mixture=('{records}={SHARE}',)")
+    models = [f"{name}={place[name]}" for name in ("captioner", *"abcde")]
+    judged = ["--config.evaluation.guidance=('none', 'tags', 'order')"]
+    judged.append(f"--config.evaluation.tagger={place['tagger']}")
+    where = ["--benchmark", f"held_out={place['captioned']}", "--out", str(root)]
+    yield ["eval", "--model", *models, *where, *judged]
+
+
+def _part(config: str, part: str) -> str:
+    """FILE:DATA to FILE:DATA-PART."""
+    file, _, data = config.partition(":")
+    return f"{file}:{data}-{part}" if data else f"{file}:{part}"
