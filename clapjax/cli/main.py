@@ -22,13 +22,14 @@ VERBS = {
     "report": ("clapjax.cli.report", "results side by side: one page, or a Markdown table"),
     "embed": ("clapjax.cli.embed", "embeddings of files, folders and texts, into one file"),
     "classify": ("clapjax.cli.classify", "zero-shot labels for audio files"),
+    "tag": ("clapjax.cli.tag", "labels of audio files, by a tagger"),
     "caption": ("clapjax.cli.caption", "captions of audio files, under the guidance of tags"),
     "search": ("clapjax.cli.search", "what an embedded collection holds that fits a text"),
     "import": ("clapjax.cli.importing", "a checkpoint of LAION-CLAP, BLAT or Hugging Face in"),
     "export": ("clapjax.cli.exporting", "a trained model out, for transformers or as one folder"),
 }
 # Those that keep what they compile. Not `plan`, which tells how long compiling takes.
-COMPILE = ("demo", "train", "finetune", "eval", "embed", "classify", "caption", "search")
+COMPILE = ("demo", "train", "finetune", "eval", "embed", "classify", "tag", "caption", "search")
 
 
 def main(argv: list[str] | None = None) -> int:
