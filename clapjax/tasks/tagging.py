@@ -37,18 +37,18 @@ class TaggingConfig:
     # "bce": each label for itself (binary cross-entropy); "ce": the labels of a clip share one
     # probability (cross-entropy), which suits clips with one label.
     loss: str = "bce"
-    # "linear": of the encoder's pooled embedding; "token_semantic": of HTSAT's tokens in time and
-    # frequency, as HTS-AT has it.
-    head: str = "linear"
-    # Whether all labels come equally often, as PANNs and HTS-AT draw AudioSet: each row is of a
-    # record that has the label whose turn it is. Records of data.mixture come as they are.
-    balanced: bool = False
     # Mix-up (Zhang et al., 2018) of waveforms: each clip with another one of the batch, L of it
     # and 1 - L of that, and so its targets; L is of Beta(mixup, mixup). LAION-CLAP has 0.5, PANNs 1
     # (both of log-mels); 0: none.
     mixup: float = 0.0
     # Whether each clip begins at a random place, and goes on behind its end with its beginning.
     shift: bool = False
+    # "linear": of the encoder's pooled embedding; "token_semantic": of HTSAT's tokens in time and
+    # frequency, as HTS-AT has it.
+    head: str = "linear"
+    # Whether all labels come equally often, as PANNs and HTS-AT draw AudioSet: each row is of a
+    # record that has the label whose turn it is. Records of data.mixture come as they are.
+    balanced: bool = False
 
     def __post_init__(self):
         if not 0 <= self.mixup < float("inf"):

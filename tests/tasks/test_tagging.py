@@ -102,7 +102,7 @@ def test_it_learns(wide, loss, head):
     config = dataclasses.replace(
         wide,
         steps=150,
-        tagging=TaggingConfig(LABELS, loss, head),
+        tagging=TaggingConfig(LABELS, loss, head=head),
         optimizer=dataclasses.replace(wide.optimizer, eps=1e-8),
     )
     state, rows = run_steps(config, some_mesh(1), [_batch(i) for i in range(150)])
