@@ -1,6 +1,7 @@
 """`clapjax.load`: a model from a workdir, from another project, or from the Hugging Face hub."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from clapjax.data.config import DataConfig
 from clapjax.data.tokenizer import load_tokenizer
 from clapjax.experiment import is_workdir, load_experiment
 from clapjax.inference import Captioner, Clap, Tagger
-from clapjax.interop.load import load_pretrained
+from clapjax.interop.load import load_any, load_tagger
+from clapjax.interop.tagger import PretrainedTagger
 from clapjax.losses.config import LossConfig
 from clapjax.models.config import DecodingConfig
 from clapjax.tasks import captioning, contrastive, tagging
@@ -34,37 +36,57 @@ def load(
     towers: str = "both",
     tokenizer: str | os.PathLike | None = None,
     compilation_cache: bool = True,
+    *,
+    task: str | None = None,
+    labels: Sequence[str] | str | os.PathLike | None = None,
 ) -> Clap | Tagger | Captioner:
     """Loads a trained model.
 
     Args:
       model: a clapjax workdir (its newest checkpoint is taken) or export; a Hugging Face folder or
-        hub id; a LAION-CLAP .pt file; a BLAT folder.
+        hub id; a LAION-CLAP .pt file; a BLAT folder; a tagger of PANNs or HTS-AT.
       batch_size: clips embedded at once.
       towers: "both", or "audio" or "text" to read and keep that one only.
       tokenizer: hub id or folder, in place of the model's own.
       compilation_cache: keep what JAX compiles from here on, of all this process, in a folder (see
         `clapjax.compilation_cache`): the next process that embeds need not compile.
+      task: "tagging" for the tagger that a checkpoint of LAION-CLAP or BLAT has beside its towers;
+        None: what the model is in the first place.
+      labels: of a tagger that clapjax has not trained, whose checkpoint does not name them: names,
+        or a file of them (`clapjax.interop.tagger.label_names`). None: those of AudioSet's
+        class_labels_indices.csv, where it lies beside the checkpoint, else numbers from 0 on.
 
     Returns:
       A `clapjax.inference.Clap` with embed_audio, embed_text, similarity, classify and params; of
-      the workdir of a tagging run a `clapjax.inference.Tagger` with tag and labels, of a captioning
-      run a `clapjax.inference.Captioner` with caption.
+      a tagger, or the workdir of a tagging run, a `clapjax.inference.Tagger` with tag and labels,
+      of a captioning run a `clapjax.inference.Captioner` with caption.
 
     Raises:
       FileNotFoundError: a workdir without a checkpoint.
       ValueError: a model that cannot be found, read or represented (`CheckpointError`), or an
-        unknown `towers`, or the text tower of a tagger or captioner.
+        unknown `towers` or `task`, or the text tower of a tagger or captioner; labels that do not
+        go with the model.
     """
+    if task not in (None, "tagging"):
+        raise ValueError(f"load: task must be 'tagging' or None, not {task!r}")
     if towers not in TOWERS:
         raise ValueError(f"load: towers must be one of {', '.join(TOWERS)}, not {towers!r}")
     tower = TOWERS[towers]
     if compilation_cache:
         keep_compiled()
     if not is_workdir(Path(model)):
-        config, variables, own_tokenizer = load_pretrained(model, tokenizer, tower)
-        return Clap(config, variables, own_tokenizer, batch_size)
+        tags = task == "tagging" or labels is not None
+        found = load_tagger(model, labels) if tags else load_any(model, tokenizer, tower)
+        if not isinstance(found, PretrainedTagger):
+            return Clap(*found, batch_size)
+        if tower == "text":
+            raise ValueError(f"{model}: a tagger, which has no text tower")
+        return Tagger(*found, batch_size)
     experiment = load_experiment(model)
+    if labels is not None:
+        raise ValueError(f"{model}: a run of clapjax, which knows its labels; leave them out")
+    if task not in (None, experiment.task):
+        raise ValueError(f"{model}: a run of the {experiment.task} task, which is no tagger")
     if experiment.task != "contrastive":
         if tower == "text":
             kind = KINDS[experiment.task]

@@ -1,8 +1,9 @@
-"""Frozen config dataclasses from and to plain dicts, as JSON holds them."""
+"""Plain files, and frozen config dataclasses from and to plain dicts, as JSON holds them."""
 
 import dataclasses
 import difflib
 import json
+import os
 import typing
 from pathlib import Path
 
@@ -22,6 +23,22 @@ def read_json(file: Path, kind: type):
     if not isinstance(value, kind):
         raise ValueError(f"{file}: damaged (no {kind.__name__}, but {str(value)[:40]!r})")
     return value
+
+
+def read_lines(file: str | os.PathLike) -> list[str]:
+    """The lines of a UTF-8 text file that are not blank, stripped.
+
+    Raises:
+      ValueError: no such file, not UTF-8, or nothing in it.
+    """
+    try:
+        lines = [line.strip() for line in Path(file).read_text("utf-8-sig").split("\n")]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file}: cannot be read as UTF-8 text ({error})") from error
+    lines = [line for line in lines if line]
+    if not lines:
+        raise ValueError(f"{file}: no lines of text in it")
+    return lines
 
 
 def to_dict(config) -> dict:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from clapjax.data.tokenizer import load_tokenizer
 from clapjax.experiment import Experiment, is_workdir, load_experiment
-from clapjax.interop.load import load_pretrained
+from clapjax.interop.load import load_any
+from clapjax.interop.tagger import PretrainedTagger
 from clapjax.models.config import ClapConfig, TextConfig
 from clapjax.plain import from_dict, to_dict
 from clapjax.tasks.texts import FROM_MODEL, workdir_model, workdir_tokenizer
@@ -89,14 +90,16 @@ def _read(experiment: Experiment, named: bool) -> tuple[ClapConfig, object | Non
         if task == "tagging" or (task == "captioning" and trained.task != task):
             return trained.model, None
         if trained.task != task:
-            parts = {name: getattr(trained.model, name) for name in OF_AUDIO}
-            return replace(experiment.model, **parts), None
+            return _heard_by(trained.model, experiment.model), None
         if task == "captioning":
             model, own = trained.model, workdir_tokenizer(trained.data.tokenizer, source)
         else:
             model, own = workdir_model(trained.model, trained.data.tokenizer, source)
     else:
-        model, _, used = load_pretrained(source, tokenizer)
+        found = load_any(source, tokenizer)
+        if isinstance(found, PretrainedTagger):
+            return _heard_by(found.config, experiment.model), None
+        model, _, used = found
         shorter = min(model.text.max_length, LONGEST_TEXT)
         model = replace(model, text=replace(model.text, max_length=shorter))
         if task != "contrastive":
@@ -108,6 +111,11 @@ def _read(experiment: Experiment, named: bool) -> tuple[ClapConfig, object | Non
             "comes with the model; leave the field out"
         )
     return model, own
+
+
+def _heard_by(theirs: ClapConfig, own: ClapConfig) -> ClapConfig:
+    """A model's config with another one's audio encoder."""
+    return replace(own, **{name: getattr(theirs, name) for name in OF_AUDIO})
 
 
 def _own_tokenizer(source: str):

@@ -5,7 +5,8 @@
 
 The records are those of configs/demo.py. `--config.tagging.loss=ce` suits clips with one label, and
 `--config.tagging.labels="('dog bark', 'rain')"` names the labels; else all of the training split
-count. The model is the audio encoder of `config.model` under a linear head.
+count. The model is the audio encoder of `config.model` under a linear head. For AudioSet there is
+configs/tagger.py.
 Hardware: two CPU cores.
 """
 

@@ -4,8 +4,8 @@ import argparse
 import json
 
 from clapjax.cli.decoding import add_decoding_arguments, add_threshold_argument, find_decoding
-from clapjax.cli.inputs import find_audio, load_kind, printable
-from clapjax.cli.show import complain, progress
+from clapjax.cli.inputs import audio_files, load_kind, printable, what_is_heard
+from clapjax.cli.show import progress
 
 EXAMPLE = 'clapjax caption --model runs/captioner --tags "dog bark,rain" sounds/'
 
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch_size", type=int, default=16, help="clips at once (default: 16)")
     told = parser.add_mutually_exclusive_group()
     told.add_argument("--tags", default="", help="names of what sounds, with commas between them")
-    told.add_argument("--tagger", metavar="T", help="workdir of a tagging run that hears the tags")
+    told.add_argument("--tagger", metavar="T", help="a model for `clapjax tag` that hears the tags")
     add_threshold_argument(parser)
     parser.add_argument(
         "--order",
@@ -35,11 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
     """Prints the captions of each file; status 1 where some could not be heard."""
-    files, problems = find_audio(args.inputs)
-    for problem in problems:
-        complain("caption", problem)
-    if not files:
-        raise ValueError("no audio files to caption")
+    files, whole = audio_files("caption", args.inputs)
     model = load_kind("captioner", args.model, args.batch_size, "--model")
     rank = None
     if args.rerank:
@@ -54,16 +50,11 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
         long=args.long,
         rank=rank,
     )
-    captions = {}
-    for index, result in progress(found, len(files), "captioning"):
-        if isinstance(result, ValueError):
-            complain("caption", result)
-        else:
-            captions[index] = result
+    captions = what_is_heard("caption", "captioning", found, len(files))
     for index in sorted(captions):
         for line in told(printable(files[index]), captions[index], args.json):
             print(line)
-    return 1 if problems or len(captions) < len(files) else 0
+    return 0 if whole and len(captions) == len(files) else 1
 
 
 def find_tags(args: argparse.Namespace, files: list[str]) -> list:

@@ -1,19 +1,19 @@
 """`clapjax classify`."""
 
 import argparse
-import json
+import functools
 
 from clapjax.cli.inputs import (
     add_long_arguments,
     add_model_arguments,
     add_threshold,
-    find_audio,
+    audio_files,
     load_clap,
-    printable,
-    read_lines,
+    print_labels,
     read_threshold,
+    what_is_heard,
 )
-from clapjax.cli.show import complain, progress
+from clapjax.plain import read_lines
 
 EXAMPLE = "clapjax classify --model laion/clap-htsat-unfused --labels dog,rain,siren sounds/"
 
@@ -42,20 +42,10 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
         labels = read_lines(args.labels_file)
     else:
         labels = [label.strip() for label in args.labels.split(",") if label.strip()]
-    files, problems = find_audio(args.inputs)
-    for problem in problems:
-        complain("classify", problem)
-    if not files:
-        raise ValueError("no audio files to classify")
+    files, whole = audio_files("classify", args.inputs)
     found = classify(args, files, labels)
-    width = max((len(printable(files[index])) for index in found), default=0)
-    for index in sorted(found):
-        name = printable(files[index])
-        if args.json:
-            print(json.dumps({"file": name, **found[index]}, ensure_ascii=False))
-        else:
-            print(name.ljust(width), *told(found[index], args.top), sep="  ")
-    return 1 if problems or len(found) < len(files) else 0
+    print_labels(files, found, functools.partial(told, top=args.top), args.json)
+    return 0 if whole and len(found) == len(files) else 1
 
 
 def told(found: dict, top: int) -> list[str]:
@@ -86,17 +76,15 @@ def classify(args: argparse.Namespace, files: list[str], labels: list[str]) -> d
     text = model.embed_labels(labels, template)
     found = {}
     results = model.each_audio(files, long=args.long, hop=args.hop)
-    for index, result in progress(results, len(files), "classifying"):
-        if isinstance(result, ValueError):
-            complain("classify", result)
-            continue
+    heard = what_is_heard("classify", "classifying", results, len(files))
+    for index, result in heard.items():
         if known is None:
             found[index] = {"probabilities": model.rank(result[None], text, labels)[0]}
             continue
         pairs = zip(labels, model.similarity(result[None], text)[0].tolist(), strict=True)
         cosines = dict(sorted(pairs, key=lambda pair: -pair[1]))
-        heard = [label for label, cosine in cosines.items() if cosine >= known["threshold"]]
-        found[index] = {"cosines": cosines, "heard": heard}
+        there = [label for label, cosine in cosines.items() if cosine >= known["threshold"]]
+        found[index] = {"cosines": cosines, "heard": there}
         if "slope" in known:
             found[index]["presence"] = {
                 label: float(expit(known["slope"] * cosine + known["offset"]))

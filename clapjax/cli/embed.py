@@ -8,9 +8,9 @@ from clapjax.cli.inputs import (
     find_audio,
     load_clap,
     printable,
-    read_lines,
 )
 from clapjax.cli.show import complain, progress
+from clapjax.plain import read_lines
 
 EXAMPLE = "clapjax embed --model laion/clap-htsat-unfused sounds/ 'more/**/*.flac' --out index.npz"
 

@@ -2,9 +2,11 @@
 
 import argparse
 import glob
+import json
 import os
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Callable, Iterable
+
+from clapjax.cli.show import complain, progress
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,13 +39,15 @@ def load_clap(args: argparse.Namespace, towers: str = "both"):
     if not isinstance(model, Clap):
         raise ValueError(
             f"{args.model}: a tagger, which has labels of its own and no embeddings; "
-            "clapjax.load(...).tag(...) gives their probabilities"
+            "`clapjax tag` tells how probable they are"
         )
     return model
 
 
-def load_kind(kind: str, source: str, batch_size: int, field: str):
+def load_kind(kind: str, source: str, batch_size: int, field: str, labels: str | None = None):
     """A model that must be a "clap", "tagger" or "captioner"; `field` names it.
+
+    `labels`: a file of those of a tagger, as for `clapjax.load`.
 
     Raises:
       ValueError: as `clapjax.load`; or it is another one.
@@ -51,7 +55,8 @@ def load_kind(kind: str, source: str, batch_size: int, field: str):
     from clapjax import inference
     from clapjax.api import load
 
-    model = load(source, batch_size)
+    task = "tagging" if kind == "tagger" else None
+    model = load(source, batch_size, task=task, labels=labels)
     if not isinstance(model, getattr(inference, kind.capitalize())):
         named = "CLAP model" if kind == "clap" else kind
         raise ValueError(f"{source}: no {named}, which {field} needs")
@@ -104,25 +109,47 @@ def find_audio(inputs: Iterable[str]) -> tuple[list[str], list[str]]:
     return list(dict.fromkeys(files)), problems
 
 
+def audio_files(verb: str, inputs: Iterable[str]) -> tuple[list[str], bool]:
+    """The files of `find_audio`, and whether all inputs gave some; the others are told of.
+
+    Raises:
+      ValueError: there is no file.
+    """
+    files, problems = find_audio(inputs)
+    for problem in problems:
+        complain(verb, problem)
+    if not files:
+        raise ValueError(f"no audio files to {verb}")
+    return files, not problems
+
+
+def what_is_heard(verb: str, doing: str, results: Iterable[tuple], count: int) -> dict:
+    """{number of the file: its result} of (number, result or error); broken ones are told of."""
+    found = {}
+    for index, result in progress(results, count, doing):
+        if isinstance(result, ValueError):
+            complain(verb, result)
+        else:
+            found[index] = result
+    return found
+
+
+def print_labels(
+    files: list[str], found: dict[int, dict], told: Callable[[dict], list[str]], as_json: bool
+) -> None:
+    """A line about each file: what is `told` of it, or all that was found as JSON."""
+    width = max((len(printable(files[index])) for index in found), default=0)
+    for index in sorted(found):
+        name = printable(files[index])
+        if as_json:
+            print(json.dumps({"file": name, **found[index]}, ensure_ascii=False))
+        else:
+            print(name.ljust(width), *told(found[index]), sep="  ")
+
+
 def printable(path: str) -> str:
     """A path as text that every file and terminal takes: bytes that are not UTF-8 become U+FFFD."""
     return os.fsencode(path).decode("utf-8", "replace")
-
-
-def read_lines(file: str) -> list[str]:
-    """The lines of a UTF-8 text file that are not blank, stripped.
-
-    Raises:
-      ValueError: no such file, not UTF-8, or nothing in it.
-    """
-    try:
-        lines = [line.strip() for line in Path(file).read_text("utf-8-sig").split("\n")]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file}: cannot be read as UTF-8 text ({error})") from error
-    lines = [line for line in lines if line]
-    if not lines:
-        raise ValueError(f"{file}: no lines of text in it")
-    return lines
 
 
 def add_threshold(parser: argparse.ArgumentParser) -> None:

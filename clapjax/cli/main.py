@@ -25,6 +25,7 @@ VERBS = {
     "report": ("clapjax.cli.report", "results side by side: one page, or a Markdown table"),
     "embed": ("clapjax.cli.embed", "embeddings of files, folders and texts, into one file"),
     "classify": ("clapjax.cli.classify", "zero-shot labels for audio files"),
+    "tag": ("clapjax.cli.tag", "labels of audio files, by a tagger"),
     "caption": ("clapjax.cli.caption", "captions of audio files, under the guidance of tags"),
     "bootstrap": ("clapjax.cli.bootstrap", "captions made from tags, and what CLAP learns of them"),
     "search": ("clapjax.cli.search", "what an embedded collection holds that fits a text"),
@@ -40,6 +41,7 @@ COMPILE = (
     "eval",
     "embed",
     "classify",
+    "tag",
     "caption",
     "search",
 )

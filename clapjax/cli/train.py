@@ -291,30 +291,39 @@ JUDGES = {
 def load_model(task: str, source: str, workdir: str) -> dict:
     """{"params", "batch_stats"} of a workdir, or of whatever else `clapjax.load` takes.
 
-    From task to task it is the audio encoder alone, and so it is for a tagger from one with other
-    labels than are kept in `workdir`.
+    From task to task it is the audio encoder alone, and so it is for a tagger from one with another
+    head or other labels than the run in `workdir` has.
     """
     from clapjax.experiment import load_experiment
-    from clapjax.interop.load import load_pretrained
+    from clapjax.interop.load import load_any
+    from clapjax.interop.tagger import PretrainedTagger
+    from clapjax.tasks.tagging import workdir_settings
     from clapjax.training.checkpoint import latest_step, load_variables
 
-    theirs = "contrastive"
+    theirs, tells = "contrastive", None
     if latest_step(source) is not None:
-        variables, theirs = load_variables(source)[0], load_experiment(source).task
+        trained = load_experiment(source)
+        variables, theirs = load_variables(source)[0], trained.task
+        if task == theirs == "tagging":
+            tells = workdir_settings(trained.tagging, source)
     else:
-        variables = load_pretrained(source).variables
-    if task == theirs and (task != "tagging" or _same_labels(source, workdir)):
+        found = load_any(source)
+        variables = found.variables
+        if isinstance(found, PretrainedTagger):
+            theirs, tells = "tagging", found.settings
+    if task == theirs and (task != "tagging" or _same_head(tells, workdir)):
         return variables
     encoder = "audio_encoder"
     return {kind: {encoder: tree[encoder]} for kind, tree in variables.items() if encoder in tree}
 
 
-def _same_labels(*workdirs: str) -> bool:
-    """Whether runs tell the same labels apart: equal numbers of them may be other ones."""
-    from clapjax.tasks.tagging import LABELS_FILE, workdir_labels
+def _same_head(theirs, workdir: str) -> bool:
+    """Whether a run has the labels and head of a `TaggingConfig`: so many labels may be others."""
+    from clapjax.experiment import load_experiment
+    from clapjax.tasks.tagging import workdir_settings
 
-    have = all((Path(workdir) / LABELS_FILE).is_file() for workdir in workdirs)
-    return have and len({workdir_labels(workdir) for workdir in workdirs}) == 1
+    own = workdir_settings(load_experiment(workdir).tagging, workdir)
+    return (theirs.labels, theirs.head) == (own.labels, own.head)
 
 
 def _doubts(experiment, data_dir: str, workdir: str, tokenizer) -> list[str]:

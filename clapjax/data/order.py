@@ -185,6 +185,27 @@ def shuffled(positions: np.ndarray, sizes: np.ndarray, sets: np.ndarray, seed: i
     return indices
 
 
+def balanced(positions: np.ndarray, counts: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Positions to labels, and of each label to its records: all labels come equally often.
+
+    In every L positions each label comes once, in an order of its own, as in PANNs' balanced
+    sampling (Kong et al., 2020); each label's records are an endless sequence of permutations.
+
+    Args:
+      positions: (N,) int64 in the endless sequence.
+      counts: (L,) int64: records of each label, positive.
+      seed: as of `shuffled`.
+
+    Returns:
+      ((N,) int64 labels, (N,) int64 which of the label's records).
+    """
+    labels = shuffled(
+        positions, np.full_like(positions, len(counts)), np.full_like(positions, -1), seed
+    )
+    nth = shuffled(positions // len(counts), counts[labels], -2 - labels, seed)
+    return labels, nth
+
+
 def _permuted(places: np.ndarray, sizes: np.ndarray, keys: np.ndarray) -> np.ndarray:
     """Each place to that in a permutation of its own size and key."""
     import tensorflow as tf

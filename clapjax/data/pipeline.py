@@ -4,6 +4,8 @@ Batch `step` holds the samples at positions step * B ... step * B + B - 1 of an 
 epochs, each a stateless permutation of the split; a host reads its own slice of those positions. So
 starting at step N costs what starting at 0 costs, and neither the batches nor the choices made for
 a sample depend on the number of hosts. In a mixture each data set has such a sequence of its own.
+Where labels are balanced, the sequence of the first data set is one of labels instead, and of each
+label one of its records.
 """
 
 import os
@@ -17,6 +19,7 @@ from clapjax.audio.config import AudioConfig
 from clapjax.audio.fill import fill, truncate
 from clapjax.data import paths, records
 from clapjax.data.config import DataConfig
+from clapjax.data.label_index import LabelIndex
 from clapjax.data.order import batch_rows, draws, parse_share, shuffled
 from clapjax.data.shards import Split, missing_files, reader_pool
 from clapjax.memory import keep_memory
@@ -34,6 +37,7 @@ def train_batches(
     draws_of_a_row: int,
     group: int = 1,
     reverses: int = 0,
+    balance: LabelIndex | None = None,
     batch_size: int,
     seed: int,
     start_step: int = 0,
@@ -52,6 +56,7 @@ def train_batches(
       draws_of_a_row: how many random numbers `features` is given.
       group, reverses: of every `group` rows, the first `reverses` whose features are true at
         "reverse" come a second time, as their sound in a wrong order.
+      balance: the records of `data_dir` by label, which then come equally often.
       batch_size: global; host h of n reads rows h * B / n ... (h + 1) * B / n - 1.
       seed: of order, crops and caption choice.
       start_step: first step.
@@ -78,7 +83,7 @@ def train_batches(
 
     keep_memory()  # else half of the time goes into page faults
     readers = reader_pool()
-    take = features, draws_of_a_row, group, reverses
+    take = features, draws_of_a_row, group, reverses, balance
     load = _loader(data_dir, config, audio, take, batch_size, seed, host, hosts, readers)
     types = (tf.int16, tf.int32)
     # Step to its sound in wrong orders and its rows' features, or to what went wrong, of which
@@ -141,7 +146,7 @@ def _loader(
 
     These are sound, lengths, what there is of sound in wrong orders, and features.
     """
-    features, number_of_draws, group, reverses = take
+    features, number_of_draws, group, reverses, balance = take
     from tensorflow import train
 
     mixture = [parse_share(item) for item in config.mixture]
@@ -158,6 +163,8 @@ def _loader(
     def load(step: int) -> tuple[np.ndarray, np.ndarray, dict, dict]:
         sets, positions = (x[local] for x in batch_rows(step, batch_size, shares, group))
         indices = shuffled(positions, sizes[sets], sets, seed)
+        if balance is not None:
+            indices[sets == 0] = balance.draw(positions[sets == 0], seed)
         numbers = draws(positions, sets, seed, 1 + number_of_draws)
         waveforms = _aligned((len(sets), width))
         lengths = np.zeros(len(sets), np.int32)

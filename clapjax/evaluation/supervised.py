@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from clapjax.evaluation.benchmarks import Benchmark, Judged, load_benchmark, recordings
 from clapjax.evaluation.ranks import TIE
@@ -128,10 +128,13 @@ def areas(scores: np.ndarray, right: np.ndarray) -> np.ndarray:
       scores: (n, L) float.
       right: (n, L) bool.
     """
-    ranks = stats.rankdata(scores, axis=0)
-    have = right.sum(0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (np.sum(ranks * right, 0) - have * (have + 1) / 2) / (have * (len(right) - have))
+    found = np.full(scores.shape[1], np.nan)
+    for label, own in enumerate(right.T):
+        if own.any() and not own.all():
+            wrong, mine = np.sort(scores[~own, label]), scores[own, label]
+            ends = [np.searchsorted(wrong, mine, side).mean() for side in ("left", "right")]
+            found[label] = sum(ends) / 2 / len(wrong)
+    return found
 
 
 def mean_area(scores, right) -> float:
@@ -175,12 +178,16 @@ def measures(scores, right, origins, several: bool) -> dict[str, Metric]:
             "accuracy": interval(hits(scores, right), "mean", origins),
             "mean_class_recall": whole((scores, right), class_recall),
         }
-    area = whole((scores, right), mean_area)
-    return {
-        "mAP": precision_interval(scores, right, origins, PARTS),
-        "mAUC": area,
-        "d'": Metric(*map(d_prime, area)),
-    }
+    precision = precision_interval(scores, right, origins, PARTS)
+    return {"mAP": precision, **area_measures(scores, right, origins)}
+
+
+def area_measures(scores: np.ndarray, right: np.ndarray, origins) -> dict[str, Metric]:
+    """ "mAUC" and "d'", nothing where no label tells rows apart; arguments as of `measures`."""
+    if not (right.any(0) & ~right.all(0)).any():
+        return {}
+    area = interval((scores, right), mean_area, origins, method="jackknife", parts=PARTS)
+    return {"mAUC": area, "d'": Metric(*map(d_prime, area))}
 
 
 def chance(right: np.ndarray, several: bool) -> float:

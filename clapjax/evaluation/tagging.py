@@ -1,4 +1,4 @@
-"""Tagging: average precision of each label, and how often the likeliest one is right."""
+"""Tagging: precision and area of each label, and how often the likeliest one is right."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
@@ -9,6 +9,7 @@ from clapjax.audio.files import AudioError
 from clapjax.evaluation.benchmarks import Benchmark, recordings
 from clapjax.evaluation.result import Result
 from clapjax.evaluation.statistics import interval
+from clapjax.evaluation.supervised import area_measures
 from clapjax.evaluation.zero_shot import class_ranks, precision_by_label, precision_interval
 
 
@@ -109,9 +110,10 @@ def tagging(
     name: str,
     provenance: Mapping[str, object],
 ) -> list[Result]:
-    """Mean average precision over labels, and accuracy over clips with one of them.
+    """Mean average precision and area over labels, and accuracy over clips with one of them.
 
-    Equal scores are wrong. Chance is what one answer for all clips reaches at best.
+    Equal scores are wrong, and half right for the area. Chance is what one answer for all clips
+    reaches at best.
 
     Args:
       scores: (N, C) float, of the clips `kept` of the benchmark.
@@ -119,8 +121,9 @@ def tagging(
       name, provenance: of the results.
 
     Returns:
-      Two results: "mAP" over all clips, of the labels that some clip has; "accuracy", the share of
-      clips with a label whose likeliest label is one of theirs.
+      Two results: "mAP" over all clips, of the labels that some clip has, and "mAUC" and "d'" of
+      those that not all have; "accuracy", the share of clips with a label whose likeliest label is
+      one of theirs.
 
     Raises:
       ValueError: no clip has any of the labels.
@@ -141,7 +144,8 @@ def tagging(
         "rank": ahead + 1,
     }
     everything = float(targets[:, had].mean()), float(targets[some].mean(axis=0).max())
-    metrics = {"mAP": precision}, {"accuracy": interval(ahead < 1, "mean", group[some])}
+    areas = area_measures(scores, targets, group)
+    metrics = {"mAP": precision, **areas}, {"accuracy": interval(ahead < 1, "mean", group[some])}
     told = {**provenance, "by_label": precision_by_label(scores, targets, labels)}, provenance
     return [
         Result(name, benchmark.name, "tagging", len(items["id"]), chance, found, whence, items)

@@ -20,9 +20,10 @@ from clapjax.models.config import (
 from clapjax.models.presets import audio_preset, text_preset
 
 ANCHOR = "logit_scale_a"  # a name that every checkpoint has
-AUDIO, TEXT = "audio_branch", "text_branch"
-# Front ends of its model configurations; the filters in the file tell which it is.
+AUDIO, TEXT = "audio_branch.", "text_branch"
+# Front ends of its model configurations, and of PANNs and HTS-AT; the filters tell which it is.
 FRONT_ENDS = ("laion", "laion-win-1536", "laion-fmax-18k", "laion-fmax-8k-20s")
+FRONT_ENDS += ("blat-32k", "blat-16k", "panns-8k")
 MAX_LENGTH = 77  # tokens, of all text encoders
 TOKENIZERS = {
     "roberta-base": "roberta-base",
@@ -52,52 +53,62 @@ def find_config(tensors: dict[str, np.ndarray]) -> tuple[ClapConfig, str]:
     shapes = Shapes.of(tensors)
     try:
         kind, text = _text(shapes)
-        encoder, htsat, pann = _audio(shapes)
-        fusion = _fusion(shapes, encoder)
-        front = _front_end(tensors, shapes)
-        if fusion != "none":  # torchaudio's filters instead of librosa's
-            front = dataclasses.replace(front, mel_scale="htk", mel_norm="none")
-        config = ClapConfig(
-            audio=front,
-            htsat=htsat,
-            text=text,
-            projection_size=shapes["text_projection.2.weight"][0],
-            audio_encoder=encoder,
-            pann=pann,
-            fusion=FusionConfig(type=fusion),
-        )
+        size = shapes["text_projection.2.weight"][0]
+        config = ClapConfig(**find_audio(tensors, AUDIO), text=text, projection_size=size)
     except (ValueError, ArithmeticError, IndexError) as error:
         raise CheckpointError(f"no LAION-CLAP model that is known; {error}") from error
     return config, kind
 
 
-def _front_end(tensors: dict[str, np.ndarray], shapes: Shapes) -> AudioConfig:
-    """The front end whose filters the checkpoint carries; LAION-CLAP's default if it has none."""
-    name = f"{AUDIO}.logmel_extractor.melW"
-    if name not in tensors:
+def find_audio(tensors: dict[str, np.ndarray], prefix: str) -> dict:
+    """The fields of a `ClapConfig` that tell the audio encoder whose weights have a prefix.
+
+    Raises:
+      CheckpointError: it is none that is known, or weights are missing that would tell.
+      ValueError: they do not go together.
+    """
+    shapes = Shapes.of(tensors)
+    encoder, htsat, pann = _encoder(shapes, prefix)
+    fusion = _fusion(shapes, prefix, encoder)
+    front = _front_end(tensors, shapes, prefix)
+    if fusion != "none":  # torchaudio's filters instead of librosa's
+        front = dataclasses.replace(front, mel_scale="htk", mel_norm="none")
+    return {
+        "audio": front,
+        "audio_encoder": encoder,
+        "htsat": htsat,
+        "pann": pann,
+        "fusion": FusionConfig(type=fusion),
+    }
+
+
+def _front_end(tensors: dict[str, np.ndarray], shapes: Shapes, prefix: str) -> AudioConfig:
+    """The front end whose filters the checkpoint carries; of a LAION-CLAP without, its default."""
+    name = f"{prefix}logmel_extractor.melW"
+    if name not in tensors and prefix == AUDIO:
         return audio_preset(FRONT_ENDS[0])
     for front in map(audio_preset, FRONT_ENDS):
         filters = mel_filters(front)
         if filters.shape == shapes[name] and np.allclose(filters, tensors[name], atol=1e-6):
             return front
-    raise CheckpointError(f"{name} holds the filters of none of LAION-CLAP's front ends")
+    raise CheckpointError(f"{name} holds the filters of no front end that is known")
 
 
-def _audio(shapes: Shapes) -> tuple[str, HTSATConfig, PANNConfig]:
+def _encoder(shapes: Shapes, prefix: str) -> tuple[str, HTSATConfig, PANNConfig]:
     """("htsat" or a PANN's name, and the two configs, of which the other one is the default)."""
-    if f"{AUDIO}.patch_embed.proj.weight" in shapes:
-        return "htsat", _htsat(shapes), PANNConfig()
-    width = shapes[f"{AUDIO}.conv_block1.conv1.weight"][0]
-    blocks = shapes.count(f"{AUDIO}.conv_block{{}}.conv1.weight", first=1)
+    if f"{prefix}patch_embed.proj.weight" in shapes:
+        return "htsat", _htsat(shapes, prefix), PANNConfig()
+    width = shapes[f"{prefix}conv_block1.conv1.weight"][0]
+    blocks = shapes.count(f"{prefix}conv_block{{}}.conv1.weight", first=1)
     for name, count in PANN_BLOCKS.items():
         if blocks == count:
             return name, HTSATConfig(), PANNConfig(base_width=width)
     raise CheckpointError(f"a PANN of {blocks} blocks is none of {', '.join(PANN_BLOCKS)}")
 
 
-def _htsat(shapes: Shapes) -> HTSATConfig:
-    embed_dim, _, patch, _ = shapes[f"{AUDIO}.patch_embed.proj.weight"]
-    block = f"{AUDIO}.layers.{{}}.blocks.{{}}"
+def _htsat(shapes: Shapes, prefix: str) -> HTSATConfig:
+    embed_dim, _, patch, _ = shapes[f"{prefix}patch_embed.proj.weight"]
+    block = f"{prefix}layers.{{}}.blocks.{{}}"
     stages = shapes.count(block.format("{}", 0) + ".norm1.weight")
     tables = [
         shapes[block.format(stage, 0) + ".attn.relative_position_bias_table"]
@@ -118,16 +129,16 @@ def _htsat(shapes: Shapes) -> HTSATConfig:
     )
 
 
-def _fusion(shapes: Shapes, encoder: str) -> str:
+def _fusion(shapes: Shapes, prefix: str, encoder: str) -> str:
     """A value of FusionConfig.type."""
     first = "patch_embed.proj" if encoder == "htsat" else "conv_block1.conv1"
-    if shapes[f"{AUDIO}.{first}.weight"][1] == 4:
+    if shapes[f"{prefix}{first}.weight"][1] == 4:
         return "channel_map"
-    inside = f"{AUDIO}.patch_embed" if encoder == "htsat" else AUDIO
-    for place, where in (("1d", f"{AUDIO}.mel_conv1d"), ("2d", f"{inside}.mel_conv2d")):
+    inside = f"{prefix}patch_embed." if encoder == "htsat" else prefix
+    for place, where in (("1d", f"{prefix}mel_conv1d"), ("2d", f"{inside}mel_conv2d")):
         if not any(name.startswith(f"{where}.") for name in shapes):
             continue
-        model = f"{inside if place == '2d' else AUDIO}.fusion_model"
+        model = f"{inside if place == '2d' else prefix}fusion_model"
         for kind, attention in (("iaff", "local_att2"), ("aff", "local_att")):
             if any(name.startswith(f"{model}.{attention}.") for name in shapes):
                 return f"{kind}_{place}"

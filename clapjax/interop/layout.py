@@ -8,7 +8,7 @@ projection is cut along its last axis where the other project keeps three.
 
 import functools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import flax.traverse_util
@@ -101,9 +101,14 @@ def pair_up(rows: Iterable[Row], config: ClapConfig, tower: str | None = None) -
     Raises:
       CheckpointError: the layout has no name for some of them.
     """
+    return pairs_of(rows, _shapes(config, tower))
+
+
+def pairs_of(rows: Iterable[Row], shapes: Mapping[tuple[str, ...], tuple[int, ...]]) -> list[Pair]:
+    """As `pair_up`, of the arrays of `shapes_of`."""
     by_path = {tuple(row.ours.split("/")): row for row in rows}
     pairs, homeless = [], []
-    for path, shape in _shapes(config, tower).items():
+    for path, shape in shapes.items():
         row = by_path.get(path[1:]) or by_path.get(path[1:-1])
         if row is None:
             homeless.append("/".join(path[1:]))
@@ -190,17 +195,24 @@ def split_all(pairs: Sequence[Pair], variables: dict) -> dict[str, np.ndarray]:
 @functools.lru_cache(maxsize=8)
 def _shapes(config: ClapConfig, tower: str | None) -> dict[tuple[str, ...], tuple[int, ...]]:
     """Shape of every array of a model (or of one tower and the scales), by path."""
+    other = {"audio": "text_", "text": "audio_", None: "/"}[tower]
+    found = shapes_of(functools.partial(init_variables, config))
+    return {path: shape for path, shape in found.items() if not path[1].startswith(other)}
+
+
+def shapes_of(init: Callable[[jax.Array], dict]) -> dict[tuple[str, ...], tuple[int, ...]]:
+    """Shape of every array that a function of a key would draw, by path.
+
+    Raises:
+      CheckpointError: it cannot draw any.
+    """
     try:
-        variables = jax.eval_shape(lambda key: init_variables(config, key), jax.random.key(0))
+        variables = jax.eval_shape(init, jax.random.key(0))
     except (TypeError, ValueError, ArithmeticError) as error:  # sizes that do not go together
         reason = " ".join(str(error).split())
         raise CheckpointError(f"no such model can be made ({reason})") from error
-    other = {"audio": "text_", "text": "audio_", None: "/"}[tower]
-    return {
-        path: leaf.shape
-        for path, leaf in flax.traverse_util.flatten_dict(variables).items()
-        if not path[1].startswith(other)
-    }
+    flat = flax.traverse_util.flatten_dict(variables)
+    return {path: leaf.shape for path, leaf in flat.items()}
 
 
 def _name(theirs: str, suffix: str) -> str:

@@ -1,7 +1,9 @@
-"""Models from elsewhere: Hugging Face folders and hub ids, LAION-CLAP, BLAT, clapjax's exports."""
+"""Models from elsewhere: Hugging Face folders and hub ids, LAION-CLAP, BLAT, PANNs, our exports."""
 
+import contextlib
 import os
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +29,7 @@ from clapjax.interop.tables import (
     laion_rows,
     transformers_rows,
 )
+from clapjax.interop.tagger import PretrainedTagger, find_head, read_tagger
 from clapjax.models.config import ClapConfig, with_vocabulary
 from clapjax.plain import from_dict
 
@@ -59,23 +62,80 @@ def load_pretrained(
       CheckpointError: the source cannot be found, read, or represented; the message says why.
       ImportError: a pickled checkpoint, and no PyTorch to read it with.
     """
+    found = load_any(source, tokenizer, tower)
+    if isinstance(found, PretrainedTagger):
+        raise CheckpointError(f"{source}: a tagger alone, which has no embeddings")
+    return found
+
+
+def load_any(
+    source: str | os.PathLike,
+    tokenizer: str | os.PathLike | None = None,
+    tower: str | None = None,
+) -> Pretrained | PretrainedTagger:
+    """As `load_pretrained`, and the tagger of a checkpoint that has nothing else (PANNs, HTS-AT).
+
+    It has the names of AudioSet's labels where their table lies beside it, else numbers.
+    """
     if tower not in (None, "audio", "text"):
         raise ValueError(f"load_pretrained: tower must be 'audio' or 'text', not {tower!r}")
+    with _named(source):
+        path = Path(source)
+        if path.is_file():
+            tensors = _read_file(path)
+            if laion.AUDIO not in (find_head(tensors) or laion.AUDIO):
+                return read_tagger(tensors, path)
+            return _load_laion(path, tensors, tokenizer, tower)
+        folder, values = _find_folder(source)
+        if values is None:
+            return _load_own(folder, tokenizer, tower)
+        if _is_blat(values):
+            return _load_blat(folder, tokenizer, tower)
+        return _load_transformers(folder, tokenizer, tower)
+
+
+def load_tagger(
+    source: str | os.PathLike, labels: Sequence[str] | str | os.PathLike | None = None
+) -> PretrainedTagger:
+    """Loads the tagger that a checkpoint is, or has beside its towers.
+
+    Args:
+      source: a checkpoint of PANNs (Cnn6, Cnn10, Cnn14), HTS-AT or LAION-CLAP, or a BLAT folder.
+      labels: their names, or a file of them, which `clapjax.interop.tagger.label_names` explains.
+
+    Raises:
+      CheckpointError: as `load_pretrained`; or it has no tagging head.
+      ValueError: as `label_names`.
+      ImportError: as `load_pretrained`.
+    """
+    with _named(source):
+        path = Path(source)
+        if path.is_file():
+            return read_tagger(_read_file(path), path, labels)
+        folder, values = _find_folder(source)
+        if values is None or not _is_blat(values):
+            raise CheckpointError(f"{source}: a CLAP model in a layout that has no tagging head")
+        tensors, file = _read_blat(folder)
+        config = blat.find_config(values, folder / "config.json", tensors)
+        return read_tagger(tensors, file, labels, config)
+
+
+@contextlib.contextmanager
+def _named(source: str | os.PathLike) -> Iterator[None]:
+    """A CheckpointError names what was to be loaded."""
     try:
-        return _load(source, tokenizer, tower)
+        yield
     except CheckpointError as error:
         if os.fspath(source) in str(error):
             raise
         raise CheckpointError(f"{source}: {error}") from error
 
 
-def _load(source: str | os.PathLike, tokenizer, tower: str | None) -> Pretrained:
-    path = Path(source)
-    if path.is_file():
-        return _load_laion(path, tokenizer, tower)
-    folder = path if path.is_dir() else _download(os.fspath(source))
+def _find_folder(source: str | os.PathLike) -> tuple[Path, dict | None]:
+    """The folder of a model, and its config.json; None where it is one of clapjax's exports."""
+    folder = Path(source) if Path(source).is_dir() else _download(os.fspath(source))
     if (folder / OWN_CONFIG).is_file():
-        return _load_own(folder, tokenizer, tower)
+        return folder, None
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"no model here; expected {OWN_CONFIG} or config.json")
     values = read_json(folder / "config.json")
@@ -84,9 +144,22 @@ def _load(source: str | os.PathLike, tokenizer, tower: str | None) -> Pretrained
             f"{folder}: a workdir of clapjax, which needs no import; name it where a model is asked"
             " for"
         )
-    if isinstance(values.get("text_tokenizer"), dict):
-        return _load_blat(folder, tokenizer, tower)
-    return _load_transformers(folder, tokenizer, tower)
+    return folder, values
+
+
+def _is_blat(values: dict) -> bool:
+    return isinstance(values.get("text_tokenizer"), dict)
+
+
+def _read_file(file: Path) -> dict[str, np.ndarray]:
+    if file.suffix == ".safetensors":
+        return read_safetensors(file)
+    return tensors_of(read_torch(file), file)
+
+
+def _read_blat(folder: Path) -> tuple[dict[str, np.ndarray], Path]:
+    file = blat.find_weights(folder)
+    return tensors_of(read_torch(file), file), file
 
 
 def _load_transformers(folder: Path, name: str | os.PathLike | None, tower) -> Pretrained:
@@ -103,11 +176,7 @@ def _load_transformers(folder: Path, name: str | os.PathLike | None, tower) -> P
     return Pretrained(config, join_all(pairs, tensors, ignored, file), tokenizer)
 
 
-def _load_laion(file: Path, name: str | os.PathLike | None, tower) -> Pretrained:
-    if file.suffix == ".safetensors":
-        found = read_safetensors(file)
-    else:
-        found = tensors_of(read_torch(file), file)
+def _load_laion(file: Path, found: dict, name: str | os.PathLike | None, tower) -> Pretrained:
     tensors = laion.strip_prefix(found)
     config, kind = laion.find_config(tensors)
     name = name or laion.TOKENIZERS[kind]
@@ -121,8 +190,7 @@ def _load_laion(file: Path, name: str | os.PathLike | None, tower) -> Pretrained
 
 
 def _load_blat(folder: Path, name: str | os.PathLike | None, tower) -> Pretrained:
-    settings, file = read_json(folder / "config.json"), blat.find_weights(folder)
-    tensors = tensors_of(read_torch(file), file)
+    settings, (tensors, file) = read_json(folder / "config.json"), _read_blat(folder)
     config = blat.find_config(settings, folder / "config.json", tensors)
     name = name or blat.tokenizer_name(settings, folder / "config.json")
     tokenizer = _tokenizer(name, "; name another one")

@@ -56,6 +56,7 @@ LAION_IGNORED = (
     rf"{_BUFFERS}|attn_mask|.*\.attn_mask|.*_extractor\..*|.*\.global_att2\..*"
     r"|audio_branch\.(tscam_conv|head|fc_audioset)\..*|(audio|text)_transform\..*"
 )
+TAGGER_IGNORED = rf"{_BUFFERS}|.*\.attn_mask|.*_extractor\..*|.*\.global_att2\..*|(.*\.)?head\..*"
 BLAT_IGNORED = rf"{_BUFFERS}|audio_encoder\.(melspec_extractor|fc_audioset)\..*|.*\.pooler\..*"
 
 
@@ -63,7 +64,7 @@ def transformers_rows(config: ClapConfig) -> list[Row]:
     """`transformers.ClapModel`."""
     audio = "audio_model.audio_encoder"
     return [
-        *_htsat(config, audio, "batch_norm", TRANSFORMERS_BLOCK),
+        *_htsat(config, f"{audio}.", "batch_norm", TRANSFORMERS_BLOCK),
         *_image_fusion(f"{audio}.patch_embed.mel_conv2d", f"{audio}.patch_embed.fusion_model"),
         *_bert(config, "text_model"),
         *_same("logit_scale_a", "logit_scale_t"),
@@ -73,10 +74,9 @@ def transformers_rows(config: ClapConfig) -> list[Row]:
 
 def laion_rows(config: ClapConfig) -> list[Row]:
     """LAION-CLAP's `CLAP`."""
-    audio, text = "audio_branch", "text_branch"
-    htsat, (_, place) = config.audio_encoder == "htsat", split_type(config.fusion.type)
+    text = "text_branch"
     rows = [
-        *(_htsat(config, audio, "bn0", LAION_BLOCK) if htsat else _pann(config, audio)),
+        *audio_rows(config, "audio_branch."),
         *(_clip(config, text) if config.text.arch == "clip" else _bert(config, text)),
         *_same("logit_scale_a", "logit_scale_t"),
     ]
@@ -87,21 +87,26 @@ def laion_rows(config: ClapConfig) -> list[Row]:
             Row(f"{side}_transform/linear1", f"{side}_transform.sequential.0"),
             Row(f"{side}_transform/linear2", f"{side}_transform.sequential.3"),
         ]
-    if place == "1d":
-        rows += _mel_fusion(f"{audio}.mel_conv1d", f"{audio}.fusion_model")
-    elif htsat:
-        inside = f"{audio}.patch_embed"
-        rows += _image_fusion(f"{inside}.mel_conv2d", f"{inside}.fusion_model")
-    else:
-        rows += _image_fusion(f"{audio}.mel_conv2d.0", f"{audio}.fusion_model")
-        rows.append(Row("audio_encoder/fusion/mel_conv2d_norm", f"{audio}.mel_conv2d.1"))
     return rows
+
+
+def audio_rows(config: ClapConfig, prefix: str) -> list[Row]:
+    """An audio encoder of LAION-CLAP, which has it of PANNs or HTS-AT, as have BLAT and others."""
+    htsat, (_, place) = config.audio_encoder == "htsat", split_type(config.fusion.type)
+    rows = _htsat(config, prefix, "bn0", LAION_BLOCK) if htsat else _pann(config, prefix)
+    if place == "1d":
+        return rows + _mel_fusion(f"{prefix}mel_conv1d", f"{prefix}fusion_model")
+    if htsat:
+        inside = f"{prefix}patch_embed"
+        return rows + _image_fusion(f"{inside}.mel_conv2d", f"{inside}.fusion_model")
+    norm = Row("audio_encoder/fusion/mel_conv2d_norm", f"{prefix}mel_conv2d.1")
+    return [*rows, *_image_fusion(f"{prefix}mel_conv2d.0", f"{prefix}fusion_model"), norm]
 
 
 def blat_rows(config: ClapConfig) -> list[Row]:
     """BLAT's `AudioTextClip`, whose one scale is both of ours."""
     return [
-        *_pann(config, "audio_encoder"),
+        *audio_rows(config, "audio_encoder."),
         *_bert(config, "text_encoder.model"),
         Row("audio_projection/linear1", "audio_proj"),
         Row("text_projection/linear1", "text_proj"),
@@ -118,13 +123,13 @@ def _htsat(config: ClapConfig, prefix: str, batch_norm: str, block: dict[str, st
     """The Swin encoder: blocks in pairs here (plain, shifted), one by one there."""
     ours = "audio_encoder"
     rows = [
-        Row(f"{ours}/batch_norm", f"{prefix}.{batch_norm}"),
-        Row(f"{ours}/patch_embed", f"{prefix}.patch_embed.proj"),
-        Row(f"{ours}/patch_norm", f"{prefix}.patch_embed.norm"),
-        Row(f"{ours}/norm", f"{prefix}.norm"),
+        Row(f"{ours}/batch_norm", f"{prefix}{batch_norm}"),
+        Row(f"{ours}/patch_embed", f"{prefix}patch_embed.proj"),
+        Row(f"{ours}/patch_norm", f"{prefix}patch_embed.norm"),
+        Row(f"{ours}/norm", f"{prefix}norm"),
     ]
     for stage, depth in enumerate(config.htsat.depths):
-        there = f"{prefix}.layers.{stage}"
+        there = f"{prefix}layers.{stage}"
         for index in (0, 1):
             for name, theirs in block.items():
                 rows.append(
@@ -181,12 +186,12 @@ def _pann(config: ClapConfig, prefix: str) -> list[Row]:
     """Cnn6, Cnn10 or Cnn14."""
     ours = "audio_encoder"
     rows = [
-        Row(f"{ours}/batch_norm", f"{prefix}.bn0"),
-        Row(f"{ours}/fc", f"{prefix}.fc1"),
+        Row(f"{ours}/batch_norm", f"{prefix}bn0"),
+        Row(f"{ours}/fc", f"{prefix}fc1"),
     ]
     for block in range(1, PANN_BLOCKS[config.audio_encoder] + 1):
         for index in (1, 2):
-            there = f"{prefix}.conv_block{block}"
+            there = f"{prefix}conv_block{block}"
             rows.append(Row(f"{ours}/block{block}/conv{index}", f"{there}.conv{index}"))
             rows.append(Row(f"{ours}/block{block}/norm{index}", f"{there}.bn{index}"))
     return rows

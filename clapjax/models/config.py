@@ -88,6 +88,11 @@ class HTSATConfig:
             )
 
     @property
+    def token_size(self) -> int:
+        """Side of what a token of the last stage stands for, in rows and columns of the image."""
+        return self.patch_stride * 2 ** (len(self.depths) - 1)
+
+    @property
     def width(self) -> int:
         """Size of the pooled embedding."""
         return self.embed_dim * 2 ** (len(self.depths) - 1) * self.time_segments

@@ -148,11 +148,15 @@ class HTSAT(nn.Module):
         return jnp.tile(self.steps(tokens), (1, 1, self.config.time_segments))
 
     def steps(self, tokens: jax.Array) -> jax.Array:
-        """(B, H, W, C) to (B, T, C) in order of time: rows are (chunk of time, frequency)."""
+        """(B, H, W, C) to (B, T, C) in order of time: the mean over frequency."""
+        return self.unfolded(tokens).mean(axis=1)
+
+    def unfolded(self, tokens: jax.Array) -> jax.Array:
+        """(B, H, W, C), of which rows are (chunk of time, frequency), to (B, frequencies, T, C)."""
         batch, height, width, channels = tokens.shape
         chunks = self.config.spec_size // self.mel_bins
-        time = tokens.reshape(batch, chunks, height // chunks, width, channels).mean(axis=2)
-        return time.reshape(batch, chunks * width, channels)
+        grid = tokens.reshape(batch, chunks, height // chunks, width, channels).swapaxes(1, 2)
+        return grid.reshape(batch, height // chunks, chunks * width, channels)
 
     def _pool(self, tokens: jax.Array) -> jax.Array:
         """(B, H, W, C) to (B, width): the mean of each time segment, first one first."""

@@ -14,10 +14,11 @@ from clapjax.models.config import (
 
 
 def audio_preset(name: str) -> AudioConfig:
-    """The front end of LAION-CLAP ("laion", its variants, "laion-fusion") or of BLAT.
+    """The front end of LAION-CLAP ("laion", its variants, "laion-fusion"), of BLAT or of PANNs.
 
     "laion-fusion" is that of torchaudio, which LAION-CLAP makes the four mels of fusion with.
-    BLAT pads nothing and cuts nothing; its 10 s here are what it was trained on.
+    BLAT has those of PANNs at 32 and 16 kHz, of which the first is HTS-AT's too; it pads nothing
+    and cuts nothing, and its 10 s here are what it was trained on.
     """
     presets = {
         "laion": AudioConfig(),
@@ -34,6 +35,14 @@ def audio_preset(name: str) -> AudioConfig:
             window_length=512,
             hop_length=160,
             fmax=8_000.0,
+            fill="pad",
+        ),
+        "panns-8k": AudioConfig(
+            sample_rate=8_000,
+            clip_samples=80_000,
+            window_length=256,
+            hop_length=80,
+            fmax=4_000.0,
             fill="pad",
         ),
     }

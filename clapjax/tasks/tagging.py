@@ -1,11 +1,10 @@
-"""Tagging: which labels a clip has, by an audio encoder and a linear head."""
+"""Tagging: which labels a clip has, by an audio encoder and a head."""
 
-import dataclasses
 import functools
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jax
@@ -14,16 +13,18 @@ import numpy as np
 import optax
 from scipy import special
 
+from clapjax.data.label_index import read_index, records_by_label, write_index
 from clapjax.data.paths import write_text
-from clapjax.data.records import RecordsError, read_examples
+from clapjax.data.records import RecordsError, build_id
 from clapjax.models.clap import any_length, cast_kernels, compute_dtype
 from clapjax.models.config import ClapConfig
-from clapjax.models.tagger import Tagger, init_tagger
+from clapjax.models.tagger import Tagger, check_head, init_tagger
 from clapjax.plain import read_json
 from clapjax.tasks.front_end import front_end
 from clapjax.tasks.task import Setting, Task
 
 LABELS_FILE = "labels.json"
+BALANCE_FILE = "balance.npz"  # which records have each label
 LOSSES = ("bce", "ce")
 PLANNED = 527  # labels for a plan where the config names none: as many as AudioSet has
 
@@ -42,6 +43,12 @@ class TaggingConfig:
     mixup: float = 0.0
     # Whether each clip begins at a random place, and goes on behind its end with its beginning.
     shift: bool = False
+    # "linear": of the encoder's pooled embedding; "token_semantic": of HTSAT's tokens in time and
+    # frequency, as HTS-AT has it.
+    head: str = "linear"
+    # Whether all labels come equally often, as PANNs and HTS-AT draw AudioSet: each row is of a
+    # record that has the label whose turn it is. Records of data.mixture come as they are.
+    balanced: bool = False
 
     def __post_init__(self):
         if not 0 <= self.mixup < float("inf"):
@@ -63,22 +70,30 @@ def tagging(model: ClapConfig, config: TaggingConfig, split: str = "train") -> T
 
     Args:
       model: of which the audio encoder is taken.
-      config: the labels and the loss.
+      config: the labels, the head and the loss.
       split: of the records, whose labels are taken where the config names none.
+
+    Raises:
+      ValueError: a head that does not go with the audio encoder.
     """
+    check_head(model, config.head)
     count = len(config.labels) or PLANNED
+    tagger = Tagger(model, count, head_kind=config.head)
     changes = {"draws": 2, "mix": functools.partial(_changed, config.loss)}
     return Task(
         audio=model.audio,
-        init=functools.partial(init_tagger, model, count),
-        rows=functools.partial(_rows, model, count),
+        init=functools.partial(init_tagger, model, count, head_kind=config.head),
+        rows=functools.partial(_rows, tagger),
         objective=functools.partial(_objective, config.loss),
         features=functools.partial(_features, config),
         batch_shapes=functools.partial(_batch_shapes, model, count, config),
         dtype=functools.partial(compute_dtype, model),
-        forward={"audio": functools.partial(_probabilities, model, count, config.loss)},
+        forward={"audio": functools.partial(_probabilities, tagger, config.loss)},
         keep=functools.partial(keep_labels, config, split),
-        opened=lambda workdir: tagging(model, workdir_settings(config, workdir), split),
+        opened=lambda workdir: replace(
+            tagging(model, workdir_settings(config, workdir), split),
+            balance=read_index(workdir / BALANCE_FILE)[0] if config.balanced else None,
+        ),
         **(changes if config.mixup or config.shift else {}),
     )
 
@@ -91,13 +106,24 @@ def keep_labels(
 ) -> None:
     """Writes the labels of a run to its workdir: the config's, or the records', sorted.
 
+    Where they are balanced, which records have each label too; that is not looked for again.
+
     Raises:
-      RecordsError: there are none.
+      RecordsError: there are none, or no record has one.
     """
-    labels = config.labels or sorted({x for e in read_examples(data_dir, split) for x in e.labels})
-    if not labels:
-        raise RecordsError(f"{data_dir}: no record of the split {split!r} has a label")
+    labels, index = config.labels, workdir / BALANCE_FILE
+    source = f"{build_id(data_dir)} {split} {labels}" if config.balanced else ""
+    if config.balanced and index.is_file() and read_index(index)[1] == source:
+        return
+    index.unlink(missing_ok=True)  # it may be of other labels than those that are written now
+    found = records_by_label(data_dir, split) if config.balanced or not labels else {}
+    labels = labels or tuple(sorted(found))
+    if not labels or config.balanced and not found.keys() & set(labels):
+        what = "one of tagging.labels" if labels else "a label"
+        raise RecordsError(f"{data_dir}: no record of the split {split!r} has {what}")
     write_text(workdir / LABELS_FILE, json.dumps(list(labels)) + "\n")
+    if config.balanced:
+        write_index(index, [found.get(label, []) for label in labels], source)
 
 
 def workdir_labels(workdir: str | os.PathLike) -> tuple[str, ...]:
@@ -115,7 +141,7 @@ def workdir_labels(workdir: str | os.PathLike) -> tuple[str, ...]:
 
 def workdir_settings(config: TaggingConfig, workdir: str | os.PathLike) -> TaggingConfig:
     """The settings of a run with its labels."""
-    return dataclasses.replace(config, labels=workdir_labels(workdir))
+    return replace(config, labels=workdir_labels(workdir))
 
 
 def _features(config: TaggingConfig, record, draws: Sequence[float]) -> dict:
@@ -193,26 +219,29 @@ def _shares(targets: jax.Array) -> jax.Array:
 
 
 def _rows(
-    config: ClapConfig, count: int, variables: dict, batch: dict, keys, setting: Setting
+    tagger: Tagger, variables: dict, batch: dict, keys, setting: Setting
 ) -> tuple[dict, dict]:
     """Waveforms to logits, and the next batch statistics."""
-    dtype, (augment_key, dropout_key) = compute_dtype(config, setting.platform), keys
-    model = Tagger(
-        config,
-        count,
-        dtype,
-        setting.remat,
-        platform=setting.platform,
-        frozen=setting.layers("audio_encoder"),
-    )
+    augment_key, dropout_key = keys
+    model = _on(tagger, setting)
     logits, updates = model.apply(
-        {**variables, "params": cast_encoder(variables["params"], dtype)},
+        {**variables, "params": cast_encoder(variables["params"], model.dtype)},
         train=not setting.still("audio_encoder"),
-        **front_end(config, batch["audio"], batch.get("lengths"), key=augment_key),
+        **front_end(model.config, batch["audio"], batch.get("lengths"), key=augment_key),
         rngs={"augment": augment_key, "dropout": dropout_key},
         mutable=["batch_stats"],
     )
     return {"logits": logits}, updates["batch_stats"]
+
+
+def _on(tagger: Tagger, setting: Setting) -> Tagger:
+    """The module for the devices of a setting, and for what is frozen in it."""
+    return tagger.clone(
+        dtype=compute_dtype(tagger.config, setting.platform),
+        remat=setting.remat,
+        platform=setting.platform,
+        frozen=setting.layers("audio_encoder"),
+    )
 
 
 def cast_encoder(params: dict, dtype: jnp.dtype) -> dict:
@@ -221,14 +250,15 @@ def cast_encoder(params: dict, dtype: jnp.dtype) -> dict:
 
 
 def _probabilities(
-    config: ClapConfig, count: int, loss: str, variables: dict, waveform, lengths, setting: Setting
+    tagger: Tagger, loss: str, variables: dict, waveform, lengths, setting: Setting
 ) -> jax.Array:
     """(B, T) waveforms and (B,) lengths to (B, labels)."""
-    dtype = compute_dtype(config, setting.platform)
+    model = _on(tagger, setting)
+    config = model.config
     if not any_length(config) and config.fusion.type == "none":
         lengths = None
-    logits = Tagger(config, count, dtype, platform=setting.platform).apply(
-        {**variables, "params": cast_encoder(variables["params"], dtype)},
+    logits = model.apply(
+        {**variables, "params": cast_encoder(variables["params"], model.dtype)},
         **front_end(config, waveform, lengths, double=setting.platform != "tpu"),
     )
     return jax.nn.sigmoid(logits) if loss == "bce" else jax.nn.softmax(logits)

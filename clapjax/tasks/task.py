@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from clapjax.audio.config import AudioConfig
+from clapjax.data.label_index import LabelIndex
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ class Task:
     # the sound in a wrong order too. `features` says as "reverse" which rows have one.
     group: int = 1
     reverses: int = 0
+    # Of the records of --data_dir, by which their labels come equally often; None: as they are.
+    balance: LabelIndex | None = None
     # The features of rows, stacked, to what a batch holds.
     collate: Callable[[dict], dict[str, np.ndarray]] = _same
     # The whole batch (N, ...) to the one that is trained on, where rows take from one another.

@@ -110,6 +110,7 @@ def train(
         draws_of_a_row=task.draws,
         group=task.group,
         reverses=task.reverses,
+        balance=task.balance,
         batch_size=run.batch_size,
         seed=run.seed,
         start_step=start,

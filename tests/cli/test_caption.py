@@ -95,7 +95,7 @@ def test_captions_of_files(workdir, clips, tmp_path, capsys):
         ("--beam 2 --n 3", "decoding.count: 2 beams do not give 3 captions"),
         ("--order twice", "order must be one of one, simultaneous, sequential, complex"),
         ("--rerank W", "no CLAP model, which --rerank needs"),
-        ("--tagger W", "no tagger, which --tagger needs"),
+        ("--tagger W", "a run of the captioning task, which is no tagger"),
     ],
 )
 def test_what_is_refused(arguments, message, workdir, clips, capsys):

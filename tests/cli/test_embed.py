@@ -9,11 +9,12 @@ from scipy.special import expit
 
 import clapjax
 from clapjax.cli import show
-from clapjax.cli.inputs import find_audio, printable, read_lines
+from clapjax.cli.inputs import find_audio, printable
 from clapjax.cli.main import main
 from clapjax.evaluation.result import Metric, Result, write_results
 from clapjax.inference import TEMPLATE
 from clapjax.inference.store import model_fingerprint, read_table
+from clapjax.plain import read_lines
 from tests.inference.tiny import RATE, make_workdir, noise
 
 

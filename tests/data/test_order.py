@@ -10,7 +10,7 @@ from benchmarks.shuffle_statistics import LEAST, compare, epochs
 from clapjax.audio.config import AudioConfig
 from clapjax.data import records
 from clapjax.data.config import DataConfig
-from clapjax.data.order import batch_rows, draws, parse_share, shuffled
+from clapjax.data.order import balanced, batch_rows, draws, parse_share, shuffled
 from clapjax.data.tokenizer import load_tokenizer, train_tokenizer
 from tests.data.building import RATE, make_example, text_batches, write_records
 
@@ -212,3 +212,23 @@ def test_sets_that_do_not_go_together(sets, tmp_path):
     config = DataConfig(mixture=(f"{tmp_path / 'nowhere'}=1row",))
     with pytest.raises(records.RecordsError, match="nowhere: no records here"):
         text_batches(sets / "0", config, AUDIO, tokenizer, batch_size=4, seed=0, max_length=8)
+
+
+def test_balanced_labels_come_once_each_and_their_records_too():
+    """Whatever is asked for at once: every label as often, and every record of it as often."""
+    counts = np.array([1, 3, 2000, 7])
+    for start in (0, 10**12 // 84 * 84):  # 84 = 4 * 21: whole rounds of the small labels
+        positions = start + np.arange(84)
+        labels, nth = balanced(positions, counts, seed=3)
+        assert (np.sort(labels.reshape(-1, 4)) == np.arange(4)).all()
+        for label, count in enumerate(counts):
+            mine = nth[labels == label]  # 21 of them
+            times = np.bincount(mine, minlength=count)
+            assert len(times) == count and (times.max() <= 1 if count > 21 else np.ptp(times) == 0)
+        for row in (0, 5, 83):
+            one = balanced(positions[row : row + 1], counts, seed=3)
+            assert (one[0][0], one[1][0]) == (labels[row], nth[row])
+        other, _ = balanced(positions, counts, seed=4)
+        assert (other != labels).mean() > 0.5
+    orders = balanced(np.arange(4000), counts, 3)[0].reshape(-1, 4)
+    assert len({tuple(order) for order in orders.tolist()}) == 24  # of four labels

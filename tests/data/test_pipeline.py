@@ -14,6 +14,7 @@ import pytest
 from clapjax.audio.config import AudioConfig
 from clapjax.data import pipeline, records
 from clapjax.data.config import DataConfig
+from clapjax.data.label_index import LabelIndex
 from clapjax.data.shards import read_shard
 from clapjax.data.tokenizer import load_tokenizer, train_tokenizer
 from tests.data.building import RATE, make_example, text_batches, write_records
@@ -120,6 +121,31 @@ def test_an_epoch_is_a_permutation_of_all_records(take):
     for order in orders:
         assert sorted(order) == list(range(1, COUNT + 1))
     assert len({tuple(order) for order in orders}) == 4
+
+
+def test_balanced_batches(take, data_dir):
+    """Every label as often, from any start on and on any hosts; those mixed in come as ever."""
+    own = [[0, 1, 2, 3, 4, 5, 6, 7], [8], [9, 0]]
+    balance = LabelIndex(np.array([8, 1, 2]), np.concatenate(own))
+    settings = {"balance": balance, "batch_size": 6}
+    reference = take(8, **settings)
+    for hosts, start in ((2, 0), (3, 5)):
+        shares = [
+            take(8 - start, start_step=start, host=h, hosts=hosts, **settings) for h in range(hosts)
+        ]
+        for step, expected in enumerate(reference[start:]):
+            _assert_equal(_join([share[step] for share in shares]), expected)
+    times = np.bincount(_clips(_join(reference)) - 1, minlength=COUNT)  # of 16 rounds of the labels
+    assert times.tolist() == [2 + 8, *[2] * 7, 16, 8, 0, 0, 0]
+
+    mixed = DataConfig(mixture=(f"{data_dir}=2rows",))
+    plain, found = (
+        [batch["audio"] for batch in take(3, batch_size=8, config=mixed, **more)]
+        for more in ({}, {"balance": balance})
+    )
+    for one, other, alone in zip(plain, found, reference, strict=False):
+        np.testing.assert_array_equal(one[6:], other[6:])
+        np.testing.assert_array_equal(other[:6], alone["audio"])
 
 
 def test_far_steps_cost_nothing(take):
@@ -334,6 +360,7 @@ ABANDON = """
 import sys
 from clapjax.audio.config import AudioConfig
 from clapjax.data.config import DataConfig
+from clapjax.data.label_index import LabelIndex
 from tests.data.building import text_batches
 from clapjax.data.tokenizer import load_tokenizer
 audio = AudioConfig(sample_rate=8000, clip_samples=400, fmax=4000.0)

@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score
+from scipy.stats import norm
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from clapjax.audio.files import AudioError
 from clapjax.evaluation.benchmarks import Judged
@@ -37,6 +38,8 @@ def test_by_hand():
     assert accuracy.items["right"].tolist() == [True, True, False]
     with pytest.raises(ValueError, match="no clip has one of the 3 labels"):
         results(found, ["", "d", "", ""])
+    everywhere, _ = results(found, ["a"] * 4)  # a label of all clips has no area
+    assert list(everywhere.metrics) == ["mAP"]
 
 
 def test_labels_that_the_tagger_does_not_know_are_told():
@@ -53,6 +56,11 @@ def test_equals_scikit_learn():
     precision, accuracy = results(found, [LABELS[i] for i in number])
     expected = average_precision_score(targets, found, average="macro")
     assert precision.metrics["mAP"].value == pytest.approx(expected)
+    area, prime = precision.metrics["mAUC"], precision.metrics["d'"]
+    assert area.value == pytest.approx(roc_auc_score(targets, found, average="macro"))
+    for one, other in zip(area, prime, strict=True):  # and so for the ends of the interval
+        assert other == pytest.approx(np.sqrt(2) * norm.ppf(one))
+    assert area.low < area.value < area.high
     right = found.argmax(axis=1) == number
     assert accuracy.metrics["accuracy"] == interval(right, "mean")
 
@@ -76,7 +84,9 @@ class Stub:
 def test_clips_are_tagged_one_by_one_and_broken_ones_left_out():
     clips = [Judged(id=str(i), labels=(LABELS[i % 3],), negative_audio=i == 2) for i in range(7)]
     found = evaluate_tagging(Stub(), "name", benchmark(clips))
-    assert scores(found) == {"tagging/mAP": 1.0, "tagging/accuracy": 1.0}
+    got = scores(found)
+    assert got.pop("tagging/d'") > 6
+    assert got == {"tagging/mAP": 1.0, "tagging/mAUC": 1.0, "tagging/accuracy": 1.0}
     assert found[0].items["id"].tolist() == ["0", "1", "2", "3", "5", "6"]
     assert found[0].model == "name" and found[0].provenance["split"] == "test"
 

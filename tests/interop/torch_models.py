@@ -100,8 +100,8 @@ def waves(sample_rate: int, *seconds: float) -> list[np.ndarray]:
     return out
 
 
-def transformers_audio(model, features, clips: list[np.ndarray]) -> np.ndarray:
-    """Unit-length embeddings of transformers, its random places moved to the middle."""
+def transformers_mels(features, clips: list[np.ndarray]) -> dict[str, torch.Tensor]:
+    """What transformers' models hear of clips, its random places moved to the middle."""
     settings = features.nb_max_samples, features.truncation, features.padding
     with (
         mock.patch("numpy.random.choice", lambda places: places[len(places) // 2]),
@@ -109,11 +109,17 @@ def transformers_audio(model, features, clips: list[np.ndarray]) -> np.ndarray:
     ):
         # Not through __call__, which marks a random clip as longer where none is.
         pairs = [features._get_input_mel(clip, *settings) for clip in clips]
+    return {
+        "input_features": torch.tensor(np.stack([mel for mel, _ in pairs]), dtype=torch.float32),
+        "is_longer": torch.tensor([[longer] for _, longer in pairs]),
+    }
+
+
+def transformers_audio(model, features, clips: list[np.ndarray]) -> np.ndarray:
+    """Unit-length embeddings of transformers."""
     with torch.no_grad():
-        return model.get_audio_features(
-            input_features=torch.tensor(np.stack([mel for mel, _ in pairs]), dtype=torch.float32),
-            is_longer=torch.tensor([[longer] for _, longer in pairs]),
-        ).pooler_output.numpy()
+        found = model.get_audio_features(**transformers_mels(features, clips))
+    return found.pooler_output.numpy()
 
 
 def transformers_text(model, tokenizer, texts: list[str]) -> np.ndarray:
@@ -142,9 +148,18 @@ HTSAT_NAMES = (  # transformers -> LAION-CLAP
 )
 
 
-def laion_state(model: transformers.ClapModel) -> dict[str, torch.Tensor]:
+def tagging_head(model: transformers.ClapModel, classes: int = 5) -> nn.Conv2d:
+    """HTS-AT's head on the tokens (B, C, frequencies, T) of a ClapModel's HTSAT."""
+    config = model.config.audio_config
+    height = MELS // config.patch_stride[0] // 2 ** (len(config.depths) - 1)
+    return nn.Conv2d(config.hidden_size, classes, (height, 3), padding=(0, 1))
+
+
+def laion_state(
+    model: transformers.ClapModel, head: nn.Conv2d | None = None
+) -> dict[str, torch.Tensor]:
     """The weights of a ClapModel as LAION-CLAP would have saved them, with what else it saves."""
-    out = {}
+    head, out = tagging_head(model) if head is None else head, {}
     for name, value in model.state_dict().items():
         if name.startswith("text_model"):
             out[name.replace("text_model.", "text_branch.")] = value
@@ -159,10 +174,9 @@ def laion_state(model: transformers.ClapModel) -> dict[str, torch.Tensor]:
         for theirs, laions in HTSAT_NAMES:
             name = name.replace(theirs, laions)
         out[name] = value
-    width, classes = model.config.audio_config.hidden_size, 5
+    classes = head.out_channels
     out |= {
-        "audio_branch.tscam_conv.weight": torch.randn(classes, width, 2, 3),
-        "audio_branch.tscam_conv.bias": torch.randn(classes),
+        **{f"audio_branch.tscam_conv.{name}": value for name, value in head.state_dict().items()},
         "audio_branch.head.weight": torch.randn(classes, classes),
         "audio_branch.head.bias": torch.randn(classes),
         "audio_branch.layers.0.blocks.1.attn_mask": torch.zeros(4, 4),
@@ -170,13 +184,15 @@ def laion_state(model: transformers.ClapModel) -> dict[str, torch.Tensor]:
     return out | front_end_state() | transforms_state(model.config.projection_dim)
 
 
-def front_end_state() -> dict[str, torch.Tensor]:
-    """torchlibrosa's frozen front end, as every LAION-CLAP checkpoint carries it."""
-    filters = librosa.filters.mel(sr=48_000, n_fft=1024, n_mels=MELS, fmin=50, fmax=14_000)
+def front_end_state(
+    rate: int = 48_000, window: int = 1024, fmax: float = 14_000, prefix: str = "audio_branch."
+) -> dict[str, torch.Tensor]:
+    """torchlibrosa's frozen front end, as every checkpoint of LAION-CLAP and PANNs carries it."""
+    filters = librosa.filters.mel(sr=rate, n_fft=window, n_mels=MELS, fmin=50, fmax=fmax)
     return {
-        "audio_branch.spectrogram_extractor.stft.conv_real.weight": torch.zeros(513, 1, 8),
-        "audio_branch.spectrogram_extractor.stft.conv_imag.weight": torch.zeros(513, 1, 8),
-        "audio_branch.logmel_extractor.melW": torch.tensor(filters.T),
+        f"{prefix}spectrogram_extractor.stft.conv_real.weight": torch.zeros(513, 1, 8),
+        f"{prefix}spectrogram_extractor.stft.conv_imag.weight": torch.zeros(513, 1, 8),
+        f"{prefix}logmel_extractor.melW": torch.tensor(filters.T),
     }
 
 
@@ -319,6 +335,27 @@ class LaionPann(nn.Module):
         audio = {f"audio_branch.{n}": v for n, v in pann_state(self.audio_branch).items()}
         size = self.text_projection[2].out_features
         return audio | others | front_end_state() | transforms_state(size)
+
+
+# --- PANNs ----------------------------------------------------------------------------------
+
+
+class PannTagger(nn.Module):
+    """Cnn14 of PANNs, with its tagging head."""
+
+    def __init__(self, classes: int = 5, width: int = 2):
+        super().__init__()
+        self.encoder = Pann("cnn14", width, MELS)
+        self.fc_audioset = nn.Linear(width * 32, classes)
+
+    def forward(self, mel):
+        """(1, frames, 64) to (1, classes)."""
+        return torch.sigmoid(self.fc_audioset(self.encoder(mel)[0]))
+
+    def saved(self, *front) -> dict[str, torch.Tensor]:
+        """What PANNs would have saved."""
+        head = {f"fc_audioset.{name}": x for name, x in self.fc_audioset.state_dict().items()}
+        return front_end_state(*front, prefix="") | pann_state(self.encoder) | head
 
 
 # --- BLAT -----------------------------------------------------------------------------------

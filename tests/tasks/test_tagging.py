@@ -19,7 +19,7 @@ from clapjax.models.clap import make_audio_encoder
 from clapjax.models.config import PANNConfig
 from clapjax.planning.flops import matrix_flops
 from clapjax.planning.shapes import activation_bytes, batch_shapes
-from clapjax.tasks import doubts
+from clapjax.tasks import doubts, tagging
 from clapjax.tasks.doubts import label_doubts
 from clapjax.tasks.tagging import PLANNED, TaggingConfig, workdir_labels
 from clapjax.tasks.task import Setting
@@ -93,8 +93,8 @@ def test_objectives_are_optax_and_by_hand(config):
     np.testing.assert_allclose(loss, by_hand, rtol=1e-5)
 
 
-@pytest.mark.parametrize("loss", ["bce", "ce"])
-def test_it_learns(wide, loss):
+@pytest.mark.parametrize(("loss", "head"), [("bce", "linear"), ("ce", "token_semantic")])
+def test_it_learns(wide, loss, head):
     """To tell tones apart that differ in their height alone, with noise that it has not heard.
 
     A single stage knows height by relative positions only, which takes a hundred steps to learn.
@@ -102,7 +102,7 @@ def test_it_learns(wide, loss):
     config = dataclasses.replace(
         wide,
         steps=150,
-        tagging=TaggingConfig(LABELS, loss),
+        tagging=TaggingConfig(LABELS, loss, head=head),
         optimizer=dataclasses.replace(wide.optimizer, eps=1e-8),
     )
     state, rows = run_steps(config, some_mesh(1), [_batch(i) for i in range(150)])
@@ -280,8 +280,9 @@ def test_what_a_plan_counts(config):
 
 
 def test_it_resumes_bit_for_bit_with_labels_of_the_records(config, demo_records, tmp_path):
-    """Dies in the second evaluation; the labels are those of the training split, sorted."""
-    config = dataclasses.replace(config, tagging=TaggingConfig(), eval_every=3)
+    """Dies in the second evaluation; the labels are those of the training split, sorted, and come
+    equally often."""
+    config = dataclasses.replace(config, tagging=TaggingConfig(balanced=True), eval_every=3)
     dies = [3]
 
     def evaluate(forward, variables, step):
@@ -312,8 +313,49 @@ def test_records_without_labels(config, tmp_path):
     task = make_task(dataclasses.replace(config, tagging=TaggingConfig()))
     with pytest.raises(RecordsError, match="no record of the split 'train' has a label"):
         task.keep(data_dir, tmp_path)
+    task = make_task(dataclasses.replace(config, tagging=TaggingConfig(("dog",), balanced=True)))
+    with pytest.raises(RecordsError, match=r"'train' has one of tagging\.labels"):
+        task.keep(data_dir, tmp_path)
     with pytest.raises(ValueError, match="one is there twice"):
         TaggingConfig(("dog", "dog"))
+
+
+def test_which_records_have_a_label_is_looked_for_once(config, tmp_path, monkeypatch):
+    """And again where the records, the split or the labels are other ones."""
+
+    def task(split="train", **settings):
+        data = dataclasses.replace(config.data, split=split)
+        settings = TaggingConfig(balanced=True, **settings)
+        return make_task(dataclasses.replace(config, data=data, tagging=settings))
+
+    def looked(task, folder) -> bool:
+        seen = []
+        monkeypatch.setattr(tagging, "records_by_label", lambda *x: seen.append(x) or found(*x))
+        task.keep(folder, tmp_path)
+        return bool(seen)
+
+    found = tagging.records_by_label
+    labels = [("dog",), ("cat", "dog"), (), ("rain", "rain")]
+    examples = [make_example(i, labels=x) for i, x in enumerate(labels)]
+    splits = {"train": examples, "test": examples[:2]}
+    folders = [write_records(tmp_path / name, splits, source=name) for name in "ab"]
+    assert looked(task(), folders[0]) and not looked(task(), folders[0])
+    balance = task().open(tmp_path).balance
+    assert balance.counts.tolist() == [1, 2, 1] and balance.records.tolist() == [1, 0, 1, 3]
+    assert looked(task(), folders[1]) and looked(task("test"), folders[1])
+    assert task("test").open(tmp_path).balance.counts.tolist() == [1, 2]
+    assert looked(task(labels=("rain", "cow", "dog")), folders[0])
+    balance = task().open(tmp_path).balance
+    assert workdir_labels(tmp_path) == ("rain", "cow", "dog")
+    assert balance.counts.tolist() == [1, 2] and balance.records.tolist() == [3, 0, 1]
+    # In between the labels alone were kept, which the file does not tell of.
+    make_task(dataclasses.replace(config, tagging=TaggingConfig(("dog",)))).keep(
+        folders[0], tmp_path
+    )
+    assert looked(task(labels=("rain", "cow", "dog")), folders[0])
+    (tmp_path / tagging.BALANCE_FILE).write_bytes(b"PK")
+    with pytest.raises(ValueError, match="balance.npz: missing or damaged"):
+        task().open(tmp_path)
 
 
 def test_labels_that_no_record_has_are_told(tmp_path, monkeypatch):
