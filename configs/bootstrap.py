@@ -15,9 +15,11 @@ PARTS = ("captioned", "rest", "captioner", "tagger", "clap")
 DATA = ("sounds", "esc10", "runlocal")  # the last one: a smoke run of seconds
 
 
-def get_config(arg: str = "clap"):
-    """The config of PART or DATA-PART."""
+def get_config(arg: str = ""):
+    """The config of PART, DATA-PART, or DATA for its `clap`."""
     data, _, part = arg.rpartition("-")
+    if part in DATA:
+        data, part = part, ""
     check_argument(data, *DATA)
     check_argument(part, *PARTS)
     config = base_config()
@@ -37,7 +39,7 @@ def get_config(arg: str = "clap"):
         config.captioning.audio_dropout = 0.15
     elif part == "tagger":
         config.task = "tagging"
-    elif part == "clap":
+    elif part in ("clap", ""):
         config.loss.temporal_weight = 0.0  # there are no wrong orders of what a captioner says
         config.loss.mask_same_events = True
     if data == "esc10":

@@ -29,7 +29,10 @@ def check_argument(arg: str, *names: str) -> None:
 
 
 def shrink(config: ConfigDict) -> None:
-    """Makes any config a smoke run of seconds on a CPU: small model, few samples, few steps."""
+    """Makes any config a smoke run of seconds on a CPU: small model, few samples, few steps.
+
+    On the embedded sounds alone, and without order pairs or a model to begin with.
+    """
     base = base_config()
     config.model = base.model
     config.model.logit_bias = config.loss.kind == "sigmoid"

@@ -1,5 +1,6 @@
 """Mix-up of recordings in time (T-CLAP 2.3): join clips of different classes in a known order."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -39,9 +40,9 @@ class MixupConfig:
     test_mixtures: int = 400  # in the split test
     crops_per_recording: int = 10  # single-event training samples cut from each recording
     min_events: int = 2  # in a mixture
-    max_events: int = 2  # in a mixture
+    max_events: int = 2  # in a mixture, as far as there are so many classes
     clip_seconds: float = 10.0  # longest mixture
-    min_event_seconds: float = 2.5  # shortest event
+    min_event_seconds: float = 2.5  # shortest event, if as many as there are fit into the clip
     max_event_seconds: float = 5.0  # longest event
     max_gap_seconds: float = 0.4  # silence between events, at most
     max_crossfade_seconds: float = 0.2  # overlap of events, at most
@@ -69,6 +70,9 @@ class MixupConfig:
     distractors: int = 9  # clips that are wrong for a query, there
 
     def __post_init__(self):
+        for name, value in vars(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"synthesis.{name} must be a finite number, not {value}")
         if not 2 <= self.min_events <= self.max_events:
             raise ValueError(
                 f"synthesis: need 2 <= min_events <= max_events, not {self.min_events}, "

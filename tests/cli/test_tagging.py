@@ -38,7 +38,17 @@ CASES = {  # verb: (arguments, what the line says)
     "import": ("W out", "a workdir of clapjax, which needs no import; name it"),
 }
 # What takes a config, records or tables; and `eval` and `tag`, which work: they have own tests.
-NO_MODEL = {"demo", "finetune", "records", "captions", "train", "config", "plan", "report"}
+NO_MODEL = {
+    "demo",
+    "bootstrap",
+    "finetune",
+    "records",
+    "captions",
+    "train",
+    "config",
+    "plan",
+    "report",
+}
 NO_MODEL |= {"eval", "tag"}
 
 

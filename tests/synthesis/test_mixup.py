@@ -345,6 +345,15 @@ def test_config_errors_name_the_setting(change, reason):
         dataclasses.replace(CONFIG, **change)
 
 
+def test_every_number_of_the_config_is_finite():
+    floats = [name for name, value in vars(CONFIG).items() if isinstance(value, float)]
+    assert "max_gap_seconds" in floats and len(floats) > 10
+    for name in floats:
+        for value in (float("nan"), float("inf"), -float("inf")):
+            with pytest.raises(ValueError, match=f"synthesis.{name} must be a finite number"):
+                dataclasses.replace(CONFIG, **{name: value})
+
+
 def test_crop_sees_the_last_partial_frame():
     samples = np.zeros(5 * 16_000 + 700, np.int16)
     samples[-600:] = 20_000

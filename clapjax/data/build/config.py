@@ -59,6 +59,11 @@ class SourceConfig:
                 raise ValueError(f"source.kind: {error}, sounds") from None
         if self.mode not in MODES:
             raise ValueError(f"source.mode must be one of {', '.join(MODES)}, not {self.mode!r}")
+        if self.kind == "sounds" and self.path:
+            raise ValueError(
+                f"source.path={self.path}: source.kind=sounds, which a config's :runlocal has too, "
+                "is the embedded sounds, which lie in no folder; name the kind of this one"
+            )
         if self.kind != "sounds" and not self.path:
             raise ValueError("source.path is empty; point it at the folder (--config.source.path=)")
         if self.on_rejected not in ("skip", "error"):

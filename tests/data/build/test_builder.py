@@ -308,6 +308,7 @@ def test_a_folder_of_another_layout(tmp_path, fault):
     [
         ({"kind": "esc51"}, "source.kind: no source 'esc51'; there are audiocaps, "),
         ({"kind": "esc50"}, "source.path is empty"),
+        ({"path": "ESC-10"}, "source.path=ESC-10: source.kind=sounds, which"),
         ({"on_rejected": "cry"}, "must be 'skip' or 'error'"),
         ({"train_folds": (1, 4)}, "a fold is in both"),
     ],
