@@ -8,7 +8,6 @@ from pathlib import Path
 EXAMPLE = "clapjax bootstrap --workdir bootstrap"
 CONFIG = "configs/bootstrap.py"
 GUIDED = {"b": "none", "c": "tags"}  # models, and what guided the captions that they learn from
-FILTER = ("--min_agreement", "1")  # of d: captions that name all tags
 SHARE = 0.75  # of a batch that is not of the captioned part
 
 
@@ -23,20 +22,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workdir", default="clapjax_bootstrap", help="folder for records, runs and the report"
     )
+    parser.add_argument(
+        "--min_agreement",
+        type=float,
+        default=1.0,
+        metavar="Y",
+        help="share of the tags that a caption of (d) names, at least (default: 1)",
+    )
 
 
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
     """Runs one command after the other; the same again goes on where it ended."""
     from clapjax.cli.main import main
 
-    for words in commands(args.config, Path(args.workdir), overrides):
+    for words in commands(args.config, Path(args.workdir), args.min_agreement, overrides):
         print(f"$ clapjax {shlex.join(words)}", flush=True)
         if status := main(words):
             return status
     return 0
 
 
-def commands(config: str, root: Path, overrides: list[str]) -> Iterator[list[str]]:
+def commands(
+    config: str, root: Path, min_agreement: float, overrides: list[str]
+) -> Iterator[list[str]]:
     """What is done, one command line of `clapjax` after the other."""
     place = {
         name: str(root / name) for name in ("captioned", "rest", "captioner", "tagger", *"abcde")
@@ -62,8 +70,8 @@ def commands(config: str, root: Path, overrides: list[str]) -> Iterator[list[str
         yield ["captions", "generate", f"{place['rest']}:train", *how, "--out", str(out)]
         tables[model] = sorted(map(str, out.glob("*.jsonl")))
     tables["d"] = [str(root / "captions" / "d.jsonl")]
-    choose = ["--input", str(root / "captions" / "c"), "--output", *tables["d"], *FILTER]
-    yield ["captions", "filter", *choose]
+    choose = ["--input", str(root / "captions" / "c"), "--output", *tables["d"]]
+    yield ["captions", "filter", *choose, "--min_agreement", str(min_agreement)]
     for model, files in tables.items():
         learned[model] = str(root / "records" / model)
         told = f"{learned[model]}.all"  # clips without a caption of the table keep the true ones

@@ -18,7 +18,7 @@ LINE = re.compile(
     re.MULTILINE,
 )
 CONFIGS = sorted(path.name for path in (REPO / "configs").glob("*.py"))
-PLANNED = ("captioner.py", "laion_clap.py", "large_batch.py", "t_clap.py", "tagger.py")
+PLANNED = ("blat.py", "captioner.py", "laion_clap.py", "large_batch.py", "t_clap.py", "tagger.py")
 
 
 def lines(name: str) -> list[tuple[str, ...]]:

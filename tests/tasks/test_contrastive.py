@@ -200,6 +200,10 @@ def test_an_order_that_nothing_teaches_is_said(tmp_path):
         mixed = DataConfig(mixture=(f"{some}=0.5",))
         assert _doubts(without, mixed, loss, 16) == []  # the mixture has one
     assert _doubts(without, DataConfig(), QUIET, 8) == []
+    three = [make_example(n, events=("dog", "rain", "car")) for n in range(1, 17, 2)]
+    write_records(tmp_path / "three", {"train": three})
+    (line,) = _doubts(tmp_path / "three", DataConfig(), LossConfig(0.5, order_pairs=1), 8)
+    assert "build them with --config.synthesis.min_events=2, or" in line
     silent = [make_example(n, negative_audio=None) for n in range(1, 17, 2)]
     write_records(tmp_path / "c", {"train": silent})
     for weight, teaches in ((0.5, "captions alone teach order"), (0.0, "nothing teaches order")):
