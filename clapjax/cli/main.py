@@ -80,8 +80,10 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError, FloatingPointError, ImportError) as error:
         if isinstance(error, ImportError) and error.name is None:
             raise
-        print(f"clapjax {verb}: {error}", file=sys.stderr)
-        return _status(argv, error)
+        status = _status(argv, error)
+        more = "; with room for it, the same command goes on" if status == os.EX_TEMPFAIL else ""
+        print(f"clapjax {verb}: {error}{more}", file=sys.stderr)
+        return status
     except KeyboardInterrupt:
         print(f"clapjax {verb}: interrupted", file=sys.stderr)
         return 130
@@ -91,5 +93,6 @@ def _status(argv: list[str], error: Exception) -> int:
     """2; but 75, "start me again", of what goes on when there is room on the disk again."""
     from clapjax.data.paths import FULL
 
-    goes_on = argv[0] in ("train", "finetune") or argv[:2] == ["captions", "generate"]
+    verbs = ("train", "finetune", "bootstrap", "records")
+    goes_on = argv[0] in verbs or argv[:2] == ["captions", "generate"]
     return os.EX_TEMPFAIL if goes_on and getattr(error, "errno", None) in FULL else 2
