@@ -12,7 +12,7 @@ Hardware: two CPU cores.
 from clapjax.cli.config import base_config, check_argument, shrink
 
 PARTS = ("captioned", "rest", "captioner", "tagger", "clap")
-DATA = ("sounds", "esc10", "runlocal")  # the last one: a smoke run of seconds
+DATA = ("runlocal", "esc10", "sounds")  # the first one: a smoke run of seconds
 
 
 def get_config(arg: str = ""):
@@ -21,7 +21,7 @@ def get_config(arg: str = ""):
     if part in DATA:
         data, part = part, ""
     check_argument(data, *DATA)
-    check_argument(part, *PARTS)
+    check_argument(part, *DATA, *PARTS)
     config = base_config()
     config.optimizer.kind = "muon"
     config.optimizer.learning_rate = 1.6e-3

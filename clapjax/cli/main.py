@@ -15,7 +15,7 @@ VERBS = {
     "records": ("clapjax.cli.records", "build, describe, verify or edit data sets of records"),
     "captions": (
         "clapjax.cli.captions",
-        "temporal negatives of captions; captions of labels, and of sounds",
+        "wrong orders of captions; captions of labels, of sounds",
     ),
     "train": ("clapjax.cli.train", "train or resume; the same command again continues"),
     "finetune": ("clapjax.cli.finetune", "tune on labels, fold by fold, beside a probe"),

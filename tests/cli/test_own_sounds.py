@@ -11,7 +11,7 @@ import transformers
 
 import clapjax
 from clapjax.cli.main import main
-from clapjax.cli.train import _same_labels, load_model
+from clapjax.cli.train import _same_head, load_model
 from clapjax.data import records
 from clapjax.data.tokenizer import load_tokenizer
 from clapjax.evaluation.benchmarks import load_tasks
@@ -19,11 +19,11 @@ from clapjax.evaluation.config import EvaluationConfig
 from clapjax.evaluation.evaluate import LACKS, evaluate
 from clapjax.evaluation.evaluate import scores as measured
 from clapjax.evaluation.result import read_results
-from clapjax.experiment import load_experiment
+from clapjax.experiment import Experiment, load_experiment, save_experiment
 from clapjax.interop.export import write_model
 from clapjax.interop.load import Pretrained, load_pretrained
 from clapjax.models.config import with_vocabulary
-from clapjax.tasks.tagging import LABELS_FILE
+from clapjax.tasks.tagging import LABELS_FILE, TaggingConfig
 from clapjax.training.checkpoint import load_variables, scores
 from tests.data.miniature import sound, write_audio, write_table
 from tests.inference.tiny import SMALL, make_tokenizer, make_variables
@@ -146,9 +146,9 @@ def test_a_head_of_other_labels_is_not_taken(place, tuned, tmp_path):
     """Fails where as many labels are taken for the same ones."""
     variables = load_model("tagging", str(tuned), str(tmp_path))
     assert set(variables["params"]) == {"audio_encoder"}  # of both towers and their heads
-    tagger = tmp_path / "tagger"
-    tagger.mkdir()
-    (tagger / LABELS_FILE).write_text('["dog", "rain"]')
-    for labels, same in (('["dog", "rain"]', True), ('["rain", "dog"]', False)):
-        (tmp_path / LABELS_FILE).write_text(labels)
-        assert _same_labels(str(tagger), str(tmp_path)) == same
+    save_experiment(Experiment(task="tagging"), tmp_path)
+    (tmp_path / LABELS_FILE).write_text('["dog", "rain"]')
+    for head in ("linear", "token_semantic"):
+        for labels in (("dog", "rain"), ("rain", "dog")):
+            same = _same_head(TaggingConfig(labels, head=head), str(tmp_path))
+            assert same == (head == "linear" and labels == ("dog", "rain"))
