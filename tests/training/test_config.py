@@ -92,7 +92,7 @@ def test_what_is_still_to_come_may_change(tmp_path):
         rows_per_device=2,
         data=moved,
         evaluation=EvaluationConfig(tasks=("retrieval",)),
-        source=SourceConfig(path="there"),
+        source=SourceConfig(kind="esc50", path="there"),
         synthesis=MixupConfig(train_mixtures=3),
     )
     save_experiment(other, tmp_path)
