@@ -182,11 +182,10 @@ class Decoder(nn.Module):
         As wsntxxn/AudioCaption adds a layer of the tags. By attention alone a decoder learns much
         later to say the words that guide (docs/captioner.md).
         """
-        share = real / jnp.maximum(real.sum(axis=1, keepdims=True), 1)  # (B, G)
+        share = real / real.sum(axis=1, keepdims=True)  # (B, G); its begin and end always are
         mean = jnp.einsum("bgd,bg->bd", words, share).astype(self.dtype)
         settings = (self.dtype, self.config.init_std, self.platform)
-        guide = dense(words.shape[-1], "guide", *settings)(mean)
-        return jnp.where(real.any(axis=1, keepdims=True), guide, 0.0)
+        return dense(words.shape[-1], "guide", *settings)(mean)
 
     def _bridge(self, frames: jax.Array, train: bool) -> jax.Array:
         """(B, F, C) frames to (B, F, D): a dense layer, a norm, and where in time they are."""
