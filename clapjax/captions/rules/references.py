@@ -32,6 +32,8 @@ def _refers(low: list[str], i: int, known: set[str]) -> bool:
         return not _bound(pronoun, low[:i])
     if word == "one":
         return bool(set(behind) & (lex.AUXILIARIES | lex.SUBORDINATORS))
+    if word == "the" and lex.NOISES & {*behind} and low[i + 2 : i + 3] == ["of"]:
+        return False  # "the sound of rain": what is behind says which
     if word == "the" and behind and behind[0] not in lex.PLACES:
         rest = low[i + 1 :]
         end = next((k for k, w in enumerate(rest) if w in CLOSED or is_gerund(w)), len(rest))
