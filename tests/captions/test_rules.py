@@ -143,7 +143,7 @@ WRITTEN = {
     ),
     # references
     "A man coughs, then another man speaks": "A man speaks, then another man coughs",
-    "The sound of rain and then the sound of a dog": "The sound of a dog and then the sound of rain",
+    "The sound of rain then the sound of a dog": "The sound of a dog then the sound of rain",
     # plural nouns that look like verbs
     "Man talking, then sounds of engine accelerating": (
         "Sounds of engine accelerating, then man talking"
