@@ -110,7 +110,7 @@ def main(argv: list[str] | None = None) -> int:
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     print(f"{device.device_kind}: {args.clips} captions of {length} tokens, {args.beams} beams")
     for name, median in medians.items():
-        print(f"{name}: {median:.3f} s, {args.clips / median:.1f} clips/s")
+        print(f"{name}: {median:.3f} s, {args.clips / median:.2f} clips/s")
     print(f"ratio {medians[NOT_KEPT] / medians[KEPT]:.1f}")
     same = np.array_equal(found[KEPT][0], found[NOT_KEPT][0])
     print("the same tokens" if same else "OTHER TOKENS")
