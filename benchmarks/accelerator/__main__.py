@@ -7,9 +7,9 @@
 Sections, each printed while it runs: the device and what it reaches on a matrix product and a copy;
 the full training step of configs/laion_clap.py at the largest batch that fits, on GPUs also as
 `clapjax train --deterministic` compiles it, and at a large batch in parts; embedding rates; the
-forms of the loss; the training step's most expensive kernels. The last line is all of it as one
-JSON object. What the time does not suffice for is skipped, and said so; a section that fails leaves
-one line, and the status is 1 then.
+forms of the loss; the training step's most expensive kernels; captions a second, and the training
+step, of configs/captioner.py. The last line is all of it as one JSON object. What the time does not
+suffice for is skipped, and said so; a section that fails leaves one line, and the status is 1 then.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from pathlib import Path
 
 import jax
 
-from benchmarks.accelerator import device, embedding, kernels, loss, training
+from benchmarks.accelerator import captioning, device, embedding, kernels, loss, training
 from benchmarks.accelerator.common import Clock, Setup, Skipped, make_setup
 
 GIB = 2**30
@@ -62,14 +62,14 @@ SECTIONS = (
     Section(
         "device",
         "Device",
-        0.08,
+        0.07,
         device.rows,
         {"figure": ("figure", str), "shown": ("value", str)},
     ),
     Section(
         "training",
         "Training step",
-        0.62,
+        0.53,
         training.rows,
         {
             "rows": ("rows a device", _number(0)),
@@ -90,7 +90,7 @@ SECTIONS = (
     Section(
         "embedding",
         "Embedding, one device",
-        0.12,
+        0.11,
         embedding.rows,
         {
             "input": ("input", str),
@@ -105,7 +105,7 @@ SECTIONS = (
     Section(
         "loss",
         "Loss, value and gradient, D = 512",
-        0.1,
+        0.09,
         loss.rows,
         {
             "loss": ("loss", str),
@@ -121,7 +121,7 @@ SECTIONS = (
     Section(
         "kernels",
         "Kernels of the training step",
-        0.08,
+        0.07,
         kernels.rows,
         {
             "kernel": ("kernel", _short_name),
@@ -129,6 +129,24 @@ SECTIONS = (
             "share": ("share", _percent),
             "step_milliseconds": ("ms a step", _number(2)),
             "rows": ("rows a device", str),
+        },
+    ),
+    Section(
+        "captioning",
+        "Captioner: captions on one device, the training step on all",
+        0.13,
+        captioning.rows,
+        {
+            "work": ("work", str),
+            "batch": ("batch", _number(0)),
+            "dtype": ("type", str),
+            "fits": ("fits", lambda x: "yes" if x else "no"),
+            "compile_seconds": ("compile s", _number(1)),
+            "seconds": ("ms", _number(1, 1e-3)),
+            "per_second": ("a second", _number(1)),
+            "encoder_per_second": ("its encoder's limit", _number(1)),
+            "utilization_datasheet": ("of data sheet", _percent),
+            "utilization_measured": ("of measured products", _percent),
         },
     ),
 )

@@ -12,7 +12,8 @@ import jax
 from clapjax.data.config import DataConfig
 from clapjax.losses.config import LossConfig
 from clapjax.models.config import ClapConfig
-from clapjax.models.presets import laion_clap, small_clap
+from clapjax.models.presets import blat_clap, decoder_preset, laion_clap, small_clap
+from clapjax.tasks.captioning import CaptioningConfig, captioning
 from clapjax.tasks.contrastive import contrastive
 from clapjax.tasks.task import Task
 from clapjax.training.config import OptimizerConfig, TrainConfig
@@ -22,12 +23,16 @@ from clapjax.training.config import OptimizerConfig, TrainConfig
 class Run(TrainConfig):
     """What is trained, without the rest of an experiment and what that imports."""
 
+    task: str = "contrastive"  # or "captioning"
     model: ClapConfig = field(default_factory=small_clap)
     loss: LossConfig = field(default_factory=LossConfig)
+    captioning: CaptioningConfig = field(default_factory=CaptioningConfig)
 
 
 def task_of(config: Run) -> Task:
-    """The contrastive task; also of an Experiment."""
+    """What a run learns; also of an Experiment."""
+    if config.task == "captioning":
+        return captioning(config.model, config.captioning, DataConfig())
     return contrastive(config.model, config.loss, DataConfig())
 
 
@@ -37,11 +42,13 @@ class Setup:
 
     devices: tuple[jax.Device, ...]
     config: Run  # model, loss and optimiser of the training step
+    captioner: Run  # likewise, and with the rows of a device that are tried first
     first_rows: int | None = None  # of a device, tried first; None: what memory seems to allow
     most_rows: int = 16_384  # of a device
     micro_batches: int = 8  # parts of the large batch
     embed_batches: tuple[int, ...] = (32, 128, 512)
     loss_batches: tuple[int, ...] = (8192, 32_768)
+    caption_batch: int = 128
     copy_bytes: int = 2**30
     repeats: int = 5  # of what is timed; the median counts
 
@@ -70,11 +77,14 @@ def make_setup(quick: bool, devices: Sequence[jax.Device]) -> Setup:
 
     A CPU has no memory limit that a search could run into without harm, so it gets one small batch.
     """
+    devices = tuple(devices)
     if quick:
-        return Setup(tuple(devices), tiny_run(), 4, 4, 2, (4, 16), (256,), 2**26)
+        small = (4, 4, 2, (4, 16), (256,), 4, 2**26)
+        return Setup(devices, tiny_run(), tiny_captioner_run(), *small)
     if devices[0].platform == "cpu":
-        return Setup(tuple(devices), full_run(), 4, 4, 2, (4, 16), (2048,), 2**28)
-    return Setup(tuple(devices), full_run())
+        captioner = dataclasses.replace(captioner_run(), rows_per_device=4)
+        return Setup(devices, full_run(), captioner, 4, 4, 2, (4, 16), (2048,), 4, 2**28)
+    return Setup(devices, full_run(), captioner_run())
 
 
 def full_run() -> Run:
@@ -97,6 +107,19 @@ def full_run() -> Run:
     )
 
 
+def captioner_run() -> Run:
+    """Model, task and optimiser of configs/captioner.py, likewise."""
+    decoder = dataclasses.replace(decoder_preset("cnext-trans"), vocab_size=5000)
+    return Run(
+        task="captioning",
+        steps=40_000,
+        rows_per_device=128,
+        model=blat_clap(),
+        captioning=CaptioningConfig(decoder=decoder, mixup=0.4),
+        optimizer=OptimizerConfig(warmup_steps=1000, weight_decay=2.0),
+    )
+
+
 def tiny_run() -> Run:
     """The same run with a model that compiles in seconds."""
     small = small_clap()
@@ -106,6 +129,15 @@ def tiny_run() -> Run:
     )
     model = dataclasses.replace(small, htsat=htsat, text=text, projection_size=32)
     return dataclasses.replace(full_run(), model=model)
+
+
+def tiny_captioner_run() -> Run:
+    """`captioner_run` with the audio encoder of `tiny_run` and a small decoder."""
+    decoder = dataclasses.replace(decoder_preset("small"), hidden_size=32, layers=1, heads=2)
+    settings = dataclasses.replace(captioner_run().captioning, decoder=decoder)
+    return dataclasses.replace(
+        captioner_run(), model=tiny_run().model, captioning=settings, rows_per_device=4
+    )
 
 
 def median_seconds(work: Callable, repeats: int, warm_up: int = 1) -> float:

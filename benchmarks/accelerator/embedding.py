@@ -47,8 +47,8 @@ def rows(setup: Setup, clock: Clock, results: dict) -> Iterator[dict | Skipped]:
             continue
         start = time.monotonic()
         row = dict.fromkeys(KEYS) | {"input": name, "batch": batch, "dtype": str(dtype)}
-        inputs = _tokens(config, batch) if function is captions else _waveforms(config, batch)
-        yield row | fits(_timed, function, variables, inputs, device, setup.repeats)
+        inputs = _tokens(config, batch) if function is captions else waveforms(config, batch)
+        yield row | fits(timed, function, variables, inputs, device, setup.repeats)
         cost = time.monotonic() - start
 
 
@@ -59,13 +59,14 @@ def _tokens(config: ClapConfig, batch: int) -> tuple[np.ndarray, ...]:
     return ids, np.ones_like(ids)
 
 
-def _waveforms(config: ClapConfig, batch: int) -> tuple[np.ndarray, ...]:
+def waveforms(config: ClapConfig, batch: int) -> tuple[np.ndarray, ...]:
     """(batch, clip_samples) float32 noise."""
     generator = np.random.default_rng(0)
     return (generator.random((batch, config.audio.clip_samples), np.float32) - 0.5,)
 
 
-def _timed(function: Callable, variables: dict, inputs: tuple, device, repeats: int) -> dict:
+def timed(function: Callable, variables: dict, inputs: tuple, device, repeats: int) -> dict:
+    """Figures of a function of variables and inputs (rows first), jitted, on a device."""
     inputs = jax.device_put(inputs, device)
     start = time.monotonic()
     compiled = jax.jit(function).lower(variables, *inputs).compile()

@@ -114,33 +114,37 @@ def unread_columns(file: str | os.PathLike) -> list[str]:
 def read_captions(source: str | os.PathLike, column: str = "") -> list[Texts]:
     """The captions of a table, or those of a data set of records (DIR or DIR:SPLIT) with their ids.
 
+    Also the rows that have none.
+
     Raises:
-      ValueError: see `read_texts`; a row without a caption; or no such records.
+      ValueError: see `read_texts`; no row has a caption; or no such records.
     """
     rows = _read_records(source)
     if rows is None:
         rows = list(read_texts(source, column))
-        for row in rows:
-            if not row.captions:
-                raise TableError(f"{row.place}: no caption in {column or 'it'}; remove the row")
+    if not any(row.captions for row in rows):
+        raise TableError(f"{source}: no row has a caption{f' in {column!r}' if column else ''}")
     return [replace(row, negatives=(), kinds=row.kinds[: len(row.captions)]) for row in rows]
 
 
 def read_labels(source: str | os.PathLike, column: str, separator: str) -> list[Texts]:
-    """Labels or tags of every row of a table, or of the records (DIR or DIR:SPLIT) that have any.
+    """Labels or tags of the rows of a table, or of the records DIR or DIR:SPLIT.
 
     A list of texts, or a text with separators between; or a .json file with class names, as a list
-    or as the keys of an object, of which each makes a row.
+    or as the keys of an object, of which each makes a row. Also the rows that have none.
 
     Raises:
-      ValueError: see `read_table`; no such column; a row without labels; or no such records.
+      ValueError: see `read_table`; no such column; no row has labels; or no such records.
     """
-    path = Path(source)
-    if (rows := _read_records(source)) is not None:
-        labelled = [replace(row, captions=(), kinds=()) for row in rows if row.labels]
-        if not labelled:
-            raise TableError(f"{source}: no record has labels")
-        return labelled
+    rows = _read_records(source)
+    if rows is None:
+        rows = _labels_of_table(Path(source), column, separator)
+    if not any(row.labels for row in rows):
+        raise TableError(f"{source}: no row has labels")
+    return [replace(row, captions=(), kinds=()) for row in rows]
+
+
+def _labels_of_table(path: Path, column: str, separator: str) -> list[Texts]:
     if path.suffix == ".json":
         try:
             names = list(json.loads(path.read_text(encoding="utf-8")))
@@ -162,8 +166,6 @@ def _labelled(place: str, row: dict, column: str, separator: str) -> Texts:
         labels = tuple(part.strip() for part in parts if part.strip())
     except ValueError as error:
         raise TableError(f"{place}: {error}") from error
-    if not labels:
-        raise TableError(f"{place}: {column!r} holds {row[column]!r}, no labels")
     return Texts(place, id=cell_name(row.get("id")), file=_file(row), labels=labels)
 
 

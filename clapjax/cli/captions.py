@@ -102,6 +102,19 @@ def _tell_unread(args: argparse.Namespace) -> None:
         )
 
 
+def _those_with(what: str, rows: list, source: str) -> list:
+    """The rows that have captions, or labels; says how many have none."""
+    kept = [row for row in rows if getattr(row, what)]
+    if bare := len(rows) - len(kept):
+        first = next(row.place for row in rows if not getattr(row, what))
+        print(
+            f"clapjax captions: {source}: {bare} of {len(rows)} rows have no {what} and are left "
+            f"out; the first is {first}",
+            file=sys.stderr,
+        )
+    return kept
+
+
 @contextlib.contextmanager
 def _cache(args: argparse.Namespace, wanted: bool):
     from clapjax.captions.llm.cache import open_cache
@@ -123,7 +136,7 @@ def negate(args: argparse.Namespace) -> int:
     from clapjax.data.tables import write_rows
 
     shares = backends.parse_mixture(args.backend)
-    rows = read_captions(args.input, args.column)
+    rows = _those_with("captions", read_captions(args.input, args.column), args.input)
     captions = [caption for row in rows for caption in row.captions]
     local_model = args.local_model or args.model
     with _cache(args, shares.keys() != {"rules"}) as cache:
@@ -189,7 +202,7 @@ def expand(args: argparse.Namespace) -> int:
     from clapjax.captions.tables import read_labels
     from clapjax.data.tables import write_rows
 
-    rows = read_labels(args.input, args.column, args.separator)
+    rows = _those_with("labels", read_labels(args.input, args.column, args.separator), args.input)
     labels = [row.labels for row in rows]
     with _cache(args, args.backend == "openai") as cache:
         if args.backend == "template":

@@ -27,6 +27,12 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     from clapjax.tasks.texts import workdir_model
     from clapjax.training.checkpoint import load_variables
 
+    if Path(args.workdir).is_file():
+        raise ValueError(
+            f"{args.workdir}: a file, no folder of a run; `clapjax import` makes a model of a CLAP "
+            "checkpoint, and `clapjax tag` takes a tagger (PANNs, HTS-AT, a CLAP checkpoint's) as "
+            "it is"
+        )
     experiment = load_experiment(args.workdir)
     if experiment.task != "contrastive":
         raise ValueError(

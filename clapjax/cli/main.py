@@ -1,10 +1,14 @@
 """The command line: `clapjax VERB`, also `python -m clapjax VERB`."""
 
 import argparse
+import contextlib
 import importlib
 import os
 import shlex
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 
 from clapjax.cli.compiled import add_cache_argument, keep_compiled
 from clapjax.cli.show import plain_warnings
@@ -73,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
         stray = [item for item in overrides if not item.startswith("--config.")]
         if stray or (overrides and not hasattr(args, "config")):
             sub.error(f"unknown arguments: {' '.join(stray or overrides)}")
-        with plain_warnings(verb):
+        with plain_warnings(verb), no_interrupt_lost():
             if verb in COMPILE and verb != "train":  # which must find its other processes first
                 keep_compiled(args)
             return module.run(args, overrides)
@@ -87,6 +91,31 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"clapjax {verb}: interrupted", file=sys.stderr)
         return 130
+
+
+@contextlib.contextmanager
+def no_interrupt_lost() -> Iterator[None]:
+    """Within it a Ctrl-C that comes where Python ignores exceptions comes again a moment later.
+
+    As in a callback of the garbage collector, of which JAX has one, or in a `__del__`.
+    """
+    before, again = sys.unraisablehook, None
+
+    def ignored(found) -> None:
+        nonlocal again
+        if not issubclass(found.exc_type, KeyboardInterrupt):
+            return before(found)
+        again = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
+        again.daemon = True
+        again.start()
+
+    sys.unraisablehook = ignored
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+        if again is not None:
+            again.cancel()
 
 
 def _status(argv: list[str], error: Exception) -> int:

@@ -2,6 +2,8 @@
 
 import io
 import os
+import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +11,9 @@ import numpy as np
 
 from clapjax.data.order import balanced
 from clapjax.data.paths import write_bytes
-from clapjax.data.records import read_examples
+from clapjax.data.records import open_split, read_examples
+
+SHOWN = 5.0  # seconds between lines that say how far reading is
 
 
 @dataclass(frozen=True)
@@ -26,15 +30,20 @@ class LabelIndex:
 
 
 def records_by_label(data_dir: str | os.PathLike, split: str) -> dict[str, list[int]]:
-    """The records that have each label; reads all of a split.
+    """The records that have each label; reads all of a split, and says so where that takes long.
 
     Raises:
       RecordsError: no such data set or split, or a damaged shard.
     """
     found: dict[str, list[int]] = {}
+    total, shown = len(open_split(data_dir, split)), time.monotonic()
     for index, example in enumerate(read_examples(data_dir, split)):
         for label in dict.fromkeys(example.labels):
             found.setdefault(label, []).append(index)
+        if time.monotonic() - shown > SHOWN:
+            shown = time.monotonic()
+            said = f"{data_dir}: labels of {index + 1:,} of {total:,} records read"
+            print(said, file=sys.stderr, flush=True)
     return found
 
 

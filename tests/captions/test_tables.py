@@ -61,7 +61,8 @@ def test_records_are_a_table_with_their_ids(tmp_path):
     assert rows[1].kinds == ("human", "keyword")
     assert [row.id for row in read_captions(f"{data_dir}:test")] == ["clip-4"]
     labels = read_labels(f"{data_dir}:train", "labels", ";")
-    assert [(row.id, row.labels) for row in labels] == [("clip-3", ("dog", "animal"))]
+    known = [("clip-0", ()), ("clip-3", ("dog", "animal"))]
+    assert [(row.id, row.labels) for row in labels] == known
     with pytest.raises(records.RecordsError, match="no split 'dev'"):
         read_captions(f"{data_dir}:dev")
     with pytest.raises(records.RecordsError, match="no records here"):
@@ -71,12 +72,12 @@ def test_records_are_a_table_with_their_ids(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "why"),
     [
-        ("a.csv", "id,caption\n1,\n", "a.csv:2: no caption in it"),
+        ("a.csv", "id,caption\n1,\n", "a.csv: no row has a caption$"),
         ("a.csv", "id,words\n1,x\n", "a.csv:2: no column caption, .*; there are id, words"),
         ("a.csv", "caption\n", "the table has no rows"),
         ("a.csv", 'caption\n"never closed\n', "a.csv:2: "),
         ("a.jsonl", '{"caption": "x"}\n{"caption"\n', "a.jsonl:2: "),
-        ("a.jsonl", '{"caption": 3}\n', "a.jsonl:1: no caption in it"),
+        ("a.jsonl", '{"caption": 3}\n', "a.jsonl: no row has a caption$"),
         ("a.jsonl", '{"caption": {"a": 3}}\n', "a.jsonl:1: .* is neither a text nor a list"),
         ("a.csv", "caption,provenance\nx,me\n", "a.csv:2: provenance 'me' is none of human,"),
         (
@@ -104,7 +105,7 @@ def test_read_labels(tmp_path):
     (tmp_path / "a.json").write_text('{"dog": 0, "Speech; man": 1}')
     assert labels("a.json") == [("dog",), ("Speech; man",)]
     (tmp_path / "b.jsonl").write_text('{"labels": []}\n')
-    with pytest.raises(ValueError, match=r"b.jsonl:1: 'labels' holds \[\], no labels"):
+    with pytest.raises(ValueError, match="b.jsonl: no row has labels"):
         labels("b.jsonl")
     (tmp_path / "b.csv").write_text("tags\nx\n")
     with pytest.raises(ValueError, match="b.csv:2: no column 'labels'; there are tags"):

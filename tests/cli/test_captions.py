@@ -56,6 +56,23 @@ def test_negate_by_rules(source, tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "out.jsonl"]
 
 
+@pytest.mark.parametrize("action", ["negate", "expand"])
+def test_rows_without_a_text_are_left_out_and_counted(tmp_path, capsys, action):
+    """Fails before: the first of them ended it."""
+    table, out = tmp_path / "in.csv", tmp_path / "out.jsonl"
+    cells = ["dog barks then rain falls", "", "...", "bell rings then dog barks"]
+    rows = [f'{index},"{cell}","{cell}"\n' for index, cell in enumerate(cells)]
+    table.write_text("id,caption,labels\n" + "".join(rows).replace("...", " ; "))
+    assert _main(action, "--input", table, "--output", out) == 0
+    assert [row["id"] for row in _rows(out)] == ["0", "3"]
+    what = {"negate": "captions", "expand": "labels"}[action]
+    line = f"2 of 4 rows have no {what} and are left out; the first is {table}:3"
+    assert f"clapjax captions: {table}: {line}" in capsys.readouterr().err.splitlines()
+    table.write_text("id,caption,labels\n0,,\n")
+    assert _main(action, "--input", table, "--output", tmp_path / "none.jsonl") == 2
+    assert not (tmp_path / "none.jsonl").exists()
+
+
 def test_columns_that_are_not_copied_are_named(tmp_path, capsys):
     table, out = tmp_path / "in.csv", tmp_path / "out.jsonl"
     table.write_text("fname,Words,labels\na.wav,Rain,dog\n")

@@ -166,6 +166,7 @@ def test_bad_input_is_one_line_and_status_2(roberta, tmp_path, capsys):
         (("import", tmp_path / "hf", tmp_path / "taken"), "taken: exists already; name a new fol"),
         (("export", "--workdir", tmp_path / "hf", "out"), "config: no field"),
         (("export", "--workdir", tmp_path / "no", "out"), "no config.json here; not a clapjax wor"),
+        (("export", "--workdir", __file__, "out"), "a file, no folder of a run; `clapjax import`"),
     ):
         assert _main(*arguments) == 2
         captured = capsys.readouterr()

@@ -43,6 +43,9 @@ def test_captions_of_other_clips_are_refused(tmp_path):
     (tmp_path / "t.csv").write_text("id,caption\nz,a dog\n")
     with pytest.raises(ValueError, match="t.csv: no id of it is of a clip; .* called 'a'"):
         captioning.run(known, EvaluationConfig(captions=str(tmp_path / "t.csv")))
+    (tmp_path / "t.csv").write_text("id,caption\na,a dog\nb,\n")  # that would be left out
+    with pytest.raises(ValueError, match="t.csv:3: no caption; remove the row"):
+        captioning.run(known, EvaluationConfig(captions=str(tmp_path / "t.csv")))
 
 
 def test_generated_clips_of_a_folder(tmp_path):

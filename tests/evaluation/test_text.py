@@ -23,6 +23,8 @@ def test_n_and_chance_stand_beside_every_number():
     found = "retrieval text-to-audio R@1 13.6 % [10.0, 17.0]"
     rank = "text-to-audio median rank 9.0 [8.0, 12.5]"
     assert line(RETRIEVAL) == f"{found}, {rank} (n=287, chance 0.348 %)"
+    tagged = Result("a", "demo", "tagging", 9, 0.1, {"d'": Metric(3.948, 3.726, 4.16)})
+    assert line(tagged) == "tagging d' 3.95 [3.73, 4.16] (n=9, chance 10 %)"  # no share
     assert summary([ORDER, PART, RETRIEVAL]) == f"{expected}; {found} (n=287, chance 0.348 %)"
 
 

@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
 from clapjax.audio.mel import log_mel
+from clapjax.data import label_index
 from clapjax.data.records import RecordsError
 from clapjax.experiment import make_task
 from clapjax.inference import Tagger
@@ -318,6 +319,17 @@ def test_records_without_labels(config, tmp_path):
         task.keep(data_dir, tmp_path)
     with pytest.raises(ValueError, match="one is there twice"):
         TaggingConfig(("dog", "dog"))
+
+
+def test_reading_all_labels_says_how_far_it_is(config, tmp_path, monkeypatch, capsys):
+    data_dir = write_records(tmp_path / "records", {"train": [make_example(i) for i in range(3)]})
+    task = make_task(dataclasses.replace(config, tagging=TaggingConfig(balanced=True)))
+    for seconds, told in ((float("inf"), ()), (-1.0, (1, 2, 3))):
+        monkeypatch.setattr(label_index, "SHOWN", seconds)
+        (tmp_path / tagging.BALANCE_FILE).unlink(missing_ok=True)
+        task.keep(data_dir, tmp_path)
+        said = [line for line in capsys.readouterr().err.splitlines() if "labels of" in line]
+        assert said == [f"{data_dir}: labels of {index} of 3 records read" for index in told]
 
 
 def test_which_records_have_a_label_is_looked_for_once(config, tmp_path, monkeypatch):
