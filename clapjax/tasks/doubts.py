@@ -74,7 +74,8 @@ def doubts(
             needed = "min_events=2"  # of more events, which wrong order is heard is not recorded
         found.append(
             f"loss.order_pairs asks for sounds of two events in a wrong order, and none of "
-            f"{len(examples)} records has one: {teaches} order; build them with "
+            f"{len(examples)} records has one: {teaches} order; mix them up "
+            f"(--config.source.mode=mixup, of clips with one label each) with "
             f"--config.synthesis.{needed}, or set --config.loss.order_pairs=0"
         )
     return found
