@@ -274,8 +274,8 @@ TRAIN = ("train", "--config", DEMO, "--data_dir", "nowhere", "--workdir", "run")
             "--config.synthesis.train_negative_audio is of mixtures, and source.kind=sounds with",
         ),
         (
-            (*TRAIN, "--config.batch_size=6", "--config.loss.order_pairs=2"),
-            "batch_size must be a multiple of 4 on 1 devices, not 6",
+            (*TRAIN, "--config.batch_size=8", "--config.loss.order_pairs=2"),
+            "batch_size must be a multiple of 32 on 8 devices, not 8",
         ),
         ((*TRAIN, "--config.steps"), "--config.steps: write --config.steps=VALUE"),
         ((*TRAIN, "--config.steps=0"), "steps must be positive, not 0"),
