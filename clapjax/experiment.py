@@ -135,7 +135,12 @@ def load_experiment(workdir: str | os.PathLike) -> Experiment:
     file = Path(workdir) / CONFIG_FILE
     if not file.is_file():
         raise FileNotFoundError(f"{workdir}: no {CONFIG_FILE} here; not a clapjax workdir")
-    return from_dict(Experiment, read_json(file, dict))
+    try:
+        return from_dict(Experiment, read_json(file, dict))
+    except ValueError as error:
+        if os.fspath(file) in str(error):
+            raise
+        raise ValueError(f"{file}: {error}; was it edited?") from error
 
 
 def check_workdir(workdir: str | os.PathLike) -> None:

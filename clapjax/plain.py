@@ -7,6 +7,9 @@ import os
 import typing
 from pathlib import Path
 
+# What a field of each type holds, in the words of an error.
+HOLDS = {int: "a whole number", float: "a number", bool: "True or False", str: "a text"}
+
 
 def read_json(file: Path, kind: type):
     """What a JSON file holds, a `kind`.
@@ -79,5 +82,5 @@ def _convert(kind, value, where: str):
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
-        raise ValueError(f"config: {where} must be {kind.__name__}, not {value!r}")
+        raise ValueError(f"config: {where} must be {HOLDS[kind]}, not {value!r}")
     return value

@@ -1,5 +1,7 @@
 """`clapjax.load` and what the model that it gives can do."""
 
+import json
+import shutil
 import subprocess
 import sys
 
@@ -171,6 +173,24 @@ def test_load_refuses(tmp_path):
     with pytest.raises(ValueError, match="towers must be one of both, audio, text, not 'Text'"):
         clapjax.load(tmp_path, towers="Text")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"projection_size": 7}, "by the config .*was it edited"),
+        ({"projection_siz": 7}, r"config.json: .*no field 'model.projection_siz'.*was it edited"),
+        ({"projection_size": "7"}, r"config.json: .*must be a whole number, not '7'"),
+    ],
+)
+def test_load_refuses_an_edited_config(demo_workdir, tmp_path, fields, message):
+    edited = tmp_path / "edited"
+    shutil.copytree(demo_workdir, edited)
+    values = json.loads((edited / "config.json").read_text())
+    (edited / "config.json").write_text(json.dumps(values | {"model": values["model"] | fields}))
+    with pytest.raises(ValueError, match=message) as caught:
+        clapjax.load(edited)
+    assert str(edited) in str(caught.value)
 
 
 def test_load_one_tower(clap, demo_workdir, bark):

@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import os
+import re
 import traceback
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from clapjax.experiment import Experiment, from_dict, to_dict
+from clapjax.plain import HOLDS
 
 
 def base_config() -> ConfigDict:
@@ -100,6 +102,25 @@ def given_fields(overrides: list[str]) -> set[str]:
     return {item.removeprefix("--config.").partition("=")[0] for item in overrides}
 
 
+def check_given(given: set[str], experiment: Experiment) -> None:
+    """Raises ValueError where a field is given that this task, or way to build, does not read."""
+    task, source = experiment.task, experiment.source
+    tasks = {"loss": "contrastive", "tagging": "tagging", "captioning": "captioning"}
+    for field in sorted(given):
+        group = field.partition(".")[0]
+        if (owner := tasks.get(group, task)) != task:
+            raise ValueError(
+                f"--config.{field} is of task={owner}, and task={task} does not read it: leave it "
+                f"out, or set --config.task={owner}"
+            )
+        if group == "synthesis" and not source.mixes_up():
+            raise ValueError(
+                f"--config.{field} is of mixtures, and source.kind={source.kind} with source.mode="
+                f"{source.mode} makes none: leave it out, or set --config.source.mode=mixup (of "
+                "clips with one label each)"
+            )
+
+
 def load_config(source: str | Experiment, overrides: list[str]) -> Experiment:
     """Reads a config file and applies the overrides.
 
@@ -121,7 +142,7 @@ def load_config(source: str | Experiment, overrides: list[str]) -> Experiment:
         name, (file, colon, argument) = source, source.partition(":")
         argv.insert(1, f"--config={find_config(file)}{colon}{argument}")
         config_flags.DEFINE_config_file("config", **settings)
-    known = _paths(base_config().to_dict())
+    known = _defaults(base_config().to_dict())
     for item in overrides:
         field, equals, _ = item.removeprefix("--config.").partition("=")
         if field not in known:
@@ -133,6 +154,13 @@ def load_config(source: str | Experiment, overrides: list[str]) -> Experiment:
     try:
         values(argv)
         config = values.config
+    except flags.IllegalFlagValueError as error:
+        field = re.search(r"--config\.([\w.]+)=", str(error))
+        if field is None:  # a config file that raises it
+            raise ValueError(f"{name}: {error}") from error
+        value = dict(item.removeprefix("--config.").split("=", 1) for item in overrides)[field[1]]
+        kind = HOLDS.get(type(known[field[1]]), "a tuple, as ('a', 'b')")
+        raise ValueError(f"--config.{field[1]} must be {kind}, not {value!r}") from error
     except Exception as error:  # whatever a config file raises; absl shows a stack in its message
         lines = [line for line in str(error).splitlines() if line.strip()]
         why = lines[-1] if lines else type(error).__name__
@@ -162,8 +190,10 @@ def find_config(file: str) -> Path:
     raise ValueError(f"{file}: no such config file (looked in {os.getcwd()} and beside clapjax)")
 
 
-def _paths(tree: dict, prefix: str = "") -> list[str]:
-    paths = []
+def _defaults(tree: dict, prefix: str = "") -> dict:
+    """Of each field, as "model.text.dropout", its default."""
+    found = {}
     for key, value in tree.items():
-        paths += _paths(value, f"{prefix}{key}.") if isinstance(value, dict) else [prefix + key]
-    return paths
+        inner = isinstance(value, dict)
+        found |= _defaults(value, f"{prefix}{key}.") if inner else {prefix + key: value}
+    return found

@@ -8,6 +8,7 @@ from collections import Counter
 from clapjax.cli.config import (
     add_config_argument,
     add_model_argument,
+    check_given,
     given_fields,
     load_config,
     with_model,
@@ -107,6 +108,7 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
 
     overrides = with_model(overrides, args.model)
     given, experiment = given_fields(overrides), load_config(args.config, overrides)
+    check_given({field for field in given if field.startswith("synthesis.")}, experiment)
     if "init_from" in given:  # else the config knows of what rate the model's records are
         experiment, _ = resolve(experiment, given)
     return build(

@@ -10,6 +10,7 @@ from clapjax.cli.compiled import keep_compiled, say_where_compiled
 from clapjax.cli.config import (
     add_config_argument,
     add_model_argument,
+    check_given,
     given_fields,
     load_config,
     with_model,
@@ -63,6 +64,7 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
 
     overrides = with_model(overrides, args.model)
     given, experiment = given_fields(overrides), load_config(args.config, overrides)
+    check_given(given, experiment)
     check_workdir(args.workdir)
     if args.deterministic:
         make_deterministic()
@@ -70,10 +72,10 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     keep_compiled(args)
     done = latest_step(args.workdir) or 0
     experiment, tokenizer = resolve(experiment, given, args.workdir)
+    # Before the work of building or reading records.
+    task = make_task(experiment, tokenizer)
+    check_batch(experiment, make_mesh(experiment.mesh).size, task.group)
     if "source.path" in given:
-        # Before the work of building them.
-        task = make_task(experiment, tokenizer)
-        check_batch(experiment, make_mesh(experiment.mesh).size, task.group)
         find_records(experiment, args.data_dir)
     try:
         train_and_evaluate(experiment, args.data_dir, args.workdir, args.profile, tokenizer)
@@ -134,6 +136,7 @@ def train_and_evaluate(
     from clapjax.training.loop import train
 
     check_rate(data_dir, experiment.model.audio.sample_rate)
+    check_split(data_dir, experiment.data.split)
     task, results = make_task(experiment, tokenizer), {}
     for line in _doubts(experiment, data_dir, workdir, tokenizer):
         _warn(line)
@@ -155,6 +158,18 @@ def train_and_evaluate(
         profile=profile,
     )
     return results
+
+
+def check_split(data_dir: str, split: str) -> None:
+    """Raises RecordsError where records have no such split to train on."""
+    from clapjax.data.records import RecordsError, open_builder
+
+    splits = open_builder(data_dir).info.splits
+    if split not in splits:
+        raise RecordsError(
+            f"{data_dir}: no split {split!r} to train on; there are {', '.join(splits)}: "
+            "--config.data.split=NAME trains on one of them, or build records that have it"
+        )
 
 
 def judge(experiment, data_dir: str, workdir: str, results: dict):

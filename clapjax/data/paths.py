@@ -108,7 +108,12 @@ def locked(path: Path) -> Iterator[None]:
         return
     import fcntl  # of POSIX
 
-    with path.open("w") as file:
+    try:
+        file = path.open("w")
+    except OSError as error:  # whoever reads it knows the folder, not the lock
+        error.filename = os.fspath(path.parent)
+        raise
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

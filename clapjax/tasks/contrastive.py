@@ -38,8 +38,9 @@ def contrastive(model: ClapConfig, loss: LossConfig, data: DataConfig, tokenizer
     Rows are the unit-length embeddings (B, D) float32 "audio", "text", "negative" where the loss
     wants captions in a wrong order, (M, D) "reverse" where it wants sounds in one, and with second
     heads "audio_mlp", "text_mlp", "negative_mlp", as they come. Metrics are loss, contrastive_loss,
-    logit_scale, and where it is on temporal_loss and temporal_accuracy. `forward` has "audio" of
-    (waveform, lengths) and "text" of (ids, mask).
+    logit_scale, and where it is on temporal_loss and temporal_accuracy, NaN in a batch without
+    captions in a wrong order. `forward` has "audio" of (waveform, lengths) and "text" of (ids,
+    mask).
 
     Args:
       model: for the vocabulary see `tokenizer`.
@@ -237,9 +238,10 @@ def _objective(
         else:
             temporal = temporal_loss(audio, text, negative, valid, scale)
         right = jnp.sum(audio * (text - negative), axis=-1) > 0  # (N,)
+        count = valid.sum()
         metrics |= {
-            "temporal_loss": temporal,
-            "temporal_accuracy": jnp.sum(right & valid) / jnp.maximum(valid.sum(), 1),
+            "temporal_loss": jnp.where(count > 0, temporal, jnp.nan),
+            "temporal_accuracy": jnp.sum(right & valid) / count,  # NaN where there is none
         }
         loss = loss + _temporal_weight(config, step) * temporal
     return loss, metrics

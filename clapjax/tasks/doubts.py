@@ -69,13 +69,14 @@ def doubts(
         example.negative_audio is not None and len(example.events) == 2 for example in examples
     ):
         teaches = "captions alone teach" if loss.temporal_weight else "nothing teaches"
-        needed = "train_negative_audio=True"
+        # Which a mix-up alone makes, of clips with one label each.
+        needed = "source.mode=mixup --config.synthesis.train_negative_audio=True"
         if any(example.negative_audio is not None for example in examples):
-            needed = "min_events=2"  # of more events, which wrong order is heard is not recorded
+            needed = "synthesis.min_events=2"  # of more, which wrong order is heard is not recorded
         found.append(
             f"loss.order_pairs asks for sounds of two events in a wrong order, and none of "
             f"{len(examples)} records has one: {teaches} order; build them with "
-            f"--config.synthesis.{needed}, or set --config.loss.order_pairs=0"
+            f"--config.{needed}, or set --config.loss.order_pairs=0"
         )
     return found
 

@@ -48,7 +48,12 @@ class OptimizerConfig:
             raise ValueError(
                 f"optimizer.kind must be one of {', '.join(OPTIMIZERS)}, not {self.kind!r}"
             )
-        for name in ("learning_rate", "eps", "layer_decay"):
+        if not 0 < self.layer_decay <= 1:
+            raise ValueError(
+                "optimizer.layer_decay must be above 0 and at most 1 (1: all layers learn alike), "
+                f"not {self.layer_decay}"
+            )
+        for name in ("learning_rate", "eps"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"optimizer.{name} must be positive, not {getattr(self, name)}")
         for name in ("warmup_steps", "warmup_offset", "weight_decay", "clip_norm"):

@@ -182,14 +182,19 @@ def train(
 
 
 def _fetch(pending: list[dict], step: int) -> dict[str, float]:
-    """Means of the metrics since the last look; stops at the first step that is not finite."""
+    """Means of the metrics since the last look; stops at the first step that is not finite.
+
+    A metric that is NaN in a step whose loss and gradient are finite had nothing to measure there:
+    the mean is over the other steps, and it is left out where there are none.
+    """
     rows = jax.device_get(pending)
     for index, row in enumerate(rows):
-        if not all(math.isfinite(value) for value in row.values()):
+        if not (math.isfinite(row["loss"]) and math.isfinite(row["gradient_norm"])):
             at = step - len(rows) + 1 + index
             shown = ", ".join(f"{name}={float(value):.6g}" for name, value in row.items())
             raise NonFiniteError(f"step {at}: not finite: {shown}")
-    return {name: float(sum(row[name] for row in rows) / len(rows)) for name in rows[0]}
+    measured = {name: [row[name] for row in rows if not math.isnan(row[name])] for name in rows[0]}
+    return {name: float(sum(values) / len(values)) for name, values in measured.items() if values}
 
 
 def _check_score(found: dict[str, float], keep_best: str) -> None:

@@ -91,6 +91,13 @@ def test_records_check(demo_records, tmp_path, capsys):
     assert str(shard) in out and "test: 0 records readable, 8 announced" in out
 
 
+def test_a_split_that_lacks_is_named_with_a_way_out(demo_records, tmp_path, capsys):
+    train = ("train", "--config", DEMO, "--data_dir", demo_records, "--workdir", tmp_path / "run")
+    assert _main(*train, "--config.data.split=dev") == 2
+    told = "no split 'dev' to train on; there are train, test, test_clips: --config.data.split=NAME"
+    assert told in capsys.readouterr().err
+
+
 def test_records_build_again_reuses(demo_records, capsys):
     assert _main("records", "build", "--config", DEMO, "--data_dir", demo_records) == 0
     expected = f"{demo_records}: already built: 160 train, 8 test, 48 test_clips\n"
@@ -252,7 +259,24 @@ TRAIN = ("train", "--config", DEMO, "--data_dir", "nowhere", "--workdir", "run")
             (*TRAIN, "--config.loss.temporal_wait=1"),
             "'loss.temporal_wait'; did you mean --config.loss.temporal_weight?",
         ),
-        ((*TRAIN, "--config.steps=many"), "--config.steps=many: invalid literal for int()"),
+        ((*TRAIN, "--config.steps=many"), "--config.steps must be a whole number, not 'many'"),
+        ((*TRAIN, "--config.loss.temporal_weight=x"), "temporal_weight must be a number, not 'x'"),
+        (
+            (*TRAIN, "--config.loss.mask_same_events=maybe"),
+            "--config.loss.mask_same_events must be True or False, not 'maybe'",
+        ),
+        (
+            (*TRAIN, "--config.task=tagging", "--config.loss.order_pairs=2"),
+            "--config.loss.order_pairs is of task=contrastive, and task=tagging does not read it",
+        ),
+        (
+            (*TRAIN, "--config.source.mode=direct", "--config.synthesis.train_negative_audio=True"),
+            "--config.synthesis.train_negative_audio is of mixtures, and source.kind=sounds with",
+        ),
+        (
+            (*TRAIN, "--config.batch_size=8", "--config.loss.order_pairs=2"),
+            "batch_size must be a multiple of 32 on 8 devices, not 8",
+        ),
         ((*TRAIN, "--config.steps"), "--config.steps: write --config.steps=VALUE"),
         ((*TRAIN, "--config.steps=0"), "steps must be positive, not 0"),
         ((*TRAIN, "--config.loss=0"), "no config field 'loss'"),

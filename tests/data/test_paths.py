@@ -182,3 +182,13 @@ def test_a_library_that_finds_the_disk_full_is_named_as_the_system_names_it(tmp_
     outer, inner = paths.naming(tmp_path.parent), paths.naming(tmp_path)
     with pytest.raises(KeyError, match="name"), outer, inner:
         raise KeyError("name")
+
+
+def test_a_folder_that_cannot_be_written_to_is_named_not_the_lock(tmp_path, monkeypatch):
+    def read_only(path, *_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), os.fspath(path))
+
+    monkeypatch.setattr(Path, "open", read_only)
+    with pytest.raises(OSError, match="Read-only") as caught, paths.locked(tmp_path / "d.lock"):
+        pass
+    assert caught.value.filename == str(tmp_path)

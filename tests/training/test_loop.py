@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -172,6 +173,12 @@ def test_nan_stops_and_names_step_and_losses(tiny, demo_records, tmp_path, monke
     params = checkpoint.load_variables(tmp_path)[0]["params"]
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
     assert [row["step"] for row in read_log(tmp_path)] == [4]
+
+
+def test_what_had_nothing_to_measure_counts_in_no_mean():
+    rows = [{"loss": 1.0, "gradient_norm": 1.0, "order": x, "never": math.nan} for x in (3, 5)]
+    rows.append(rows[0] | {"loss": 4.0, "order": math.nan})
+    assert loop._fetch(rows, 3) == {"loss": 2.0, "gradient_norm": 1.0, "order": 4.0}
 
 
 def test_hidden_transfers_are_refused(tiny, demo_records, tmp_path, monkeypatch):

@@ -267,7 +267,8 @@ def test_a_step_leaves_the_frozen_tower_alone_and_averages(tiny):
         ({"kind": "adam"}, "optimizer.kind must be one of adamw, muon, not 'adam'"),
         ({"ema": 1.0}, "ema must be in 0 .. 1, not 1.0"),
         ({"clip_norm": -1.0}, "clip_norm must be >= 0, not -1.0"),
-        ({"layer_decay": 0.0}, "layer_decay must be positive, not 0.0"),
+        ({"layer_decay": 0.0}, "layer_decay must be above 0 and at most 1"),
+        ({"layer_decay": 1.5}, "layer_decay must be above 0 and at most 1"),
     ],
 )
 def test_bad_settings(values, message):

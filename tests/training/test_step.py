@@ -97,7 +97,7 @@ def test_rows_without_negatives_have_no_temporal_loss(smooth):
     scales = {"logit_scale_a": jnp.float32(10.0), "logit_scale_t": jnp.float32(-5.0)}
     state = init_state(smooth, mesh)
     state, (row,) = _run(smooth, mesh, [batch], state.replace(params=state.params | scales))
-    assert row["temporal_loss"] == row["temporal_accuracy"] == 0
+    assert np.isnan([row["temporal_loss"], row["temporal_accuracy"]]).all()  # nothing to measure
     assert row["loss"] == row["contrastive_loss"]
     # The same step clamps the scales: in the loss, and in the parameters afterwards.
     np.testing.assert_allclose(row["logit_scale"], 100.0, rtol=1e-6)
