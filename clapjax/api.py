@@ -1,13 +1,11 @@
 """`clapjax.load`: a model from a workdir, from another project, or from the Hugging Face hub."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import jax
-import numpy as np
 from jax.sharding import PartitionSpec
 
 from clapjax.compilation import compilation_cache as keep_compiled
@@ -18,7 +16,6 @@ from clapjax.inference import Captioner, Clap, Tagger
 from clapjax.interop.load import load_any, load_tagger
 from clapjax.interop.tagger import PretrainedTagger
 from clapjax.losses.config import LossConfig
-from clapjax.models.clap import init_variables
 from clapjax.models.config import DecodingConfig
 from clapjax.tasks import captioning, contrastive, tagging
 from clapjax.tasks.task import Setting
@@ -97,14 +94,10 @@ def load(
         variables, _ = load_variables(model)
     if experiment.task == "tagging":
         settings = tagging.workdir_settings(experiment.tagging, model)
-        _check_fits(model, tagging.tagging(experiment.model, settings).init, variables)
         return Tagger(experiment.model, settings, variables, batch_size)
     if experiment.task == "captioning":
         name = experiment.data.tokenizer
         settings, own_tokenizer = captioning.workdir_settings(experiment.captioning, name, model)
-        data = DataConfig(tokenizer=FROM_MODEL)
-        task = captioning.captioning(experiment.model, settings, data, own_tokenizer)
-        _check_fits(model, task.init, variables)
         return Captioner(experiment.model, settings, own_tokenizer, variables, batch_size)
     if tokenizer is None:
         config, own_tokenizer = workdir_model(experiment.model, experiment.data.tokenizer, model)
@@ -112,31 +105,7 @@ def load(
         own_tokenizer = load_tokenizer(tokenizer)
         config = adapt_to_tokenizer(experiment.model, own_tokenizer)
     variables, _ = load_variables(model, OTHER.get(tower))
-    _check_fits(model, partial(init_variables, config), variables, OTHER.get(tower))
     return Clap(config, variables, own_tokenizer, batch_size)
-
-
-def _check_fits(
-    model: str | os.PathLike, init: Callable, variables: dict, without: str | None = None
-) -> None:
-    """Raises ValueError where a run's parameters are not those that its config tells of."""
-
-    def shapes(tree: dict) -> dict:
-        leaves = jax.tree.leaves_with_path(tree["params"])
-        named = {"/".join(key.key for key in path): np.shape(leaf) for path, leaf in leaves}
-        return {
-            name: at for name, at in named.items() if not (without and name.startswith(without))
-        }
-
-    told, held = shapes(jax.eval_shape(init, jax.random.key(0))), shapes(variables)
-    wrong = sorted(name for name in told.keys() | held.keys() if told.get(name) != held.get(name))
-    if wrong:
-        name, (want, have) = wrong[0], (told.get(wrong[0]), held.get(wrong[0]))
-        raise ValueError(
-            f"{model}: its config.json is not that of its parameters: {name} is "
-            f"{'missing' if have is None else have}, and by the config "
-            f"{'not there' if want is None else want}; was it edited?"
-        )
 
 
 def on_all_devices(

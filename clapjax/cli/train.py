@@ -161,15 +161,16 @@ def train_and_evaluate(
 
 
 def check_split(data_dir: str, split: str) -> None:
-    """Raises RecordsError where records have no such split to train on."""
+    """Raises RecordsError where records have no such split, "a" or "a+b", to train on."""
     from clapjax.data.records import RecordsError, open_builder
 
     splits = open_builder(data_dir).info.splits
-    if split not in splits:
-        raise RecordsError(
-            f"{data_dir}: no split {split!r} to train on; there are {', '.join(splits)}: "
-            "--config.data.split=NAME trains on one of them, or build records that have it"
-        )
+    for part in split.split("+"):
+        if part not in splits:
+            raise RecordsError(
+                f"{data_dir}: no split {part!r} to train on; there are {', '.join(splits)}: "
+                "--config.data.split=NAME trains on one of them, or build records that have it"
+            )
 
 
 def judge(experiment, data_dir: str, workdir: str, results: dict):
