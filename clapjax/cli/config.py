@@ -13,6 +13,8 @@ from ml_collections import ConfigDict, config_flags
 from clapjax.experiment import Experiment, from_dict, to_dict
 from clapjax.plain import HOLDS
 
+GIVEN = re.compile(r"--config\.([\w.]+)=")  # a field, in absl's words for a wrong value
+
 
 def base_config() -> ConfigDict:
     """Every key with its default; a config file sets what differs."""
@@ -154,14 +156,12 @@ def load_config(source: str | Experiment, overrides: list[str]) -> Experiment:
     try:
         values(argv)
         config = values.config
-    except flags.IllegalFlagValueError as error:
-        field = re.search(r"--config\.([\w.]+)=", str(error))
-        if field is None:  # a config file that raises it
-            raise ValueError(f"{name}: {error}") from error
-        value = dict(item.removeprefix("--config.").split("=", 1) for item in overrides)[field[1]]
-        kind = HOLDS.get(type(known[field[1]]), "a tuple, as ('a', 'b')")
-        raise ValueError(f"--config.{field[1]} must be {kind}, not {value!r}") from error
     except Exception as error:  # whatever a config file raises; absl shows a stack in its message
+        if given := isinstance(error, flags.IllegalFlagValueError) and GIVEN.search(str(error)):
+            field = given[1]
+            value = next(x.partition("=")[2] for x in overrides if x.startswith(given[0]))
+            kind = HOLDS.get(type(known[field]), "a tuple, as ('a', 'b')")
+            raise ValueError(f"--config.{field} must be {kind}, not {value!r}") from error
         lines = [line for line in str(error).splitlines() if line.strip()]
         why = lines[-1] if lines else type(error).__name__
         raise ValueError(f"{name}: {why}{_where(error, name)}") from error
