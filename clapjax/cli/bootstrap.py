@@ -5,6 +5,8 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+from clapjax.cli.decoding import probability
+
 EXAMPLE = "clapjax bootstrap --workdir bootstrap"
 CONFIG = "configs/bootstrap.py"
 GUIDED = {"b": "none", "c": "tags"}  # models, and what guided the captions that they learn from
@@ -24,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--min_agreement",
-        type=float,
+        type=probability,
         default=1.0,
         metavar="Y",
         help="share of the tags that a caption of (d) names, at least (default: 1)",

@@ -42,5 +42,16 @@ def find_decoding(args: argparse.Namespace, own):
 def add_threshold_argument(parser: argparse.ArgumentParser) -> None:
     """--threshold X."""
     parser.add_argument(
-        "--threshold", type=float, default=0.5, help="how probable its tags are (default: 0.5)"
+        "--threshold",
+        type=probability,
+        default=0.5,
+        help="how probable its tags are (default: 0.5)",
     )
+
+
+def probability(text: str) -> float:
+    """A number of 0 to 1, for argparse."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be in 0 .. 1, not {text}")
+    return value

@@ -1,6 +1,7 @@
 """`clapjax captions generate|filter`: a captioner's captions of records."""
 
 import argparse
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -162,6 +163,10 @@ def choose(args: argparse.Namespace) -> int:
     files = [file for name in args.input for file in _tables(name)]
     asked = {"similarity": args.min_score, "agreement": args.min_agreement}
     least = {name: value for name, value in asked.items() if value is not None}
+    if wrong := [value for value in least.values() if not math.isfinite(value)]:
+        raise ValueError(f"--min_score and --min_agreement are finite numbers, not {wrong[0]}")
+    if args.output and os.path.realpath(args.output) in map(os.path.realpath, files):
+        raise ValueError(f"--output {args.output} is one of --input: name another file")
     if least and not args.output:
         raise ValueError("name a table for what is kept: --output OUT.jsonl")
     print("\n".join(report(read_scored(files))))

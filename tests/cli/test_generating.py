@@ -269,3 +269,21 @@ def test_joined_to_the_records_and_chosen_in_training(room, whole, tmp_path, cap
         tokenizer(sorted(chosen))["input_ids"], skip_special_tokens=True
     )
     assert set(texts) <= set(wanted)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--min_agreement", "0.5", "--output", "captions-a.jsonl"], "is one of --input"),
+        (["--min_agreement", "nan", "--output", "b.jsonl"], "finite numbers, not nan"),
+    ],
+)
+def test_filter_does_not_write_over_what_it_reads(tmp_path, monkeypatch, capsys, more, message):
+    monkeypatch.chdir(tmp_path)
+    row = {"id": "1", "captions": ["rain"], "log_probability": [-1.0], "agreement": [0.0]}
+    text = json.dumps(row) + "\n"
+    (tmp_path / "captions-a.jsonl").write_text(text)
+    for source in (".", "captions-a.jsonl"):
+        assert main(["captions", "filter", "--input", source, *more]) == 2
+        assert message in capsys.readouterr().err
+    assert [file.read_text() for file in tmp_path.iterdir()] == [text]

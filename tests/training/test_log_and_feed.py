@@ -58,6 +58,18 @@ def test_of_two_starts_in_a_workdir_the_later_one_goes_on(tmp_path):
     assert [(row["step"], row["loss"]) for row in read_log(tmp_path)] == [(2, 2.0), (4, 2.0)]
 
 
+def test_a_start_that_was_overtaken_leaves_the_log_as_it_is(tmp_path):
+    """Fails before: while it compiled, another start had logged; its rows were lost."""
+    (tmp_path / LOG_FILE).write_text('{"step": 120, "loss": 1.0}\n')
+
+    def overtaken():
+        raise RuntimeError("taken over")
+
+    with pytest.raises(RuntimeError, match="taken over"):
+        TrainLog(tmp_path, start_step=0, steps=10, batch_size=4, check=overtaken)
+    assert read_log(tmp_path) == [{"step": 120, "loss": 1.0}]
+
+
 def test_a_log_says_where_a_run_goes_on_and_rates_count_no_compiling(tmp_path, capsys, monkeypatch):
     now = [0.0]
     monkeypatch.setattr("clapjax.training.log.time.perf_counter", lambda: now[0])
