@@ -11,6 +11,8 @@ EXAMPLE = "clapjax bootstrap --workdir bootstrap"
 CONFIG = "configs/bootstrap.py"
 GUIDED = {"b": "none", "c": "tags"}  # models, and what guided the captions that they learn from
 SHARE = 0.75  # of a batch that is not of the captioned part
+# Groups of fields that one part alone reads, to which `clapjax train` holds.
+READ_BY = {"loss": "clap", "captioning": "captioner", "tagging": "tagger"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--config",
         default=CONFIG,
         metavar="FILE[:DATA]",
-        help=f"file of the parts' configs (default: {CONFIG}); --config.FIELD=VALUE goes to all",
+        help=f"file of the parts' configs (default: {CONFIG}); --config.FIELD=VALUE goes to all "
+        "that read it",
     )
     parser.add_argument(
         "--workdir", default="clapjax_bootstrap", help="folder for records, runs and the report"
@@ -54,7 +57,8 @@ def commands(
 
     def train(model: str, part: str, records: str, *more: str) -> list[str]:
         where = ["--data_dir", place[records], "--workdir", place[model]]
-        return ["train", "--config", _part(config, part), *where, *overrides, *more]
+        read = [item for item in overrides if READ_BY.get(_group(item), part) == part]
+        return ["train", "--config", _part(config, part), *where, *read, *more]
 
     # --- records, a captioner and a first CLAP model of the captioned part ----------------------
     for part in ("captioned", "rest"):
@@ -90,6 +94,11 @@ def commands(
     judged.append(f"--config.evaluation.tagger={place['tagger']}")
     where = ["--benchmark", f"held_out={place['captioned']}", "--out", str(root)]
     yield ["eval", "--model", *models, *where, *judged]
+
+
+def _group(override: str) -> str:
+    """ "loss" of "--config.loss.kind=sigmoid"."""
+    return override.removeprefix("--config.").partition(".")[0]
 
 
 def _part(config: str, part: str) -> str:

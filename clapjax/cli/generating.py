@@ -1,12 +1,16 @@
 """`clapjax captions generate|filter`: a captioner's captions of records."""
 
 import argparse
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from clapjax.cli.decoding import add_decoding_arguments, add_threshold_argument, find_decoding
+from clapjax.cli.decoding import (
+    add_decoding_arguments,
+    add_threshold_argument,
+    find_decoding,
+    probability,
+)
 from clapjax.cli.inputs import load_kind
 from clapjax.cli.show import complain, progress
 
@@ -72,7 +76,7 @@ def add_parsers(actions) -> None:
     choose.add_argument("--min_score", type=float, metavar="X", help="cosine by --clap, at least")
     choose.add_argument(
         "--min_agreement",
-        type=float,
+        type=probability,
         metavar="Y",
         help="share of the tags that a caption names, at least",
     )
@@ -163,8 +167,8 @@ def choose(args: argparse.Namespace) -> int:
     files = [file for name in args.input for file in _tables(name)]
     asked = {"similarity": args.min_score, "agreement": args.min_agreement}
     least = {name: value for name, value in asked.items() if value is not None}
-    if wrong := [value for value in least.values() if not math.isfinite(value)]:
-        raise ValueError(f"--min_score and --min_agreement are finite numbers, not {wrong[0]}")
+    if args.min_score is not None and not -1 <= args.min_score <= 1:
+        raise ValueError(f"--min_score: a cosine is in -1 .. 1, not {args.min_score:g}")
     if args.output and os.path.realpath(args.output) in map(os.path.realpath, files):
         raise ValueError(f"--output {args.output} is one of --input: name another file")
     if least and not args.output:

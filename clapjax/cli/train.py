@@ -136,7 +136,6 @@ def train_and_evaluate(
     from clapjax.training.loop import train
 
     check_rate(data_dir, experiment.model.audio.sample_rate)
-    check_split(data_dir, experiment.data.split)
     task, results = make_task(experiment, tokenizer), {}
     for line in _doubts(experiment, data_dir, workdir, tokenizer):
         _warn(line)
@@ -158,19 +157,6 @@ def train_and_evaluate(
         profile=profile,
     )
     return results
-
-
-def check_split(data_dir: str, split: str) -> None:
-    """Raises RecordsError where records have no such split, "a" or "a+b", to train on."""
-    from clapjax.data.records import RecordsError, open_builder
-
-    splits = open_builder(data_dir).info.splits
-    for part in split.split("+"):
-        if part not in splits:
-            raise RecordsError(
-                f"{data_dir}: no split {part!r} to train on; there are {', '.join(splits)}: "
-                "--config.data.split=NAME trains on one of them, or build records that have it"
-            )
 
 
 def judge(experiment, data_dir: str, workdir: str, results: dict):

@@ -294,7 +294,10 @@ def open_builder(data_dir: str | os.PathLike):
 def _split_info(data_dir: str | os.PathLike, split: str):
     splits = open_builder(data_dir).info.splits
     if split not in splits:
-        raise RecordsError(f"{data_dir}: no split {split!r}; there are {', '.join(splits)}")
+        raise RecordsError(
+            f"{data_dir}: no split {split!r}; there are {', '.join(splits)}: name one of them (in "
+            "training --config.data.split=NAME), or build records that have it"
+        )
     return splits[split]
 
 

@@ -57,7 +57,7 @@ class TrainLog:
         self._active, self._folder, self._check = active, Path(workdir), check
         with distributed.together(self._folder):
             if active:
-                check()  # a start that is slow to compile may have been overtaken by another
+                check()  # a slow start may have been overtaken by another
                 self._open(start_step, judged)
         self._steps, self._batch_size = steps, batch_size
         self._last = (start_step, time.perf_counter())

@@ -8,17 +8,10 @@ import sys
 import pytest
 
 from clapjax.cli.main import VERBS, main
+from tests.cli.status import main_status as _main
 
 DEMO = "configs/demo.py:runlocal"
 TRAIN = ("train", "--config", DEMO, "--data_dir", "nowhere", "--workdir", "run")
-
-
-def _main(*arguments) -> int:
-    """`main`, with the exit that argparse makes turned into a status."""
-    try:
-        return main([str(argument) for argument in arguments])
-    except SystemExit as stop:
-        return stop.code
 
 
 @pytest.mark.parametrize(

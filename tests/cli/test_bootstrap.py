@@ -73,6 +73,16 @@ def test_what_each_model_learns_from(run, tmp_path, capsys):
     assert [item.partition("=")[0] for item in args.model] == ["captioner", *"abcde"]
 
 
+def test_a_field_goes_to_the_parts_that_read_it(run):
+    """Fails before: `clapjax train` of the captioner refuses a field of the contrastive loss."""
+    given = {"loss.kind=softmax": "abcde", "captioning.mixup=0.1": ("captioner",)}
+    given |= {"tagging.loss=bce": ("tagger",), "steps=2": ("captioner", "tagger", *"abcde")}
+    _, ran = run(*(f"--config.{item}" for item in given))
+    trained = {Path(parsed(words)[0].workdir).name: words for words in ran if words[0] == "train"}
+    for item, parts in given.items():
+        assert {name for name in trained if f"--config.{item}" in trained[name]} == set(parts)
+
+
 def test_no_recording_is_in_two_parts():
     folds = {part: load_config(f"configs/bootstrap.py:{part}", []).source for part in PARTS}
     assert folds["captioned"].train_folds == (1,) and folds["rest"].train_folds == (2, 3)

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from clapjax.captions.rules.rules import negate
-from clapjax.cli.main import main
 from tests.captions.chat_server import content, serve
+from tests.cli.status import main_status
 
 CAPTIONS = [
     "A man speaks followed by a dog barking",
@@ -18,10 +18,7 @@ CAPTIONS = [
 
 
 def _main(*arguments) -> int:
-    try:
-        return main(["captions", *map(str, arguments)])
-    except SystemExit as stop:
-        return stop.code
+    return main_status("captions", *arguments)
 
 
 def _rows(path) -> list[dict]:

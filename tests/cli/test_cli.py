@@ -15,7 +15,7 @@ import soundfile
 import clapjax
 from clapjax.cli.config import load_config
 from clapjax.cli.evaluate import say_if_none_held_out
-from clapjax.cli.main import VERBS, main
+from clapjax.cli.main import VERBS
 from clapjax.data.records import build_id
 from clapjax.evaluation.benchmarks import load_benchmark
 from clapjax.evaluation.evaluate import scores
@@ -25,17 +25,10 @@ from clapjax.experiment import Experiment
 from clapjax.synthesis.sounds import render
 from clapjax.training.log import read_log
 from clapjax.training.mesh import micro_batches
+from tests.cli.status import main_status as _main
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.py"))
 DEMO = "configs/demo.py:runlocal"
-
-
-def _main(*arguments) -> int:
-    """`main`, with the exit that argparse makes turned into a status."""
-    try:
-        return main([str(argument) for argument in arguments])
-    except SystemExit as stop:
-        return stop.code
 
 
 # --- help -----------------------------------------------------------------------------------
@@ -92,7 +85,7 @@ def test_records_check(demo_records, tmp_path, capsys):
 def test_a_split_that_lacks_is_named_with_a_way_out(demo_records, tmp_path, capsys):
     train = ("train", "--config", DEMO, "--data_dir", demo_records, "--workdir", tmp_path / "run")
     assert _main(*train, "--config.data.split=dev") == 2
-    told = "no split 'dev' to train on; there are train, test, test_clips: --config.data.split=NAME"
+    told = "no split 'dev'; there are train, test, test_clips: name one of them (in training "
     assert told in capsys.readouterr().err
 
 

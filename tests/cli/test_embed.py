@@ -10,11 +10,11 @@ from scipy.special import expit
 import clapjax
 from clapjax.cli import show
 from clapjax.cli.inputs import find_audio, printable
-from clapjax.cli.main import main
 from clapjax.evaluation.result import Metric, Result, write_results
 from clapjax.inference import TEMPLATE
 from clapjax.inference.store import model_fingerprint, read_table
 from clapjax.plain import read_lines
+from tests.cli.status import main_status as _main
 from tests.inference.tiny import RATE, make_workdir, noise
 
 
@@ -41,13 +41,6 @@ def sounds(tmp_path_factory):
 
 
 GOOD = ["a.WAV", "b.wav", "deep/c.flac", "deep/er/d.ogg"]
-
-
-def _main(*arguments) -> int:
-    try:
-        return main([str(argument) for argument in arguments])
-    except SystemExit as stop:
-        return stop.code
 
 
 def _errors(capsys) -> list[str]:

@@ -275,7 +275,7 @@ def test_joined_to_the_records_and_chosen_in_training(room, whole, tmp_path, cap
     ("more", "message"),
     [
         (["--min_agreement", "0.5", "--output", "captions-a.jsonl"], "is one of --input"),
-        (["--min_agreement", "nan", "--output", "b.jsonl"], "finite numbers, not nan"),
+        (["--min_score", "nan", "--output", "b.jsonl"], "a cosine is in -1 .. 1, not nan"),
     ],
 )
 def test_filter_does_not_write_over_what_it_reads(tmp_path, monkeypatch, capsys, more, message):

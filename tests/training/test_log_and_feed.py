@@ -59,7 +59,7 @@ def test_of_two_starts_in_a_workdir_the_later_one_goes_on(tmp_path):
 
 
 def test_a_start_that_was_overtaken_leaves_the_log_as_it_is(tmp_path):
-    """Fails before: while it compiled, another start had logged; its rows were lost."""
+    """Fails before: while it started, another start had logged; its rows were lost."""
     (tmp_path / LOG_FILE).write_text('{"step": 120, "loss": 1.0}\n')
 
     def overtaken():
