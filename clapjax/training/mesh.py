@@ -66,13 +66,11 @@ def _arrange(devices: Sequence[jax.Device], fsdp: int) -> np.ndarray:
 
 def check_batch(config: TrainConfig, devices: int, group: int = 1) -> None:
     """Raises ValueError where a batch does not divide among devices, in whole groups of rows."""
-    if config.batch_size % devices:
-        raise ValueError(f"batch_size {config.batch_size} does not divide among {devices} devices")
     together = f"{group} rows each have to stay together (order pairs)"
-    if config.batch_size // devices % group:
+    if config.batch_size % (group * devices):
         raise ValueError(
-            f"batch_size must be a multiple of {group * devices} on {devices} devices, not "
-            f"{config.batch_size}: {together}"
+            f"batch_size {config.batch_size} does not divide among {devices} devices; take a "
+            f"multiple of {group * devices}{f': {together}' if group > 1 else ''}"
         )
     if 0 < config.rows_per_device < group:
         raise ValueError(

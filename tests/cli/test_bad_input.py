@@ -38,7 +38,7 @@ TRAIN = ("train", "--config", DEMO, "--data_dir", "nowhere", "--workdir", "run")
         ),
         (
             (*TRAIN, "--config.batch_size=8", "--config.loss.order_pairs=2"),
-            "batch_size must be a multiple of 32 on 8 devices, not 8",
+            "batch_size 8 does not divide among 8 devices; take a multiple of 32: 4 rows each",
         ),
         ((*TRAIN, "--config.steps"), "--config.steps: write --config.steps=VALUE"),
         ((*TRAIN, "--config.steps=0"), "steps must be positive, not 0"),
