@@ -24,7 +24,16 @@ from pathlib import Path
 
 import jax
 
-from benchmarks.accelerator import captioning, device, embedding, kernels, loss, training
+from benchmarks.accelerator import (
+    attention,
+    captioning,
+    device,
+    embedding,
+    kernels,
+    loss,
+    peer,
+    training,
+)
 from benchmarks.accelerator.common import Clock, Setup, Skipped, make_setup
 
 GIB = 2**30
@@ -62,14 +71,14 @@ SECTIONS = (
     Section(
         "device",
         "Device",
-        0.07,
+        0.05,
         device.rows,
         {"figure": ("figure", str), "shown": ("value", str)},
     ),
     Section(
         "training",
         "Training step",
-        0.53,
+        0.45,
         training.rows,
         {
             "rows": ("rows a device", _number(0)),
@@ -88,6 +97,20 @@ SECTIONS = (
         },
     ),
     Section(
+        "peer",
+        "transformers' ClapModel in torch, one device, from log-mels that are there",
+        0.0,
+        peer.rows,
+        {
+            "work": ("work", str),
+            "batch": ("batch", _number(0)),
+            "dtype": ("type", str),
+            "fits": ("fits", lambda x: "yes" if x else "no"),
+            "seconds": ("ms", _number(1, 1e-3)),
+            "per_second": ("a second", _number(1)),
+        },
+    ),
+    Section(
         "embedding",
         "Embedding, one device",
         0.11,
@@ -100,6 +123,22 @@ SECTIONS = (
             "compile_seconds": ("compile s", _number(1)),
             "seconds": ("ms", _number(1, 1e-3)),
             "per_second": ("a second", _number(1)),
+        },
+    ),
+    Section(
+        "attention",
+        "Window attention, one block, by stage",
+        0.06,
+        attention.rows,
+        {
+            "stage": ("stage", str),
+            "form": ("form", str),
+            "batch": ("clips", _number(0)),
+            "dtype": ("type", str),
+            "fits": ("fits", lambda x: "yes" if x else "no"),
+            "compile_seconds": ("compile s", _number(1)),
+            "forward": ("forward ms", _number(2, 1e-3)),
+            "both": ("and backward ms", _number(2, 1e-3)),
         },
     ),
     Section(
@@ -226,7 +265,8 @@ def in_json(report: dict) -> str:
     if figures is not None:
         figures = {row["figure"]: row["value"] for row in figures}
     return json.dumps(
-        {key: x for key, x in report.items() if key != "running"} | {"device": figures}
+        {key: x for key, x in report.items() if key not in ("running", "measured_peer")}
+        | {"device": figures}
     )
 
 
@@ -248,12 +288,14 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"no section {unknown[0]!r}; there are {', '.join(known)}")
     if args.out and not args.out.parent.is_dir():
         parser.error(f"--out {args.out}: there is no folder {args.out.parent}")
+    # Before JAX takes its part of a GPU's memory.
+    measured = peer.measure(args.quick) if "peer" in names else []
     try:
         devices = jax.devices()[: args.devices]
     except RuntimeError as error:
         parser.error(f"JAX finds no device: {str(error).splitlines()[0]}")
     setup = make_setup(args.quick, devices)
-    report = new_report(args.quick, args.seconds)
+    report = new_report(args.quick, args.seconds) | {"measured_peer": measured}
 
     def save() -> None:
         report["seconds"] = time.monotonic() - start

@@ -47,6 +47,7 @@ class Setup:
     most_rows: int = 16_384  # of a device
     micro_batches: int = 8  # parts of the large batch
     embed_batches: tuple[int, ...] = (32, 128, 512)
+    attention_batch: int = 256
     loss_batches: tuple[int, ...] = (8192, 32_768)
     caption_batch: int = 128
     copy_bytes: int = 2**30
@@ -79,11 +80,11 @@ def make_setup(quick: bool, devices: Sequence[jax.Device]) -> Setup:
     """
     devices = tuple(devices)
     if quick:
-        small = (4, 4, 2, (4, 16), (256,), 4, 2**26)
+        small = (4, 4, 2, (4, 16), 2, (256,), 4, 2**26)
         return Setup(devices, tiny_run(), tiny_captioner_run(), *small)
     if devices[0].platform == "cpu":
         captioner = dataclasses.replace(captioner_run(), rows_per_device=4)
-        return Setup(devices, full_run(), captioner, 4, 4, 2, (4, 16), (2048,), 4, 2**28)
+        return Setup(devices, full_run(), captioner, 4, 4, 2, (4, 16), 4, (2048,), 4, 2**28)
     return Setup(devices, full_run(), captioner_run())
 
 

@@ -18,6 +18,7 @@ from clapjax.training.state import init_state
 
 STEPS, SHOWN = 3, 5
 ALL = "all kernels"
+HIDDEN = ("while", "body", "closed_call", "eval_jaxpr")  # parts of a name that say nothing
 
 
 def rows(setup: Setup, clock: Clock, results: dict) -> Iterator[dict | Skipped]:
@@ -52,7 +53,8 @@ def rows(setup: Setup, clock: Clock, results: dict) -> Iterator[dict | Skipped]:
     most = sorted(times.items(), key=lambda item: -sum(item[1].values()))[:SHOWN]
     for name, ops in most:
         op = ops.most_common(1)[0][0]
-        yield _row(size, name, sources.get(op, ""), sum(ops.values()), total)
+        source = sources.get(op) or sources.get(name, "")
+        yield _row(size, name, source, sum(ops.values()), total)
     yield _row(size, ALL, f"{len(times)} of them", total, total)
 
 
@@ -115,14 +117,21 @@ def _add(times: dict[str, Counter], events: Iterable[tuple[float, float, str, st
 
 
 def op_names(text: str) -> dict[str, str]:
-    """{HLO instruction: where in the model it comes from} of a compiled program's `as_text()`."""
+    """{HLO instruction or kernel: where in the model it comes from} of a program's `as_text()`."""
     pattern = r"^\s*(?:ROOT )?%?([\w.\-]+) = .*?metadata=\{[^}]*?op_name=\"([^\"]*)\""
-    return {name: _short(source) for name, source in re.findall(pattern, text, flags=re.MULTILINE)}
+    found = re.findall(pattern, text, flags=re.MULTILINE)
+    # Of what runs in a CUDA graph a trace has the kernel's name alone, which has no dots.
+    kernels = {name.replace(".", "_"): _short(source) for name, source in found}
+    return kernels | {name: _short(source) for name, source in found}
 
 
 def _short(source: str) -> str:
     """ "jit(step)/transpose(jvp(Clap))/Clap.text/while/body/mlp/dot" to "backward/mlp/dot"."""
-    known = {"jvp(Clap)": "forward", "transpose(jvp(Clap))": "backward"}
-    parts = [known.get(part, part) for part in source.split("/")[1:]]
-    hidden = ("while", "body", "closed_call")
-    return "/".join(x for x in parts if x not in hidden and not x.startswith("Clap."))
+    way = re.compile(r"(transpose\()?jvp\(Clap(\.\w+)?\)+$")
+    parts = []
+    for part in source.split("/")[1:]:
+        if found := way.match(part):
+            parts.append("backward" if found[1] else "forward")
+        elif part not in HIDDEN and not part.startswith("Clap."):
+            parts.append(part)
+    return "/".join(parts)

@@ -13,7 +13,7 @@ import numpy as np
 from clapjax.models.config import FusionConfig, HTSATConfig
 from clapjax.models.cpu import conv_by_patches
 from clapjax.models.feature_fusion import ImageFusion, MelFusion, fusion_input, split_type
-from clapjax.models.layers import BatchNorm, augment, layer_norm, rematerialised
+from clapjax.models.layers import BatchNorm, augment, layer_norm, rematerialised, unrolled
 from clapjax.models.patches import conv_of_patches, space_to_depth
 from clapjax.models.swin import PatchMerging, SwinPair, SwinStage
 
@@ -132,6 +132,7 @@ class HTSAT(nn.Module):
             variable_axes={"params": 0},
             split_rngs={"params": True, "dropout": True},
             length=depth // 2,
+            unroll=unrolled(depth // 2, self.platform, self.remat),
         )(*settings, not train, self.dtype, self.platform, name=name)
 
         def by_pairs(x: jax.Array, rates: jax.Array, moves: jax.Array | None) -> jax.Array:

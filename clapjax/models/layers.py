@@ -7,6 +7,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from clapjax.audio.spec_augment import spec_augment
 from clapjax.models import cpu
@@ -132,6 +133,15 @@ def rematerialised(layer: type[nn.Module], remat: str, **options):
     return nn.remat(layer, policy=policy, **options)
 
 
+def unrolled(layers: int, platform: str, remat: str) -> int:
+    """How many of the layers that are scanned over stand in a turn of the loop.
+
+    On GPUs all: what a loop keeps for its backward pass is copied into arrays of all layers and out
+    again, an eighth of a step there. With remat none: in one turn, two passes would be merged.
+    """
+    return layers if platform == "gpu" and remat == "none" else 1
+
+
 def batch_axes() -> tuple[str, ...] | None:
     """The mesh axes that this code's batch is split over: those of the `jax.shard_map` around it.
 
@@ -171,7 +181,11 @@ def activate(x: jax.Array, name: str) -> jax.Array:
     """ "relu", "gelu" (exact) or "quick_gelu" (OpenAI's CLIP)."""
     if name == "quick_gelu":
         return x * nn.sigmoid(1.702 * x)
-    return nn.relu(x) if name == "relu" else nn.gelu(x, approximate=False)
+    if name == "relu":
+        return nn.relu(x)
+    # As torch has it; of nn.gelu the complementary error function costs several times as much.
+    wide = x.astype(jnp.float32)
+    return (0.5 * wide * (1.0 + jax.lax.erf(wide * np.float32(np.sqrt(0.5))))).astype(x.dtype)
 
 
 def where_moving(moves: jax.Array | None, noisy: jax.Array, still: jax.Array) -> jax.Array:

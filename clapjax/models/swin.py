@@ -11,6 +11,8 @@ import numpy as np
 from clapjax.models.config import HTSATConfig
 from clapjax.models.layers import Mlp, attend, dense, layer_norm, rematerialised, where_moving
 
+ONE_TILE = (16, 64)  # tokens of a window that the kernel for GPUs takes
+
 
 def relative_index(window: int) -> np.ndarray:
     """(N, N) row of the bias table for each pair of the N = window**2 tokens."""
@@ -20,7 +22,7 @@ def relative_index(window: int) -> np.ndarray:
     return relative[0] * (2 * window - 1) + relative[1]
 
 
-def _shift_mask(side: int, window: int, shift: int) -> np.ndarray:
+def shift_mask(side: int, window: int, shift: int) -> np.ndarray:
     """(windows, 1, N, N) additive mask: tokens that only the cyclic shift joined do not mix."""
     index = np.arange(side)
     region = (index >= side - window).astype(int) + (index >= side - shift)
@@ -63,6 +65,7 @@ class WindowAttention(nn.Module):
 
     heads: int
     window: int
+    shift: int  # cyclic, of the windows
     dropout: float
     attention_dropout: float
     init_std: float
@@ -73,30 +76,57 @@ class WindowAttention(nn.Module):
     def __call__(
         self,
         x: jax.Array,
-        mask: np.ndarray | float,
+        shifted: jax.Array | bool,
         deterministic: bool,
         moves: jax.Array | None = None,
     ) -> jax.Array:
-        """(B, windows, N, C) to the same."""
-        channels, settings = x.shape[-1], (self.dtype, self.init_std, self.platform)
-        qkv = dense(3 * channels, "qkv", *settings)(x.astype(self.dtype))
-        qkv = qkv.reshape(*x.shape[:-1], 3, self.heads, channels // self.heads)
+        """(B, H, W, C) to the same; `shifted`: whether windows are, if they can be."""
         table = self.param(
             "relative_position_bias",
             nn.initializers.truncated_normal(0.02),
             ((2 * self.window - 1) ** 2, self.heads),
         )
         bias = table[relative_index(self.window)].transpose(2, 0, 1)  # (heads, N, N)
+        still = deterministic or self.attention_dropout == 0.0
+        if self.platform == "gpu" and still and self.window**2 in ONE_TILE:
+            x = self._fused(x, bias)
+        else:
+            x = self._plain(x, bias, shifted, deterministic, moves)
+        return where_moving(moves, nn.Dropout(self.dropout)(x, deterministic=deterministic), x)
+
+    def _layers(self, channels: int):
+        settings = (self.dtype, self.init_std, self.platform)
+        return dense(3 * channels, "qkv", *settings), dense(channels, "output", *settings)
+
+    def _fused(self, x: jax.Array, bias: jax.Array) -> jax.Array:
+        """(B, H, W, C) to the same, by the kernel for GPUs, which finds the windows itself."""
+        from clapjax.models.window_kernel import window_attention  # Pallas is slow to import
+
+        batch, side, _, channels = x.shape
+        embed, output = self._layers(channels)
+        qkv = embed(x.astype(self.dtype)).reshape(batch, side**2, 3, self.heads, -1)
+        x = window_attention(qkv, bias, side, self.window, self.shift)
+        return output(x.reshape(batch, side, side, channels))
+
+    def _plain(self, x, bias, shifted, deterministic, moves) -> jax.Array:
+        """(B, H, W, C) to the same, by matrix products over windows that are cut out."""
+        side, channels = x.shape[1], x.shape[-1]
+        embed, output = self._layers(channels)
         drop = nn.Dropout(self.attention_dropout, deterministic=deterministic)
+        if self.shift:
+            mask = shift_mask(side, self.window, self.shift) * jnp.float32(shifted)
+            bias = bias + mask
+        x = _windows(_roll(x, -self.shift, shifted), self.window)
+        qkv = embed(x.astype(self.dtype))
+        qkv = qkv.reshape(*x.shape[:-1], 3, self.heads, channels // self.heads)
         x = attend(
             qkv[..., 0, :, :],
             qkv[..., 1, :, :],
             qkv[..., 2, :, :],
-            bias + mask,
+            bias,
             lambda weights: where_moving(moves, drop(weights), weights),
         )
-        x = dense(channels, "output", *settings)(x)
-        return where_moving(moves, nn.Dropout(self.dropout)(x, deterministic=deterministic), x)
+        return _roll(_unwindows(output(x), self.window, side), self.shift, shifted)
 
 
 class SwinBlock(nn.Module):
@@ -124,20 +154,17 @@ class SwinBlock(nn.Module):
         window = min(config.window_size, side)
         shift = window // 2 if side > window and shifted is not False else 0
         y = layer_norm(config.layer_norm_eps, "norm1")(x)
-        mask = _shift_mask(side, window, shift) * jnp.float32(shifted) if shift else 0.0
-        y = _roll(y, -shift, shifted)
         y = WindowAttention(
             self.heads,
             window,
+            shift,
             config.dropout,
             config.attention_dropout,
             config.init_std,
             self.dtype,
             self.platform,
             name="attention",
-        )(_windows(y, window), mask, deterministic, moves)
-        y = _unwindows(y, window, side)
-        y = _roll(y, shift, shifted)
+        )(y, shifted, deterministic, moves)
         dropped = DropPath(name="drop_path1")(y, drop_path, deterministic)
         x = x + where_moving(moves, dropped, y).astype(x.dtype)
         y = layer_norm(config.layer_norm_eps, "norm2")(x)
@@ -231,9 +258,13 @@ class PatchMerging(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """(B, H, W, C) to (B, H/2, W/2, 2C)."""
-        parts = [x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)]
-        merged = layer_norm(self.config.layer_norm_eps, "norm")(jnp.concatenate(parts, axis=-1))
+        batch, height, width, channels = x.shape
+        # One permutation: the gradient of four slices costs a GPU many times as much.
+        merged = x.reshape(batch, height // 2, 2, width // 2, 2, channels)
+        merged = merged.transpose(0, 1, 3, 4, 2, 5)  # of neighbours, the column counts first
+        merged = merged.reshape(batch, height // 2, width // 2, 4 * channels)
+        merged = layer_norm(self.config.layer_norm_eps, "norm")(merged)
         settings = (self.dtype, self.config.init_std, self.platform)
-        reduce = dense(2 * x.shape[-1], "reduction", *settings, use_bias=False)
+        reduce = dense(2 * channels, "reduction", *settings, use_bias=False)
         merged = reduce(merged.astype(self.dtype))
         return merged.astype(x.dtype)

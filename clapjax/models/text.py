@@ -16,8 +16,11 @@ from clapjax.models.layers import (
     dense,
     layer_norm,
     rematerialised,
+    unrolled,
     where_moving,
 )
+
+ONE_TILE = 128  # tokens that the kernel for GPUs takes
 
 
 class TextLayer(nn.Module):
@@ -43,14 +46,17 @@ class TextLayer(nn.Module):
         settings = (self.dtype, config.init_std, self.platform)
         qkv = dense(3 * width, "qkv", *settings)(y)
         qkv = qkv.reshape(*x.shape[:-1], 3, config.heads, width // config.heads)
-        drop = nn.Dropout(config.attention_dropout, deterministic=self.deterministic)
-        y = attend(
-            qkv[..., 0, :, :],
-            qkv[..., 1, :, :],
-            qkv[..., 2, :, :],
-            bias,
-            lambda weights: where_moving(moves, drop(weights), weights),
-        )
+        if self.platform == "gpu" and moves is None and x.shape[1] <= ONE_TILE:
+            y = self._fused(qkv, bias)
+        else:
+            drop = nn.Dropout(config.attention_dropout, deterministic=self.deterministic)
+            y = attend(
+                qkv[..., 0, :, :],
+                qkv[..., 1, :, :],
+                qkv[..., 2, :, :],
+                bias,
+                lambda weights: where_moving(moves, drop(weights), weights),
+            )
         y = dense(width, "output", *settings)(y)
         y = where_moving(moves, nn.Dropout(config.dropout)(y, deterministic=self.deterministic), y)
         x = x + y if pre_norm else norm1(x + y)
@@ -66,6 +72,20 @@ class TextLayer(nn.Module):
         )
         y = mlp(norm2(x) if pre_norm else x, self.deterministic, moves)
         return (x + y if pre_norm else norm2(x + y)), None
+
+    def _fused(self, qkv: jax.Array, bias: jax.Array) -> jax.Array:
+        """(B, L, 3, heads, d) to (B, L, D), by the kernel for GPUs."""
+        from clapjax.models.text_kernel import text_attention  # Pallas is slow to import
+
+        batch, length, _, heads, _ = qkv.shape
+        rate, kept = self.config.attention_dropout, None
+        if rate > 0 and not self.deterministic:
+            # Sixteen bits a weight are half the work, and near enough to the rate.
+            bits = jax.random.bits(
+                self.make_rng("dropout"), (batch, heads, length, length), jnp.uint16
+            )
+            kept = bits >= round(rate * 2**16)
+        return text_attention(qkv, bias[:, 0], kept, rate).reshape(batch, length, -1)
 
 
 class TextEncoder(nn.Module):
@@ -105,6 +125,7 @@ class TextEncoder(nn.Module):
             split_rngs={"params": True, "dropout": True},
             in_axes=(nn.broadcast, 0),
             length=config.layers,
+            unroll=unrolled(config.layers, self.platform, self.remat),
         )(config, not train, self.dtype, self.platform, name="layers")
         partly = train and self.frozen > 0
         x, _ = layers(x, bias, jnp.arange(config.layers) >= self.frozen if partly else None)

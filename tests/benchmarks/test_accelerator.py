@@ -12,7 +12,7 @@ import pytest
 from jax.profiler import ProfileData
 
 from benchmarks.accelerator import __main__ as accelerator
-from benchmarks.accelerator import captioning, training
+from benchmarks.accelerator import captioning, peer, training
 from benchmarks.accelerator.common import (
     Clock,
     Run,
@@ -76,6 +76,8 @@ def test_every_section_gives_figures_that_agree_with_each_other(capsys):
     assert first == pytest.approx(again)
     for row in report["embedding"]:
         assert row["per_second"] == pytest.approx(row["batch"] / row["seconds"])
+    assert [row["stage"] for row in report["attention"]] == [0]
+    assert 0 < report["attention"][0]["forward"] < report["attention"][0]["both"]
     forms = {(row["loss"], row["form"]) for row in report["loss"]}
     assert {("softmax", "ring"), ("sigmoid", "plain"), ("softmax, kappa", "plain")} <= forms
     *most, everything = report["kernels"]
@@ -91,6 +93,14 @@ def test_every_section_gives_figures_that_agree_with_each_other(capsys):
         assert set(row) == set(captioning.KEYS) and row["fits"]
         assert row["per_second"] == pytest.approx(row["batch"] / row["seconds"])
     assert {row["encoder_per_second"] for row in ways} == {encoder["per_second"]}
+
+
+def test_the_peer_in_torch_is_timed():
+    rows = peer.measure(quick=True)
+    assert [row["work"] for row in rows] == ["captions", "clips", "training step"]
+    for row in rows:
+        assert set(row) == set(peer.KEYS) and row["fits"]
+        assert row["per_second"] == pytest.approx(row["batch"] / row["seconds"])
 
 
 def test_the_full_runs_are_those_of_the_config_files():
@@ -276,7 +286,13 @@ def test_kernels_are_traced_back_to_the_model():
   ROOT %add = f32[] add(%b, %c), metadata={op_name="jit(step)/add"}
   %copy = f32[] copy(%b)
 """  # noqa: E501
-    assert op_names(text) == {"fusion.1": "backward/mlp/dot", "add": "add"}
+    assert op_names(text) == {
+        "fusion.1": "backward/mlp/dot",
+        "fusion_1": "backward/mlp/dot",  # the kernel of it in a CUDA graph
+        "add": "add",
+    }
+    newer = text.replace("jvp(Clap))/Clap.text", "jvp(Clap.text))/Clap.project_text")
+    assert op_names(newer) == op_names(text)
 
 
 def fake_sections(monkeypatch, *functions) -> None:
@@ -353,7 +369,8 @@ def test_what_cannot_be_interrupted_is_ended_with_what_there_is(quick_env, tmp_p
         "    yield {'figure': 'x', 'value': 1, 'shown': '1'}\n"
         "    time.sleep(600)\n"
         "a.SECTIONS = (d.replace(a.SECTIONS[0], rows=stuck), *a.SECTIONS[1:])\n"
-        f"a.main(['--quick', '--seconds', '3', '--out', {str(out)!r}])\n"
+        "argv = ['--quick', '--sections', 'device,training', '--seconds', '3']\n"
+        f"a.main([*argv, '--out', {str(out)!r}])\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], env=quick_env, capture_output=True, text=True, timeout=120

@@ -67,7 +67,10 @@ def tuned(place, train):
 def test_a_batch_that_cannot_be_split_is_refused_before_records_are_built(place, train):
     done = train("refused", "hf", "--config.batch_size=6", "--config.loss.order_pairs=1")
     assert done.returncode == 2
-    assert "batch_size 6 does not divide among 1 devices; take a multiple of 4: 4 rows each" in done.stderr
+    assert (
+        "batch_size 6 does not divide among 1 devices; take a multiple of 4: 4 rows each"
+        in done.stderr
+    )
     assert not (place / "records").exists()
 
 

@@ -71,7 +71,7 @@ def _gradients(platform: str, dtype):
 def test_a_model_computes_the_same_with_and_without_them():
     (loss, gradient), (plain_loss, plain_gradient) = (
         function(params)
-        for function, params in (_gradients(platform, jnp.float32) for platform in ("cpu", "gpu"))
+        for function, params in (_gradients(platform, jnp.float32) for platform in ("cpu", ""))
     )
     assert plain_loss == pytest.approx(float(loss), rel=1e-5)
     size = max(np.abs(leaf).max() for leaf in jax.tree.leaves(gradient))
@@ -92,7 +92,8 @@ def test_only_the_program_for_cpus_has_them(platform):
         r"dot_general (.*) :.*bf16>, tensor<[\dx]+bf16>\) -> tensor<[\dx]+f32>", text
     )
     of_layers = [x for x in widened if "batching_dims" not in x]  # the others: attention scores
-    assert bool(of_layers) == on_cpu and widened
+    assert bool(of_layers) == on_cpu
+    assert bool(widened) == (platform != "gpu")  # there attention is in kernels
 
 
 @pytest.mark.parametrize("rows", [1, 48, 50, 51])  # the kernel's gradient sums 8, 2 or 1 parts
