@@ -132,7 +132,7 @@ class HTSAT(nn.Module):
             variable_axes={"params": 0},
             split_rngs={"params": True, "dropout": True},
             length=depth // 2,
-            unroll=unrolled(depth // 2, self.platform, self.remat),
+            unroll=unrolled(depth // 2, self.platform, self.remat, train),
         )(*settings, not train, self.dtype, self.platform, name=name)
 
         def by_pairs(x: jax.Array, rates: jax.Array, moves: jax.Array | None) -> jax.Array:

@@ -133,13 +133,14 @@ def rematerialised(layer: type[nn.Module], remat: str, **options):
     return nn.remat(layer, policy=policy, **options)
 
 
-def unrolled(layers: int, platform: str, remat: str) -> int:
+def unrolled(layers: int, platform: str, remat: str, train: bool) -> int:
     """How many of the layers that are scanned over stand in a turn of the loop.
 
-    On GPUs all: what a loop keeps for its backward pass is copied into arrays of all layers and out
-    again, an eighth of a step there. With remat none: in one turn, two passes would be merged.
+    In training on GPUs all: what a loop keeps for its backward pass is copied into arrays of all
+    layers and out again, an eighth of a step there. With remat one, for in one turn what the two
+    passes compute would be merged.
     """
-    return layers if platform == "gpu" and remat == "none" else 1
+    return layers if platform == "gpu" and remat == "none" and train else 1
 
 
 def batch_axes() -> tuple[str, ...] | None:

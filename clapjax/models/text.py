@@ -125,7 +125,7 @@ class TextEncoder(nn.Module):
             split_rngs={"params": True, "dropout": True},
             in_axes=(nn.broadcast, 0),
             length=config.layers,
-            unroll=unrolled(config.layers, self.platform, self.remat),
+            unroll=unrolled(config.layers, self.platform, self.remat, train),
         )(config, not train, self.dtype, self.platform, name="layers")
         partly = train and self.frozen > 0
         x, _ = layers(x, bias, jnp.arange(config.layers) >= self.frozen if partly else None)
