@@ -7,10 +7,10 @@
 Sections, each printed while it runs: the device and what it reaches on a matrix product and a copy;
 the full training step of configs/laion_clap.py at the largest batch that fits, on GPUs also as
 `clapjax train --deterministic` compiles it, and at a large batch in parts; the same model in torch,
-where that is installed; embedding rates; the forms of window attention and of the loss; the training
-step's most expensive kernels; captions a second, and the training step, of configs/captioner.py. The
-last line is all of it as one JSON object. What the time does not suffice for is skipped, and said
-so; a section that fails leaves one line, and the status is 1 then.
+where that is installed; embedding rates; the forms of window attention and of the loss; the step's
+most expensive kernels; captions a second, and the training step, of configs/captioner.py. The last
+line is all of it as one JSON object. What the time does not suffice for is skipped, and said so; a
+section that fails leaves one line, and the status is 1 then.
 """
 
 import argparse
