@@ -4,7 +4,7 @@ import argparse
 import json
 
 from clapjax.cli.decoding import add_decoding_arguments, add_threshold_argument, find_decoding
-from clapjax.cli.inputs import audio_files, load_kind, printable, what_is_heard
+from clapjax.cli.inputs import audio_files, load_kind, printable, status, what_is_heard
 from clapjax.cli.show import progress
 
 EXAMPLE = 'clapjax caption --model runs/captioner --tags "dog bark,rain" sounds/'
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     for index in sorted(captions):
         for line in told(printable(files[index]), captions[index], args.json):
             print(line)
-    return 0 if whole and len(captions) == len(files) else 1
+    return status(files, whole, captions)
 
 
 def find_tags(args: argparse.Namespace, files: list[str]) -> list:

@@ -11,6 +11,7 @@ from clapjax.cli.inputs import (
     load_clap,
     print_labels,
     read_threshold,
+    status,
     what_is_heard,
 )
 from clapjax.plain import read_lines
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     files, whole = audio_files("classify", args.inputs)
     found = classify(args, files, labels)
     print_labels(files, found, functools.partial(told, top=args.top), args.json)
-    return 0 if whole and len(found) == len(files) else 1
+    return status(files, whole, found)
 
 
 def told(found: dict, top: int) -> list[str]:

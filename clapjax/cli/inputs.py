@@ -8,6 +8,12 @@ from collections.abc import Callable, Iterable
 
 from clapjax.cli.show import complain, progress
 
+KINDS = {
+    "clap": "a CLAP model, which `clapjax classify` and `clapjax embed` take",
+    "tagger": "a tagger, which `clapjax tag` takes",
+    "captioner": "a captioner, which `clapjax caption` takes",
+}
+
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """--model M, --tokenizer NAME, --batch_size N."""
@@ -58,8 +64,8 @@ def load_kind(kind: str, source: str, batch_size: int, field: str, labels: str |
     task = "tagging" if kind == "tagger" else None
     model = load(source, batch_size, task=task, labels=labels)
     if not isinstance(model, getattr(inference, kind.capitalize())):
-        named = "CLAP model" if kind == "clap" else kind
-        raise ValueError(f"{source}: no {named}, which {field} needs")
+        found = KINDS[type(model).__name__.lower()]
+        raise ValueError(f"{source}: {found}; {field} needs {KINDS[kind].split(',')[0]}")
     return model
 
 
@@ -132,6 +138,13 @@ def what_is_heard(verb: str, doing: str, results: Iterable[tuple], count: int) -
         else:
             found[index] = result
     return found
+
+
+def status(files: list[str], whole: bool, found: dict) -> int:
+    """Of a verb that hears files: 0, all are in the result; 1, some are not; 2, none is."""
+    if not found:
+        return 2
+    return 0 if whole and len(found) == len(files) else 1
 
 
 def print_labels(

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 
 from clapjax.cli.compiled import add_cache_argument, keep_compiled
+from clapjax.cli.outputs import check_outputs
 from clapjax.cli.show import plain_warnings
 
 # Verb -> (module with add_arguments and run, help line).
@@ -77,6 +78,7 @@ def main(argv: list[str] | None = None) -> int:
         stray = [item for item in overrides if not item.startswith("--config.")]
         if stray or (overrides and not hasattr(args, "config")):
             sub.error(f"unknown arguments: {' '.join(stray or overrides)}")
+        check_outputs(verb, args)
         with plain_warnings(verb), no_interrupt_lost():
             if verb in COMPILE and verb != "train":  # which must find its other processes first
                 keep_compiled(args)
@@ -86,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
             raise
         status = _status(argv, error)
         more = "; with room for it, the same command goes on" if status == os.EX_TEMPFAIL else ""
-        print(f"clapjax {verb}: {error}{more}", file=sys.stderr)
+        print(f"clapjax {verb}: {_said(error)}{more}", file=sys.stderr)
         return status
     except KeyboardInterrupt:
         print(f"clapjax {verb}: interrupted", file=sys.stderr)
@@ -116,6 +118,13 @@ def no_interrupt_lost() -> Iterator[None]:
         sys.unraisablehook = before
         if again is not None:
             again.cancel()
+
+
+def _said(error: Exception) -> str:
+    """What is printed of an error; of the system's the file and the reason, without its number."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    return str(error)
 
 
 def _status(argv: list[str], error: Exception) -> int:

@@ -8,6 +8,7 @@ from clapjax.cli.inputs import (
     audio_files,
     load_kind,
     print_labels,
+    status,
     what_is_heard,
 )
 
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
         if args.threshold is not None:
             found[index]["heard"] = tagger.likely(row, args.threshold)
     print_labels(files, found, functools.partial(told, top=args.top), args.json)
-    return 0 if whole and len(found) == len(files) else 1
+    return status(files, whole, found)
 
 
 def told(found: dict, top: int) -> list[str]:

@@ -64,7 +64,7 @@ TRAIN = ("train", "--config", DEMO, "--data_dir", "nowhere", "--workdir", "run")
             ("eval", "--model", "m", "--benchmark", "x=.", "x=.", "--out", "r"),
             "two benchmarks have the same name",
         ),
-        (("eval", "--model", "m", "--benchmark", "x=.", "--out", "bad.py"), "exists: 'bad.py'"),
+        (("eval", "--model", "m", "--benchmark", "x=.", "--out", "bad.py"), "bad.py is no folder"),
         (("report", "gone"), "gone/results.json: no results here; `clapjax eval` writes them"),
         (
             ("records", "build", "--config", "configs/esc10_mixup.py", "--data_dir", "d"),
@@ -131,7 +131,7 @@ def test_a_full_disk_ends_what_goes_on_with_start_me_again(monkeypatch, capsys):
         monkeypatch.setattr(module, "add_arguments", lambda parser: None)
         monkeypatch.setattr(module, "run", full)
         assert main([verb]) == status
-        line = f"clapjax {verb}: [Errno 28] No space left on device: 'runs/a/log.jsonl'"
+        line = f"clapjax {verb}: runs/a/log.jsonl: No space left on device"
         assert capsys.readouterr().err == f"{line}{again * (status == 75)}\n"
 
 

@@ -94,7 +94,7 @@ def test_captions_of_files(workdir, clips, tmp_path, capsys):
         ("--beam 2 --groups 3", "decoding.beams 2 do not divide into 3 groups"),
         ("--beam 2 --n 3", "decoding.count: 2 beams do not give 3 captions"),
         ("--order twice", "order must be one of one, simultaneous, sequential, complex"),
-        ("--rerank W", "no CLAP model, which --rerank needs"),
+        ("--rerank W", "a captioner, which `clapjax caption` takes; --rerank needs a CLAP model"),
         ("--tagger W", "a run of the captioning task, which is no tagger"),
     ],
 )

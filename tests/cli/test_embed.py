@@ -229,7 +229,7 @@ EMBED = ("embed", "--model", "nowhere/at/all", "a.wav", "--out")
     [
         ((*EMBED, "x.npz"), "nowhere/at/all"),
         ((*EMBED, "x.csv"), "x.csv: the name must end in .npz or .parquet"),
-        ((*EMBED, "no/x.npz"), "no/x.npz: cannot be written there"),
+        ((*EMBED, "no/x.npz"), "no/x.npz: there is no folder no"),
         ((*EMBED, "x.npz", "--windows", "1", "--hop", "1"), "--windows is instead of --long"),
         ((*EMBED, "x.npz", "--texts", "no.txt"), "no.txt: cannot be read as UTF-8 text"),
         ((*EMBED, "x.npz", "--texts", "latin.txt"), "latin.txt: cannot be read as UTF-8 text"),

@@ -178,7 +178,7 @@ def test_interrupted_and_started_again_by_two_processes(room, whole, tmp_path, m
         ("--name a;b", "'a;b' names no model in a provenance"),
         ("--num_processes 2", "several processes need --num_processes and --process_id"),
         ("--process_id 2 --num_processes 2", "process_id 2 is not one of 2 processes"),
-        ("--model C", "no captioner, which --model needs"),
+        ("--model C", "`clapjax embed` take; --model needs a captioner"),
         ("--out T", "holds tables, but no made_from.json"),
     ],
 )

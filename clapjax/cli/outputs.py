@@ -1,0 +1,54 @@
+"""Where a verb writes: that it can is found out before its work."""
+
+import argparse
+import os
+from pathlib import Path
+
+FOLDERS, FILES = "folders", "files"
+# Arguments by verb, or verb and action: those that name a folder to be made, and files in one.
+OUTPUTS = {
+    "bootstrap": {FOLDERS: ("workdir",)},
+    "captions expand": {FILES: ("output",)},
+    "captions filter": {FILES: ("output",)},
+    "captions generate": {FOLDERS: ("out",)},
+    "captions negate": {FILES: ("output",)},
+    "demo": {FOLDERS: ("workdir",)},
+    "embed": {FILES: ("out",)},
+    "eval": {FOLDERS: ("out",)},
+    "export": {FOLDERS: ("folder",)},
+    "finetune": {FOLDERS: ("out",)},
+    "import": {FOLDERS: ("folder",)},
+    "records annotate": {FOLDERS: ("data_dir",)},
+    "records build": {FOLDERS: ("data_dir",)},
+    "records filter": {FOLDERS: ("data_dir",)},
+    "records info": {FILES: ("html",)},
+    "records merge": {FOLDERS: ("data_dir",)},
+    "report": {FILES: ("out",)},
+    "train": {FOLDERS: ("workdir",)},
+}
+
+
+def check_outputs(verb: str, args: argparse.Namespace) -> None:
+    """Raises ValueError where a place that the arguments name cannot be written to."""
+    action = getattr(args, "action", None)
+    outputs = OUTPUTS.get(f"{verb} {action}" if action else verb, {})
+    for kind, names in outputs.items():
+        for name in names:
+            given = getattr(args, name, None)
+            if given and "://" not in given:
+                _check(Path(given), kind)
+
+
+def _check(place: Path, kind: str) -> None:
+    if kind == FILES and place.is_dir():
+        raise ValueError(f"{place}: is a folder; name a file in it")
+    if kind == FILES and not place.parent.is_dir():
+        raise ValueError(f"{place}: there is no folder {place.parent}")
+    whole = place.absolute()
+    there = next(path for path in (whole, *whole.parents) if os.path.lexists(path))
+    if kind == FOLDERS and not there.is_dir():
+        raise ValueError(f"{place}: {there} is no folder")
+    # A file appears beside the one that it takes the place of.
+    folder = there if there.is_dir() else there.parent
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(f"{place}: {folder} cannot be written to")
