@@ -234,6 +234,7 @@ def build(
         seed=experiment.seed,
         sample_rate=experiment.model.audio.sample_rate,
         data_dir=data_dir,
+        audio=experiment.model.audio,
         progress=progress,
         processes=processes or 0,
         runner=runner,

@@ -46,7 +46,7 @@ def _describe_split(examples: Iterable[Example], connectives) -> dict:
     provenance = {"captions": Counter(), "negative_captions": Counter()}
     for example in examples:
         count += 1
-        seconds.append(example.audio.size / example.sample_rate)
+        seconds.append(example.seconds)
         captions += len(example.captions)
         words += [len(caption.split()) for caption in example.captions]
         negatives += len(example.negative_captions)

@@ -132,7 +132,7 @@ def _clip(split: str, example: Example) -> str:
         "origin": example.origin,
     }
     facts = "".join(f"<dt>{k}</dt><dd>{escape(v)}</dd>" for k, v in facts.items() if v)
-    seconds = example.audio.size / example.sample_rate
+    seconds = example.seconds
     return _section(f"{split}: {example.id}, {seconds:.1f} s", f"{body}<dl>{facts}</dl>")
 
 

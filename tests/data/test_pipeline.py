@@ -328,7 +328,7 @@ def test_texts_that_lie_apart(data_dir, tokenizer, tmp_path):
         for split in ("train", "test")
     }
     sources = {"audio_from": str(data_dir), "audio_id": records.build_id(data_dir)}
-    apart = write_records(tmp_path / "apart", splits, shards=3, audio=False, **sources)
+    apart = write_records(tmp_path / "apart", splits, shards=3, form=None, **sources)
     ours, theirs = (next(_start(folder, tokenizer, seed=5)) for folder in (apart, data_dir))
     np.testing.assert_array_equal(ours["audio"], theirs["audio"])
     np.testing.assert_array_equal(ours["has_negative"], theirs["has_negative"])

@@ -13,9 +13,8 @@ import pytest
 import tensorflow_datasets as tfds
 
 from clapjax.data import records
-from clapjax.data.schema import example_from_record
 from clapjax.data.tables import write_rows
-from tests.data.building import assert_same, make_example, write_records
+from tests.data.building import assert_same, example_from_tfds, make_example, write_records
 
 TRAIN = [make_example(index) for index in range(7)]
 TEST = [make_example(index) for index in range(10, 13)]
@@ -42,7 +41,7 @@ def test_tfds_gives_back_what_was_written(tmp_path):
     assert builder.info.splits["train"].num_shards == 3
     rows = builder.as_data_source("train")
     for index, ours in enumerate(TRAIN):
-        assert_same(ours, example_from_record(rows[index]))
+        assert_same(ours, example_from_tfds(rows[index]))
 
 
 def test_records_made_before_there_was_an_origin(data_dir):
@@ -201,7 +200,7 @@ def apart(data_dir):
     """A data set of other texts beside `data_dir`."""
     told = {split: [_told_anew(one) for one in part] for split, part in SPLITS.items()}
     sources = {"audio_from": "../records", "audio_id": records.build_id(data_dir)}
-    return write_records(data_dir.with_name("texts"), told, audio=False, **sources)
+    return write_records(data_dir.with_name("texts"), told, form=None, **sources)
 
 
 def test_texts_are_put_to_their_audio(apart, data_dir):
@@ -227,18 +226,18 @@ def test_texts_are_put_to_their_audio(apart, data_dir):
 def test_texts_over_texts(apart, data_dir):
     again = [replace(one, labels=("last",)) for one in TEST]
     sources = {"audio_from": str(apart), "audio_id": records.build_id(apart)}
-    top = write_records(data_dir.with_name("top"), {"test": again}, audio=False, **sources)
+    top = write_records(data_dir.with_name("top"), {"test": again}, form=None, **sources)
     for ours, theirs in zip(again, records.read_examples(top, "test"), strict=True):
         assert_same(ours, theirs)
 
 
 def test_texts_that_do_not_belong_to_the_audio(apart, data_dir, tmp_path):
     sources = {"audio_from": str(data_dir), "audio_id": records.build_id(data_dir)}
-    other = write_records(tmp_path / "other", SPLITS, shards=3, audio=False, **sources)
+    other = write_records(tmp_path / "other", SPLITS, shards=3, form=None, **sources)
     with pytest.raises(records.RecordsError, match="split train has other records or shards than"):
         records.open_split(other, "train")
     turned = {"train": TRAIN[::-1], "test": TEST}
-    turned = write_records(tmp_path / "turned", turned, audio=False, **sources)
+    turned = write_records(tmp_path / "turned", turned, form=None, **sources)
     found = records.check(turned)
     assert found[0] == "train/clip-6: lies over the audio of clip-0"
     assert len(found) == 6  # the middle one is in its place
