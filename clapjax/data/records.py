@@ -15,7 +15,7 @@ from clapjax.data import paths
 from clapjax.data.forms import PCM, Form, form_of
 from clapjax.data.paths import as_path
 from clapjax.data.schema import Example, example_from_features, features
-from clapjax.data.shards import RecordsError, Shards, Split, merged, reader_pool
+from clapjax.data.shards import RecordsError, Shards, Split, reader_pool
 
 NAME, VERSION = "clapjax_records", "1.0.0"
 FORMAT = "array_record"
@@ -365,33 +365,3 @@ def _parsed(records: Split) -> Iterator[Example]:
 def read_serialized(data_dir: str | os.PathLike, split: str) -> Iterator[bytes]:
     """Yields a split's serialised examples in order; raises as `read_examples` does."""
     yield from open_split(data_dir, split).scan()
-
-
-def check(data_dir: str | os.PathLike) -> list[str]:
-    """Reads every record and lists what is wrong; empty where the data set is sound.
-
-    Raises:
-      RecordsError: not a finished data set, or not that of its audio.
-    """
-    found, ids = [], set()
-    for split, info in open_builder(data_dir).info.splits.items():
-        records, parse, count = open_split(data_dir, split), parser(), 0
-        try:
-            for index, parts in enumerate(records.scan_layers()):
-                try:
-                    example = parse(merged(parts))
-                    below = {parse(part).id for part in parts[1:]} - {example.id}
-                except RecordsError as error:
-                    found.append(f"{records.place(index)}: {error}")
-                    continue
-                count += 1
-                found += [f"{split}/{example.id}: lies over the audio of {id}" for id in below]
-                found += [f"{split}/{example.id}: {problem}" for problem in example.problems()]
-                if example.id in ids:
-                    found.append(f"{split}/{example.id}: id is not unique")
-                ids.add(example.id)
-        except RecordsError as error:
-            found.append(str(error))
-        if count != info.num_examples:
-            found.append(f"{split}: {count} records readable, {info.num_examples} announced")
-    return found

@@ -120,6 +120,10 @@ class Shards:
         """Index of the record behind each file's last."""
         return list(itertools.accumulate(self.lengths))
 
+    def only(self, number: int) -> "Shards":
+        """One of the files."""
+        return Shards(self.files[number : number + 1], self.lengths[number : number + 1])
+
     def locate(self, index: int) -> tuple[int, int]:
         """Number of the file that has a record, and the record's place in it.
 

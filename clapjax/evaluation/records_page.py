@@ -145,6 +145,9 @@ def _heard(label: str, samples: np.ndarray, sample_rate: int) -> str:
     """A player and a spectrogram of (T,) int16, of at most SECONDS."""
     import soundfile
 
+    if samples.ndim > 1:
+        return '<p class="how">stored as a log-mel, which cannot be heard</p>'
+
     samples = samples[: int(SECONDS * sample_rate)]
     file = io.BytesIO()
     soundfile.write(file, samples, sample_rate, format="FLAC", subtype="PCM_16")

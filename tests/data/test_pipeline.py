@@ -13,6 +13,7 @@ import pytest
 
 from clapjax.audio.config import AudioConfig
 from clapjax.data import pipeline, records
+from clapjax.data.checking import check
 from clapjax.data.config import DataConfig
 from clapjax.data.label_index import LabelIndex
 from clapjax.data.shards import read_shard
@@ -348,7 +349,7 @@ def test_more_shards_than_descriptors(tmp_path):
     resource.setrlimit(resource.RLIMIT_NOFILE, (used + 100, limits[1]))
     try:
         batches = list(islice(_start(folder, tokenizer, batch_size=30), 10))
-        problems = records.check(folder)
+        problems = check(folder)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert sorted(_join(batches)["audio"][:, 0].tolist()) == list(range(1, 301))

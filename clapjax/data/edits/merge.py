@@ -127,14 +127,19 @@ def _form(sets: list[Input]) -> Form:
       RecordsError: in different ways.
     """
     first = sets[0]
-    splits = tuple(dict.fromkeys(split for one in sets for split in one.form.mel_splits))
     for one in sets:
-        alike = (one.form.kind, one.form.front_end) == (first.form.kind, first.form.front_end)
-        if not alike or set(splits) & set(one.shards) - set(one.form.mel_splits):
+        if (one.form.kind, one.form.front_end) != (first.form.kind, first.form.front_end):
             raise RecordsError(
                 f"{one.folder}: its records do not hold sound as those of {first.folder} do "
-                f"(data.audio is {one.form.kind} and {first.form.kind}, the front ends of log-mels "
-                "and the splits that have them must be the same); build them alike"
+                f"({one.form.kind} and {first.form.kind}, or log-mels of two front ends); build "
+                "them alike"
+            )
+    splits = tuple(dict.fromkeys(split for one in sets for split in one.form.mel_splits))
+    for one in sets:
+        if unlike := set(splits) & set(one.shards) - set(one.form.mel_splits):
+            raise RecordsError(
+                f"{one.folder}: its split {min(unlike)} is FLAC, that of another set log-mels; "
+                "build them alike"
             )
     return Form(first.form.kind, first.form.front_end, splits)
 
