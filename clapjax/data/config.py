@@ -30,15 +30,13 @@ class DataConfig:
     # How records hold sound: "pcm", "flac", or "mel": log-mels of this model's front end, to train
     # on. "auto": in training as they are, in a build PCM.
     audio: str = "auto"
-    # "rows": each epoch is a permutation of all records; "blocks": one of blocks of so many records
-    # that lie together, and of the records within a window of so many blocks, for records that are
-    # read from a bucket. A window is dealt out to so many lanes: hosts that divide them read each
-    # block once among them.
+    # "rows": each epoch is a permutation of all records; "blocks": one of blocks of records that
+    # lie together, and of the records within a window of blocks: for records in a bucket.
     order: str = "rows"
-    block_rows: int = 16
-    window_blocks: int = 256
-    lanes: int = 8
-    reads: int = 32  # blocks that are read at once
+    block_rows: int = 16  # records of a block
+    window_blocks: int = 256  # blocks of a window, two of which the hosts together have in memory
+    lanes: int = 8  # of a window; a number of hosts that divides them reads each block once
+    reads: int = 32  # blocks that a host reads at once
     workers: int = 2  # threads that read batches
     prefetch: int = 2  # batches made ahead
 
