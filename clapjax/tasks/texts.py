@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from clapjax.data.forms import has_negative
 from clapjax.data.records import TOKENIZER_FOLDER
 from clapjax.data.selection import select_captions
 from clapjax.data.tokenizer import load_tokenizer, tokenize
@@ -111,8 +112,7 @@ def _reversed_events(record) -> Sequence[bytes]:
     Of three events there are several wrong orders, and which one is heard or told is not recorded.
     """
     events = record["events"].bytes_list.value
-    there = any(record["negative_audio"].bytes_list.value)
-    return events[::-1] if there and len(events) == 2 else ()
+    return events[::-1] if has_negative(record) and len(events) == 2 else ()
 
 
 def tokenised(tokenizer, max_length: int, rows: dict) -> dict[str, np.ndarray]:

@@ -13,6 +13,7 @@ import pytest
 from etils import epath
 
 from clapjax.data import paths, records
+from clapjax.data.checking import check
 from clapjax.data.edits.merge import merge
 from clapjax.data.overlap import read_ids
 from clapjax.data.sources import list_clips
@@ -93,7 +94,7 @@ def test_a_build_in_a_bucket_is_the_build_in_a_folder(folder, bucket, tmp_path, 
     assert [file.name for file in bucket.iterdir()] == ["d"]
     again = build(folder, "gs://b/d", mode)
     assert again.reused and again.counts == result.counts and again.rejected == result.rejected
-    assert records.check("gs://b/d") == []
+    assert check("gs://b/d") == []
 
 
 def test_an_interrupted_move_into_a_bucket_goes_on(folder, bucket, tmp_path, monkeypatch):
@@ -129,7 +130,7 @@ def test_merging_into_a_bucket(folder, bucket, tmp_path):
     build(folder, "gs://b/one", splits=("train",))
     build(folder, tmp_path / "two", splits=("test",))
     assert merge("gs://b/out", ["gs://b/one", tmp_path / "two"]) == {"train": 21, "test": 11}
-    assert records.check("gs://b/out") == []
+    assert check("gs://b/out") == []
 
 
 @pytest.mark.parametrize("kind", LAYOUTS)
