@@ -99,12 +99,12 @@ def _compare(name: str, source: SourceConfig, root: Path, repeats: int) -> bool:
 def main() -> int:
     """Measures, prints, and returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--esc10", help="its folder")
+    parser.add_argument("--esc10", help="its folder, in the layout of ESC-50")
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
     sources = {"embedded": SourceConfig(mode="mixup", sounds_per_fold=4)}
     if args.esc10:
-        sources["ESC-10"] = SourceConfig(kind="esc10", path=args.esc10, mode="direct")
+        sources["ESC-10"] = SourceConfig(kind="esc50", path=args.esc10, mode="direct")
     print("| sounds | form | bytes a clip | clips/s | CPU ms to read | CPU ms to build |")
     print("|---|---|---|---|---|---|", flush=True)
     fine = True
