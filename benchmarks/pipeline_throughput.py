@@ -25,8 +25,10 @@ from pathlib import Path
 import numpy as np
 
 from clapjax.audio.config import AudioConfig
+from clapjax.audio.host_mel import host_log_mel
 from clapjax.data import records
 from clapjax.data.config import DataConfig
+from clapjax.data.forms import PCM, Form
 from clapjax.data.pipeline import train_batches
 from clapjax.data.schema import Example
 from clapjax.data.tokenizer import load_tokenizer, train_tokenizer
@@ -37,21 +39,27 @@ RATE = 48_000  # Hz
 CAPTION = "a dog barks, then rain falls"
 
 
-def write(data_dir: Path, clips: int, shards: int, samples: int) -> None:
-    """Records as `clapjax records build` leaves them."""
+def write(data_dir: Path, clips: int, shards: int, samples: int, form: Form = PCM) -> None:
+    """Records as `clapjax records build` leaves them; log-mels of one sound, for they take long."""
     generator = np.random.default_rng(0)
-    folder, encode = records.start_build(data_dir), records.serializer("train")
+    folder, encode = records.start_build(data_dir), records.serializer("train", form)
+    mel = None
+    if form.kind == "mel":
+        noise = generator.integers(-9000, 9000, samples).astype(np.int16)
+        mel = host_log_mel(noise, form.front_end)
     lengths = [clips * (n + 1) // shards - clips * n // shards for n in range(shards)]
     for shard, length in enumerate(lengths):
         writer = records.ShardWriter(folder, f"{shard}", 2**40)
         for index in range(length):
-            audio = generator.integers(-9000, 9000, samples).astype(np.int16)
+            audio = mel
+            if mel is None:
+                audio = generator.integers(-9000, 9000, samples).astype(np.int16)
             texts = (CAPTION,), ("rain falls, then a dog barks",)
             writer.write(encode(Example(f"{shard}-{index}", audio, RATE, *texts)))
         writer.close()
         (folder / writer.files[0][0]).rename(folder / records.shard_name("train", shard, shards))
-    records.write_metadata(folder, [("train", lengths, 2 * clips * samples)])
-    records.finish_build(folder, data_dir, {"sample_rate": RATE})
+    records.write_metadata(folder, [("train", lengths, 2 * clips * samples)], form)
+    records.finish_build(folder, data_dir, {"sample_rate": RATE, "data": form.described()})
     train_tokenizer([CAPTION], data_dir / records.TOKENIZER_FOLDER, 300)
 
 

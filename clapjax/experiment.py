@@ -51,7 +51,8 @@ def make_task(experiment: Experiment, tokenizer=None) -> Task:
     The tokenizer is that of the model which it starts from (`clapjax.starting.resolve`).
     """
     if experiment.task == "tagging":
-        return tagging(experiment.model, experiment.tagging, experiment.data.split)
+        data = experiment.data
+        return tagging(experiment.model, experiment.tagging, data.split, data.audio)
     if experiment.task == "captioning":
         return captioning(experiment.model, experiment.captioning, experiment.data, tokenizer)
     return contrastive(experiment.model, experiment.loss, experiment.data, tokenizer)
@@ -75,6 +76,7 @@ FREE = (
     "source",
     "synthesis",
     "data.workers",
+    "data.reads",
     "data.prefetch",
 )
 

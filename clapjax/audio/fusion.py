@@ -41,7 +41,6 @@ def fusion_mels(
     Raises:
       ValueError: T is less than a clip.
     """
-    frames = config.frames
     if waveform.ndim != 2 or waveform.shape[1] < config.clip_samples:
         raise ValueError(
             f"fusion_mels: expected (B, T) with T >= {config.clip_samples}, got {waveform.shape}"
@@ -51,7 +50,26 @@ def fusion_mels(
         lengths = jnp.full(batch, size)
     lengths = jnp.clip(lengths.astype(jnp.int32), config.clip_samples, size)
     mel = log_mel(waveform, config, lengths=lengths, double=double)  # (B, N, M)
-    total = lengths // config.hop_length + 1
+    return fuse(mel, lengths // config.hop_length + 1, config, key=key, antialias=antialias)
+
+
+def fuse(
+    mel: jax.Array,
+    total: jax.Array,
+    config: AudioConfig,
+    *,
+    key: jax.Array | None = None,
+    antialias: bool = False,
+) -> tuple[jax.Array, jax.Array]:
+    """`fusion_mels` of log-mels.
+
+    Args:
+      mel: (B, N, M) float32 dB, N at least a clip's frames.
+      total: (B,) int32 frames of each row; fewer than a clip has count as those of a clip.
+      config, key, antialias: as of `fusion_mels`.
+    """
+    frames = config.frames
+    total = jnp.clip(total.astype(jnp.int32), frames, mel.shape[1])
     starts = _chunk_starts(total - frames + 1, key)  # (B, 3)
 
     def chunk(row, start):

@@ -161,6 +161,7 @@ def _measure(args, overrides) -> int:
 def text_report(report: dict) -> str:
     """The plan for people."""
     from clapjax.planning.plan import summary
+    from clapjax.planning.reading import reading_lines
 
     memory, used, limit = report["memory"], report["bytes"], report["limit_bytes"]
     mesh = " x ".join(f"{name} {size}" for name, size in report["mesh"].items())
@@ -202,6 +203,7 @@ def text_report(report: dict) -> str:
             f"so a step takes at least {_ms(roofline['step_seconds'])}, at most "
             f"{roofline['clips_per_second']:,.0f} clips/s; the model FLOPs utilisation would be "
             f"{100 * roofline['model_flops_utilization']:.0f} %",
+            *reading_lines(report["reading"], report["hosts"]),
         ]
     return "\n".join([*lines, f"{report['how']} in {report['seconds']:.0f} s", "", summary(report)])
 

@@ -84,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     tell.add_argument(
         "--apart", action="store_true", help="write texts alone; the audio is read from IN"
     )
-    for parser in (merge, choose, tell):
+    for parser in (check, merge, choose, tell):
         parser.add_argument(
             "--processes", type=int, help="default: one a core, or one where there is little to do"
         )
@@ -95,9 +95,11 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     if args.action == "info":
         return info(args.data_dir, args.html)
     if args.action == "check":
-        from clapjax.data.records import check
+        from clapjax.data.checking import check
+        from clapjax.data.edits.common import processes_for
 
-        problems = check(args.data_dir)
+        some = processes_for([args.data_dir]) if args.processes is None else args.processes
+        problems = check(args.data_dir, some, progress)
         print("\n".join(problems) or f"{args.data_dir}: sound")
         return 1 if problems else 0
     if args.action == "overlap":
@@ -173,6 +175,7 @@ def info(data_dir: str, html: str | None) -> int:
     from clapjax.data.records import open_builder
     from clapjax.data.statistics import describe
     from clapjax.evaluation.records_page import Chooser, write_page
+    from clapjax.planning.reading import CORES, build_hours
 
     def connectives(caption: str) -> Counter:
         return Counter(link.strip(" ,") for link in connectives_of(caption).elements())
@@ -180,6 +183,13 @@ def info(data_dir: str, html: str | None) -> int:
     splits = open_builder(data_dir).info.splits
     chooser = Chooser({split: info.num_examples for split, info in splits.items()})
     described = describe(data_dir, connectives, chooser.look)
+    for one in described["splits"].values():
+        one["build_hours"] = {
+            f"{count} machine{'s' * (count > 1)} of {CORES} cores": float(
+                f"{build_hours(one['hours'], one['audio'], count):.3g}"
+            )
+            for count in (1, 100)
+        }
     print(json.dumps(described, indent=2))
     if html:
         write_page(html, described, chooser.chosen)
@@ -234,6 +244,7 @@ def build(
         seed=experiment.seed,
         sample_rate=experiment.model.audio.sample_rate,
         data_dir=data_dir,
+        audio=experiment.model.audio,
         progress=progress,
         processes=processes or 0,
         runner=runner,

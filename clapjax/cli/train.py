@@ -129,15 +129,18 @@ def train_and_evaluate(
 
     The tokenizer is that of `clapjax.starting.resolve`.
     """
+    from clapjax.data.forms import check_form
     from clapjax.data.paths import as_path
-    from clapjax.data.records import check_rate
+    from clapjax.data.records import check_rate, read_form
     from clapjax.experiment import make_task, save_experiment
     from clapjax.training import distributed
     from clapjax.training.loop import train
     from clapjax.training.workdir import builds
 
     builds(data_dir, experiment)  # that all hosts see the same, before one stumbles
-    check_rate(data_dir, experiment.model.audio.sample_rate)
+    audio, data = experiment.model.audio, experiment.data
+    check_rate(data_dir, audio.sample_rate)
+    check_form(data_dir, read_form(data_dir), data.split, data.audio, audio)
     task, results = make_task(experiment, tokenizer), {}
     for line in _doubts(experiment, data_dir, workdir, tokenizer):
         _warn(line)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from clapjax.data.forms import KINDS
 from clapjax.data.order import parse_share
 from clapjax.data.selection import check_selection
 
@@ -26,6 +27,16 @@ class DataConfig:
     # longest_seconds, for a model with fusion.
     long_clips: str = "cut"
     longest_seconds: float = 30.0  # of a clip that is heard whole
+    # How records hold sound: "pcm", "flac", or "mel": log-mels of this model's front end, to train
+    # on. "auto": in training as they are, in a build PCM.
+    audio: str = "auto"
+    # "rows": each epoch is a permutation of all records; "blocks": one of blocks of records that
+    # lie together, and of the records within a window of blocks: for records in a bucket.
+    order: str = "rows"
+    block_rows: int = 16  # records of a block
+    window_blocks: int = 256  # blocks of a window, two of which the hosts together have in memory
+    lanes: int = 8  # of a window; a number of hosts that divides them reads each block once
+    reads: int = 32  # blocks that a host reads at once
     workers: int = 2  # threads that read batches
     prefetch: int = 2  # batches made ahead
 
@@ -37,5 +48,11 @@ class DataConfig:
             raise ValueError(f"data.longest_seconds must be positive, not {self.longest_seconds}")
         for item in self.mixture:
             parse_share(item)
-        if self.workers < 1 or self.prefetch < 1:
-            raise ValueError("data.workers and data.prefetch must be positive")
+        for name, known in (("audio", ("auto", *KINDS)), ("order", ("rows", "blocks"))):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"data.{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}"
+                )
+        for name in ("block_rows", "window_blocks", "lanes", "reads", "workers", "prefetch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"data.{name} must be positive, not {getattr(self, name)}")

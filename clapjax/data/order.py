@@ -130,7 +130,7 @@ def _in_turn(counts: Sequence[int], cycle: int) -> np.ndarray:
     return table
 
 
-def _mixed(words: np.ndarray) -> np.ndarray:
+def mixed(words: np.ndarray) -> np.ndarray:
     """(N,) uint64 to (N,) uint64: a step of SplitMix64 (Steele, Lea, Flood 2014) from each."""
     words = words + np.uint64(0x9E3779B97F4A7C15)
     words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -138,11 +138,11 @@ def _mixed(words: np.ndarray) -> np.ndarray:
     return words ^ (words >> np.uint64(31))
 
 
-def _keys(seed: int, *words: np.ndarray) -> np.ndarray:
+def keys_of(seed: int, *words: np.ndarray) -> np.ndarray:
     """(N,) uint64: of each row, from the seed and the row's (N,) int64 words."""
-    keys = _mixed(np.full(len(words[0]), seed % 2**64, np.uint64))
+    keys = mixed(np.full(len(words[0]), seed % 2**64, np.uint64))
     for word in words:
-        keys = _mixed(keys ^ word.astype(np.uint64))
+        keys = mixed(keys ^ word.astype(np.uint64))
     return keys
 
 
@@ -156,7 +156,7 @@ def draws(positions: np.ndarray, sets: np.ndarray, seed: int, count: int) -> np.
     Returns:
       (N, count) float64 in [0, 1).
     """
-    keys = [_keys(seed, sets, positions, np.full_like(sets, number)) for number in range(count)]
+    keys = [keys_of(seed, sets, positions, np.full_like(sets, number)) for number in range(count)]
     return (np.stack(keys, axis=1) >> np.uint64(11)) * 2.0**-53
 
 
@@ -172,12 +172,12 @@ def shuffled(positions: np.ndarray, sizes: np.ndarray, sets: np.ndarray, seed: i
     Returns:
       (N,) int64 indices.
     """
-    keys = _keys(seed, sets, positions // sizes)
+    keys = keys_of(seed, sets, positions // sizes)
     places, indices = positions % sizes, np.empty(len(sets), np.int64)
     few = sizes <= SMALL
     for key in np.unique(keys[few]):
         rows = few & (keys == key)
-        order = np.argsort(_mixed(key ^ _mixed(np.arange(sizes[rows][0], dtype=np.uint64))))
+        order = np.argsort(mixed(key ^ mixed(np.arange(sizes[rows][0], dtype=np.uint64))))
         indices[rows] = order[places[rows]]
     many = ~few
     if many.any():
@@ -211,7 +211,7 @@ def _permuted(places: np.ndarray, sizes: np.ndarray, keys: np.ndarray) -> np.nda
     import tensorflow as tf
 
     # tf.random.experimental.index_shuffle's own operation, which takes a seed for each row.
-    words = [keys >> np.uint64(32), keys, _mixed(keys)]
+    words = [keys >> np.uint64(32), keys, mixed(keys)]
     seeds = np.stack([(word & np.uint64(2**32 - 1)).astype(np.uint32) for word in words], axis=1)
     return tf.raw_ops.RandomIndexShuffle(
         index=places, seed=seeds, max_index=sizes - 1, rounds=ROUNDS

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from clapjax.data import paths
 from clapjax.data.fingerprint import Fingerprint, Index, build_index, find_matches, fingerprint
+from clapjax.data.forms import heard
 from clapjax.data.records import RecordsError, open_builder, read_examples
 from clapjax.data.sources.clip import Clip, SourceError
 from clapjax.data.sources.common import read_json, read_rows
@@ -172,7 +173,10 @@ def fingerprint_records(splits: Iterable[tuple[str, str]]) -> Iterator[tuple[str
     """
     for folder, split in splits:
         for example in read_examples(folder, split):
-            yield f"{folder}/{example.id}", fingerprint(example.audio, example.sample_rate)
+            yield (
+                f"{folder}/{example.id}",
+                fingerprint(heard(example.audio, f"{folder}/{example.id}"), example.sample_rate),
+            )
 
 
 def find_splits(name: str, role: str) -> list[tuple[str, str]]:

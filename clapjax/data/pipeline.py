@@ -4,6 +4,7 @@ Batch `step` holds the samples at positions step * B ... step * B + B - 1 of an 
 epochs, each a stateless permutation of the split; a host reads its own slice of those positions. So
 starting at step N costs what starting at 0 costs, and neither the batches nor the choices made for
 a sample depend on the number of hosts. In a mixture each data set has such a sequence of its own.
+With data.order=blocks an epoch is a permutation by blocks instead (clapjax/data/block_order.py).
 Where labels are balanced, the sequence of the first data set is one of labels instead, and of each
 label one of its records.
 """
@@ -16,15 +17,16 @@ from itertools import count
 import numpy as np
 
 from clapjax.audio.config import AudioConfig
-from clapjax.audio.fill import fill, truncate
 from clapjax.data import paths, records
+from clapjax.data.block_order import block_order
+from clapjax.data.blocks import BlockReader
 from clapjax.data.config import DataConfig
+from clapjax.data.forms import check_form
 from clapjax.data.label_index import LabelIndex
 from clapjax.data.order import batch_rows, draws, parse_share, shuffled
 from clapjax.data.shards import Split, missing_files, reader_pool
+from clapjax.data.sounds import Room, room_for
 from clapjax.memory import keep_memory
-
-ALIGNMENT = 64  # bytes, Eigen's
 
 
 def train_batches(
@@ -47,7 +49,7 @@ def train_batches(
     """Endless training batches from `start_step` on: this host's rows of each global batch.
 
     Args:
-      data_dir: a finished data set on this machine.
+      data_dir: a finished data set, on this machine unless it is read by blocks.
       config: split, mixture, what becomes of long clips, and parallelism.
       audio: clip length and fill mode.
       features: from a record's features by name and some random numbers in [0, 1) to what its row
@@ -63,16 +65,17 @@ def train_batches(
       host, hosts: this host's place.
 
     Returns:
-      An iterator of {"audio": (b, clip_samples) int16} and what `collate` makes, b = batch_size /
-      hosts; with `reverses` "reverse_audio" and "reverse_row", as `Task` has them. With long_clips
-      "whole" the audio is (b, longest_seconds), zeros behind each row's own "lengths": (b,) int32
-      samples.
+      An iterator of {"audio": (b, clip_samples) int16, or (b, frames, mel_bins) float16 of records
+      that hold log-mels} and what `collate` makes, b = batch_size / hosts; with `reverses`
+      "reverse_audio" and "reverse_row", as `Task` has them. With long_clips "whole" the audio is of
+      longest_seconds, silence behind each row's own "lengths": (b,) int32 samples.
 
     Raises:
-      RecordsError: no such data set or split, or another sample rate; from the iterator: a damaged
-        shard or a record that lacks something, with its file and its place there.
-      ValueError: the batch does not divide among the hosts, in whole groups, or the mixture's
-        shares are too many.
+      RecordsError: no such data set or split, another sample rate, form of sound or front end; from
+        the iterator: a damaged shard or a record that lacks something, with its file and its place
+        there.
+      ValueError: the batch does not divide among the hosts, in whole groups, the mixture's shares
+        are too many, or balanced labels are to be read by blocks.
     """
     if batch_size % (hosts * group) or not 0 <= host < hosts:
         groups = f", {group} rows together" if group > 1 else ""
@@ -84,8 +87,9 @@ def train_batches(
     keep_memory()  # else half of the time goes into page faults
     readers = reader_pool()
     take = features, draws_of_a_row, group, reverses, balance
-    load = _loader(data_dir, config, audio, take, batch_size, seed, host, hosts, readers)
-    types = (tf.int16, tf.int32)
+    place = batch_size, seed, start_step, host, hosts
+    load, room, end = _loader(data_dir, config, audio, take, place, readers)
+    types = (tf.as_dtype(room.dtype), tf.int32)
     # Step to its sound in wrong orders and its rows' features, or to what went wrong, of which
     # TensorFlow would keep the text.
     made: dict[int, list[dict]] = {}
@@ -112,6 +116,7 @@ def train_batches(
 
     def close():
         source.clear()
+        end()
         readers.cache_clear()  # TensorFlow keeps `load` for ever, but no file shall stay open
 
     def batches():
@@ -140,90 +145,132 @@ def train_batches(
 
 
 def _loader(
-    data_dir, config, audio, take, batch_size, seed, host, hosts, readers
-) -> Callable[[int], tuple[np.ndarray, np.ndarray, dict, dict]]:
-    """A function from a step to this host's rows of its batch.
+    data_dir, config, audio, take, place, readers
+) -> tuple[Callable[[int], tuple[np.ndarray, np.ndarray, dict, dict]], Room, Callable[[], None]]:
+    """(A function from a step to this host's rows of its batch, what its sound is, its end).
 
     These are sound, lengths, what there is of sound in wrong orders, and features.
     """
     features, number_of_draws, group, reverses, balance = take
+    batch_size, seed, start_step, host, hosts = place
     from tensorflow import train
 
     mixture = [parse_share(item) for item in config.mixture]
     folders = [data_dir, *(folder for folder, _ in mixture)]
     shares = [share for _, share in mixture]
     batch_rows(0, batch_size, shares)  # which may refuse the shares
-    splits = [_open(folder, config.split, audio.sample_rate, readers) for folder in folders]
+    splits = [_open(folder, config, audio, readers) for folder in folders]
+    room = room_for(_kind(folders, config, audio), config, audio)
     sizes = np.array([len(split) for split in splits])
     local = slice(host * batch_size // hosts, (host + 1) * batch_size // hosts)
-    width = audio.clip_samples
-    if config.long_clips == "whole":
-        width = max(width, round(config.longest_seconds * audio.sample_rate))
 
-    def load(step: int) -> tuple[np.ndarray, np.ndarray, dict, dict]:
-        sets, positions = (x[local] for x in batch_rows(step, batch_size, shares, group))
+    def rows_of(step: int) -> tuple[np.ndarray, np.ndarray]:
+        return tuple(x[local] for x in batch_rows(step, batch_size, shares, group))
+
+    def one_by_one(step: int) -> tuple[np.ndarray, Iterable[tuple[int, bytes]]]:
+        sets, positions = rows_of(step)
         indices = shuffled(positions, sizes[sets], sets, seed)
         if balance is not None:
             indices[sets == 0] = balance.draw(positions[sets == 0], seed)
+        # File by file, each of which is opened once.
+        order = np.lexsort((indices, sets)).tolist()
+        return indices, ((row, next(splits[sets[row]].read([indices[row]]))) for row in order)
+
+    read, end = one_by_one, lambda: None
+    if config.order == "blocks":
+        if balance is not None:
+            raise ValueError(
+                "tagging.balanced draws one record here and one there: set "
+                "--config.data.order=rows, or --config.tagging.balanced=False"
+            )
+        blocks = _by_blocks(splits, config, rows_of, shares, group, place)
+        end = blocks.close
+
+        def read(step: int) -> tuple[np.ndarray, Iterable[tuple[int, bytes]]]:
+            indices, found = blocks.take(step)
+            return indices, enumerate(found)
+
+    def load(step: int) -> tuple[np.ndarray, np.ndarray, dict, dict]:
+        sets, positions = rows_of(step)
         numbers = draws(positions, sets, seed, 1 + number_of_draws)
-        waveforms = _aligned((len(sets), width))
+        sounds = room.empty(len(sets))
         lengths = np.zeros(len(sets), np.int32)
         chosen, reversed_sounds = [None] * len(sets), {}
-        # File by file, each of which is opened once.
-        for row in np.lexsort((indices, sets)).tolist():
-            number, index = int(sets[row]), int(indices[row])
-            (data,) = splits[number].read([index])
+        indices, data_of_rows = read(step)
+        for row, data in data_of_rows:
             try:
                 cut, *others = numbers[row]
                 record = train.Example.FromString(data).features.feature
-                samples = _sound(record, "audio", width, audio, cut)
+                sound = room.cut(record, cut)
                 chosen[row] = features(record, others)
                 if reverses and chosen[row].pop("reverse"):
-                    reversed_sounds[row] = _sound(record, "negative_audio", width, audio, cut)
+                    reversed_sounds[row] = room.cut(record, cut, negative=True)
             except Exception as error:
                 reason = f"{type(error).__name__}: {error}"
-                raise records.RecordsError(f"{splits[number].place(index)}: {reason}") from error
-            lengths[row] = len(samples)
-            waveforms[row, : len(samples)] = samples
-            waveforms[row, len(samples) :] = 0
+                where = splits[int(sets[row])].place(int(indices[row]))
+                raise records.RecordsError(f"{where}: {reason}") from error
+            lengths[row] = len(sound)
+            room.put(sounds, row, sound)
         further = {}
         if reverses:
-            further = _in_slots(reversed_sounds, waveforms, lengths, group, reverses)
-        return waveforms, lengths, further, stacked(chosen)
+            further = _in_slots(reversed_sounds, sounds, lengths, group, reverses, room)
+        return sounds, room.samples(lengths), further, stacked(chosen)
 
-    return load
+    return load, room, end
+
+
+def _by_blocks(splits, config, rows_of, shares, group, place) -> BlockReader:
+    """What reads a host's rows by blocks.
+
+    Each set has its share of the window, so that all use theirs up in as many steps.
+    """
+    batch_size, seed, start_step, _, _ = place
+    rows = [float(share if isinstance(share, int) else share * batch_size) for share in shares]
+    rows.insert(0, batch_size - sum(rows))
+    orders = [
+        block_order(
+            [length for length in split.layers[0].lengths if length],
+            block_rows=config.block_rows,
+            window_blocks=max(1, round(config.window_blocks * own / batch_size)),
+            lanes=config.lanes,
+            width=max(1, int(own) // group),
+            number=number,
+            seed=seed,
+        )
+        for number, (split, own) in enumerate(zip(splits, rows, strict=True))
+    ]
+    ahead = max(
+        int(order.largest_window / own) + 2
+        for order, own in zip(orders, rows, strict=True)
+        if own > 0
+    )
+    return BlockReader(splits, orders, rows_of, config.reads, ahead, start_step)
 
 
 def _in_slots(
     sounds: dict[int, np.ndarray],
-    waveforms: np.ndarray,
+    rows_sounds: np.ndarray,
     lengths: np.ndarray,
     group: int,
     reverses: int,
+    room: Room,
 ) -> dict[str, np.ndarray]:
     """Sounds in a wrong order, by the rows that have one, as a batch has them: see `Task`."""
-    slots = len(waveforms) // group * reverses
-    found = np.empty((slots, waveforms.shape[1]), np.int16)
+    slots = len(rows_sounds) // group * reverses
+    found = room.empty(slots)
     of_slots, rows = np.empty(slots, np.int32), np.full(slots, -1, np.int32)
     for slot in range(slots):
         first, place = slot // reverses * group, slot % reverses
         there = [row for row in range(first, first + group) if row in sounds]
         if place < len(there):
             rows[slot] = there[place] - first
-            samples = sounds[there[place]]
+            sound = sounds[there[place]]
         else:  # silence would move the batch statistics
-            samples = waveforms[first + place, : lengths[first + place]]
-        of_slots[slot] = len(samples)
-        found[slot, : len(samples)], found[slot, len(samples) :] = samples, 0
+            sound = rows_sounds[first + place, : lengths[first + place]]
+        of_slots[slot] = len(sound)
+        room.put(found, slot, sound)
+    of_slots = room.samples(of_slots)
     return {"reverse_audio": found, "reverse_lengths": of_slots, "reverse_row": rows}
-
-
-def _aligned(shape: tuple[int, int]) -> np.ndarray:
-    """An int16 array that begins where TensorFlow takes one over without copying it."""
-    size = 2 * shape[0] * shape[1]
-    memory = np.empty(size + ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % ALIGNMENT
-    return memory[start : start + size].view(np.int16).reshape(shape)
 
 
 def stacked(rows: Iterable[dict]) -> dict[str, np.ndarray]:
@@ -237,24 +284,36 @@ def stacked(rows: Iterable[dict]) -> dict[str, np.ndarray]:
     return {name: column(name) for name in rows[0]}
 
 
-def _sound(record, name: str, width: int, audio: AudioConfig, cut: float) -> np.ndarray:
-    """Samples of a record, a clip at least and `width` at most, cut at a place in [0, 1)."""
-    if not record[name].bytes_list.value:
-        raise ValueError(f"there is no {name}")
-    samples = np.frombuffer(record[name].bytes_list.value[0], np.int16)
-    return fill(truncate(samples, width, cut), audio.clip_samples, audio.fill)
+def _kind(folders: list, config: DataConfig, audio: AudioConfig) -> str:
+    """What a batch holds of all the data sets: "pcm" or "mel"."""
+    kinds = {
+        folder: check_form(
+            os.fspath(folder), records.read_form(folder), config.split, config.audio, audio
+        )
+        for folder in folders
+    }
+    if len(set(kinds.values())) > 1:
+        held = ", ".join(f"{folder} {kind}" for folder, kind in kinds.items())
+        raise records.RecordsError(
+            f"data.mixture: log-mels and samples do not go into one batch ({held}); build all alike"
+        )
+    return next(iter(kinds.values()))
 
 
-def _open(data_dir, split: str, sample_rate: int, readers: Callable) -> Split:
+def _open(data_dir, config: DataConfig, audio: AudioConfig, readers: Callable) -> Split:
     """The records to read by their index, after the data set has been checked."""
-    records.check_rate(data_dir, sample_rate)
+    split = config.split
+    records.check_rate(data_dir, audio.sample_rate)
     opened = records.open_split(data_dir, split, readers)
     if not len(opened):
         raise records.RecordsError(f"{data_dir}: split {split} is empty")
     for layer in opened.layers:
         if not paths.is_local(paths.as_path(layer.files[0])):
+            if config.order == "blocks":
+                continue
             raise records.RecordsError(
-                f"{layer.files[0]}: training reads records of this machine; copy the data set here"
+                f"{layer.files[0]}: one record here and one there is too slow to read from a "
+                "bucket; set --config.data.order=blocks, or copy the data set to this machine"
             )
         if missing := missing_files(layer.files):
             raise records.RecordsError(f"{missing[0]}: missing shard; build it again")

@@ -11,16 +11,14 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
-
 from clapjax.data import paths
+from clapjax.data.forms import PCM, Form, form_of
 from clapjax.data.paths import as_path
-from clapjax.data.schema import Example, example_from_record, features
-from clapjax.data.shards import RecordsError, Shards, Split, merged, reader_pool
+from clapjax.data.schema import Example, example_from_features, features
+from clapjax.data.shards import RecordsError, Shards, Split, reader_pool
 
 NAME, VERSION = "clapjax_records", "1.0.0"
 FORMAT = "array_record"
-LISTS = ("captions", "negative_captions", "labels", "events")  # features of several texts
 BUILD_FILE = "clapjax_build.json"  # what the data set was made from; ours, ignored by TFDS
 TOKENIZER_FOLDER = "tokenizer"
 SHARD_BYTES = 128 * 2**20
@@ -80,22 +78,21 @@ def _writing(file: Path) -> Iterator[None]:
         raise paths.no_room(error, file) or why from error
 
 
-def serializer(split: str, audio: bool = True) -> Callable[[Example], bytes]:
+def serializer(split: str, form: Form | None = PCM) -> Callable[[Example], bytes]:
     """A function that turns an example into the bytes of a record.
 
     It raises a RecordsError where an example breaks the schema; the message names `split`. Without
-    `audio` its texts alone are written, which then lie apart from the audio.
+    a form its texts alone are written, which then lie apart from the audio.
     """
     import tensorflow_datasets as tfds
 
-    schema = features(audio)
+    schema = features(form)
     encoder = tfds.core.ExampleSerializer(schema.get_serialized_info())
 
     def serialize(example: Example) -> bytes:
-        if problems := example.problems(audio):
+        if problems := example.problems(form is not None):
             raise RecordsError(f"split {split}, {example.id}: {'; '.join(problems)}")
-        record = {name: value for name, value in example.to_record().items() if name in schema}
-        message = encoder.get_tf_example(schema.encode_example(record))
+        message = encoder.get_tf_example(schema.encode_example(example.to_record(split, form)))
         # TFDS leaves the order of the features to chance: it differs from process to process.
         return message.SerializeToString(deterministic=True)
 
@@ -113,14 +110,7 @@ def parser() -> Callable[[bytes], Example]:
 
     def parse(data: bytes) -> Example:
         try:
-            found = train.Example.FromString(data).features.feature
-            record = {name: found[name].bytes_list.value for name in LISTS if name in found}
-            for name in found.keys() - set(LISTS):
-                values = found[name].int64_list if name == "sample_rate" else found[name].bytes_list
-                record[name] = values.value[0]
-            for name in {"audio", "negative_audio"} & record.keys():
-                record[name] = np.frombuffer(record[name], np.int16)
-            return example_from_record(record)
+            return example_from_features(train.Example.FromString(data).features.feature)
         except KeyError as error:
             raise RecordsError(f"a record without the feature {error}") from error
         except (DecodeError, IndexError, ValueError) as error:
@@ -130,14 +120,14 @@ def parser() -> Callable[[bytes], Example]:
 
 
 def write_metadata(
-    folder: Path, splits: list[tuple[str, list[int], int]], audio: bool = True
+    folder: Path, splits: list[tuple[str, list[int], int]], form: Form | None = PCM
 ) -> None:
     """Writes dataset_info.json and features.json, so that TFDS opens `folder`.
 
     Args:
       folder: of the data set.
       splits: (name, records per shard, bytes of records) of each.
-      audio: whether the records have it, or their texts alone.
+      form: of the records' sound; None: their texts alone.
     """
     import tensorflow_datasets as tfds
 
@@ -152,7 +142,7 @@ def write_metadata(
     ]
     tfds.folder_dataset.write_metadata(
         data_dir=folder,
-        features=features(audio),
+        features=features(form),
         split_infos=infos,
         version=VERSION,
         filename_template=template,
@@ -240,6 +230,15 @@ def check_rate(data_dir: str | os.PathLike, sample_rate: int) -> None:
             f"{data_dir}: records are at {found} Hz, the model wants {sample_rate}; make records "
             "for it in another folder"
         )
+
+
+def read_form(data_dir: str | os.PathLike) -> Form:
+    """How a data set holds sound.
+
+    Raises:
+      RecordsError: `data_dir` is not a finished data set of clapjax.
+    """
+    return form_of(read_build(data_dir))
 
 
 def build_id(data_dir: str | os.PathLike) -> str:
@@ -366,33 +365,3 @@ def _parsed(records: Split) -> Iterator[Example]:
 def read_serialized(data_dir: str | os.PathLike, split: str) -> Iterator[bytes]:
     """Yields a split's serialised examples in order; raises as `read_examples` does."""
     yield from open_split(data_dir, split).scan()
-
-
-def check(data_dir: str | os.PathLike) -> list[str]:
-    """Reads every record and lists what is wrong; empty where the data set is sound.
-
-    Raises:
-      RecordsError: not a finished data set, or not that of its audio.
-    """
-    found, ids = [], set()
-    for split, info in open_builder(data_dir).info.splits.items():
-        records, parse, count = open_split(data_dir, split), parser(), 0
-        try:
-            for index, parts in enumerate(records.scan_layers()):
-                try:
-                    example = parse(merged(parts))
-                    below = {parse(part).id for part in parts[1:]} - {example.id}
-                except RecordsError as error:
-                    found.append(f"{records.place(index)}: {error}")
-                    continue
-                count += 1
-                found += [f"{split}/{example.id}: lies over the audio of {id}" for id in below]
-                found += [f"{split}/{example.id}: {problem}" for problem in example.problems()]
-                if example.id in ids:
-                    found.append(f"{split}/{example.id}: id is not unique")
-                ids.add(example.id)
-        except RecordsError as error:
-            found.append(str(error))
-        if count != info.num_examples:
-            found.append(f"{split}: {count} records readable, {info.num_examples} announced")
-    return found

@@ -24,16 +24,41 @@ class RecordsError(ValueError):
 
 
 def reader_pool(most: int = READERS) -> Callable:
-    """A function from a file of this machine and its number of records to an open reader of it.
+    """A function from a file and its number of records to an open reader of it.
 
-    The `most` that were used last stay open. Threads may share it: a reader that makes room is
-    closed when the last thread is done with it.
+    The `most` that were used last stay open, and all of a bucket, of which only the place of each
+    record is kept. Threads may share it: a reader that makes room is closed when the last thread is
+    done with it. `cache_clear` closes all.
     """
-    return functools.lru_cache(maxsize=most)(_open_by_index)
+    near = functools.lru_cache(maxsize=most)(functools.partial(_open_by_index, _open_near))
+    far = functools.lru_cache(maxsize=None)(functools.partial(_open_by_index, _open_far))
+
+    def open_reader(file: str, length: int):
+        return (near if paths.is_local(paths.as_path(file)) else far)(file, length)
+
+    def clear() -> None:
+        near.cache_clear()
+        far.cache_clear()
+
+    open_reader.cache_clear = clear
+    return open_reader
 
 
-def _open_by_index(file: str, length: int):
-    reader = _open(file, BY_INDEX, file_reader_buffer_size=2**15)
+def _open_near(file: str):
+    return _open(file, BY_INDEX, file_reader_buffer_size=2**15)
+
+
+def _open_far(file: str):
+    from clapjax.data.ranges import RemoteReader
+
+    try:
+        return RemoteReader(file)
+    except (ValueError, OSError) as error:
+        raise RecordsError(_damaged(file, error)) from error
+
+
+def _open_by_index(open_file: Callable, file: str, length: int):
+    reader = open_file(file)
     if reader.num_records() != length:
         raise RecordsError(_miscounted(file, reader.num_records(), length))
     return reader
@@ -95,6 +120,10 @@ class Shards:
         """Index of the record behind each file's last."""
         return list(itertools.accumulate(self.lengths))
 
+    def only(self, number: int) -> "Shards":
+        """One of the files."""
+        return Shards(self.files[number : number + 1], self.lengths[number : number + 1])
+
     def locate(self, index: int) -> tuple[int, int]:
         """Number of the file that has a record, and the record's place in it.
 
@@ -113,12 +142,16 @@ class Shards:
 
     def read(self, index: int, readers: Callable) -> bytes:
         """A record; raises as `Split.read` does."""
-        shard, at = self.locate(index)
+        return self.read_block(index, index + 1, readers)[0]
+
+    def read_block(self, first: int, end: int, readers: Callable) -> list[bytes]:
+        """Records that follow one another in one file, at once; raises as `Split.read` does."""
+        shard, at = self.locate(first)
         reader = readers(self.files[shard], self.lengths[shard])
         try:
-            return reader.read([at])[0]
-        except (RuntimeError, ValueError) as error:
-            raise RecordsError(_damaged(self.place(index), error)) from error
+            return reader.read(list(range(at, at + end - first)))
+        except (RuntimeError, ValueError, OSError) as error:
+            raise RecordsError(_damaged(self.place(first), error)) from error
 
     def scan(self) -> Iterator[bytes]:
         """All records in order; raises as `read_shard` does."""
@@ -142,7 +175,7 @@ class Split:
         return sum(self.layers[0].lengths)
 
     def read(self, indices: Iterable[int]) -> Iterator[bytes]:
-        """Yields records of files of this machine, in the order of `indices`.
+        """Yields records in the order of `indices`.
 
         Sorted ones open each file once.
 
@@ -153,8 +186,13 @@ class Split:
         for index in indices:
             yield merged([layer.read(index, self.readers) for layer in self.layers])
 
+    def read_block(self, first: int, end: int) -> list[bytes]:
+        """Records that follow one another in one file, at once; raises as `read` does."""
+        layers = [layer.read_block(first, end, self.readers) for layer in self.layers]
+        return [merged(parts) for parts in zip(*layers, strict=True)]
+
     def scan(self) -> Iterator[bytes]:
-        """Yields all records in order, from buckets too.
+        """Yields all records in order.
 
         Raises:
           RecordsError: a file is damaged or missing.

@@ -25,11 +25,13 @@ def describe(
     Raises:
       RecordsError: not a finished data set, or damaged.
     """
-    build = records.read_build(data_dir)
+    build, form = records.read_build(data_dir), records.read_form(data_dir)
     out = {"data_dir": os.fspath(data_dir), "build": build, "splits": {}}
-    for split in records.open_builder(data_dir).info.splits:
+    for split, info in records.open_builder(data_dir).info.splits.items():
         examples = _looked_at(records.read_examples(data_dir, split), split, look)
-        out["splits"][split] = _describe_split(examples, connectives)
+        size = round(info.num_bytes / max(1, info.num_examples))
+        held = {"audio": form.of_split(split), "bytes_per_example": size}
+        out["splits"][split] = held | _describe_split(examples, connectives)
     return out
 
 
@@ -46,7 +48,7 @@ def _describe_split(examples: Iterable[Example], connectives) -> dict:
     provenance = {"captions": Counter(), "negative_captions": Counter()}
     for example in examples:
         count += 1
-        seconds.append(example.audio.size / example.sample_rate)
+        seconds.append(example.seconds)
         captions += len(example.captions)
         words += [len(caption.split()) for caption in example.captions]
         negatives += len(example.negative_captions)

@@ -12,6 +12,7 @@ import numpy as np
 
 from clapjax.audio.files import to_mono_at_rate
 from clapjax.data.build.config import TEST, TEST_CLIPS
+from clapjax.data.forms import heard
 from clapjax.data.paths import as_path, is_local, walk_files
 from clapjax.data.records import BUILD_FILE, build_id, open_builder, open_split, parser
 from clapjax.data.schema import Example
@@ -143,6 +144,7 @@ def _of_records(name: str, path, split: str) -> Benchmark:
         for index, example in enumerate(examples(first), first):
             for wrong, samples in ((False, example.audio), (True, example.negative_audio)):
                 if samples is not None and samples.size:
+                    samples = heard(samples, f"{path}: {example.id}")
                     if example.sample_rate != rate:
                         samples = to_mono_at_rate(samples, example.sample_rate, rate)
                     yield index, wrong, samples

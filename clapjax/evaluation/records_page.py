@@ -132,7 +132,7 @@ def _clip(split: str, example: Example) -> str:
         "origin": example.origin,
     }
     facts = "".join(f"<dt>{k}</dt><dd>{escape(v)}</dd>" for k, v in facts.items() if v)
-    seconds = example.audio.size / example.sample_rate
+    seconds = example.seconds
     return _section(f"{split}: {example.id}, {seconds:.1f} s", f"{body}<dl>{facts}</dl>")
 
 
@@ -144,6 +144,9 @@ def _said(text: str, kind: str) -> str:
 def _heard(label: str, samples: np.ndarray, sample_rate: int) -> str:
     """A player and a spectrogram of (T,) int16, of at most SECONDS."""
     import soundfile
+
+    if samples.ndim > 1:
+        return '<p class="how">stored as a log-mel, which cannot be heard</p>'
 
     samples = samples[: int(SECONDS * sample_rate)]
     file = io.BytesIO()

@@ -262,6 +262,7 @@ def _curves(curves: Mapping[str, Sequence[dict]]) -> list[str]:
         ("loss", "loss (nats)"),
         ("learning_rate", "learning rate"),
         ("clips_per_second", "clips per second"),
+        ("seconds_waiting_for_data", "seconds of a step spent waiting for data"),
     ):
         found = {model: series(rows, key) for model, rows in curves.items()}
         found = {model: points for model, points in found.items() if points[0]}

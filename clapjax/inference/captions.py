@@ -21,6 +21,7 @@ from clapjax.audio.files import AudioError
 from clapjax.captions.keywords import share_named
 from clapjax.captions.tables import Texts
 from clapjax.data import paths, records
+from clapjax.data.forms import heard
 from clapjax.data.overlap import find_splits
 from clapjax.data.shards import RecordsError, Shards, Split
 from clapjax.data.tables import caption_items, write_rows
@@ -219,7 +220,8 @@ def each_clip(shards: Sequence[Shard]) -> Iterator[Clip]:
                 yield Clip(number, place, "", None, reason=f"{shard.records.place(place)}: {error}")
                 continue
             order = order_of(example.events)
-            yield Clip(number, place, example.id, example.audio, example.labels, order)
+            sound = heard(example.audio, shard.records.place(place))
+            yield Clip(number, place, example.id, sound, example.labels, order)
 
 
 def captioned(

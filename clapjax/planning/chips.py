@@ -127,6 +127,19 @@ class Hardware:
     slices: int = 1
 
     @property
+    def hosts(self) -> int:
+        """Machines that they are in: of eight GPUs, or of four TPU chips, eight where one suffices.
+
+        (cloud.google.com/tpu/docs: a v5e or v6e slice of up to eight chips may be one machine.)
+        """
+        if self.platform == "gpu":
+            return -(-self.devices // 8)
+        short = self.topology.partition(":")[0]
+        chips = self.devices // self.slices // (2 if GENERATIONS[short].split else 1)
+        alone = 8 if short in ("v5e", "v6e") else 4
+        return self.slices * (1 if chips <= alone else -(-chips // 4))
+
+    @property
     def platform(self) -> str:
         """ "tpu" or "gpu"."""
         return "tpu" if self.topology else "gpu"

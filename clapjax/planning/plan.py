@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from clapjax.planning.chips import GIB, Hardware, datasheet
 from clapjax.planning.compiled import DoesNotCompile, compiled
 from clapjax.planning.counted import absent_mesh, counted, counted_flops
+from clapjax.planning.reading import reading
 from clapjax.training.config import TrainConfig
 from clapjax.training.mesh import micro_batches
 
@@ -32,8 +33,9 @@ def plan(
       A dict for JSON, with numbers per device: "fits", "bytes" (what the program takes),
       "limit_bytes", "how" ("compiled" or "counted"), "memory" (parts of bytes), "rows",
       "micro_batches", "rows_per_micro_batch", "mesh", "flops", "model_flops" (without what is
-      computed twice), "roofline" (least seconds, and the utilisation of model FLOPs at that pace)
-      and, where compiled, "collectives" (by kind: count and bytes of a step). "reason" and "log"
+      computed twice), "roofline" (least seconds, and the utilisation of model FLOPs at that pace),
+      "hosts", "reading" (what each host must read at that pace, by the form of records) and, where
+      compiled, "collectives" (by kind: count and bytes of a step). "reason" and "log"
       where it does not compile, with the memory counted.
 
     Raises:
@@ -41,9 +43,10 @@ def plan(
       ModuleNotFoundError: libtpu is not installed.
     """
     absent_mesh(config.mesh, devices)
-    group = make_task(config).group
-    parts = micro_batches(config, devices.devices, group)
     rows = config.batch_size // devices.devices
+    task = make_task(config)
+    group = task.group
+    parts = micro_batches(config, devices.devices, group)
     report = {
         "hardware": devices.name,
         "topology": devices.topology,
@@ -57,6 +60,7 @@ def plan(
         "rows_per_micro_batch": rows // parts,
         "remat": config.remat,
         "limit_bytes": devices.bytes,
+        "hosts": devices.hosts,
     }
     if count or devices.platform == "gpu":
         report |= counted(config, make_task, devices)
@@ -69,6 +73,8 @@ def plan(
             report |= {"fits": False, "reason": str(error), "log": error.log}
     if engines := report.get("roofline"):
         report["roofline"] = engines | _pace(report, max(engines.values()))
+        pace, copies = report["roofline"]["clips_per_second"], 1 + task.reverses / task.group
+        report["reading"] = reading(task.audio, pace, devices.hosts, copies)
     return report
 
 

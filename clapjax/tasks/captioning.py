@@ -18,7 +18,7 @@ from clapjax.models.captioner import Captioner, init_captioner, write_captions
 from clapjax.models.clap import any_length, cast_kernels, compute_dtype
 from clapjax.models.config import ClapConfig, DecoderConfig, DecodingConfig
 from clapjax.models.presets import decoder_preset
-from clapjax.tasks.front_end import front_end
+from clapjax.tasks.front_end import front_end, sound_shape
 from clapjax.tasks.guidance import (
     caption_ids,
     find_marks,
@@ -99,7 +99,7 @@ def captioning(
         features=functools.partial(_features, config, data.text_augment_selection),
         draws=3,
         collate=functools.partial(_tokenised, tokenizer, config.decoder),
-        batch_shapes=functools.partial(_batch_shapes, model, config),
+        batch_shapes=functools.partial(_batch_shapes, model, config, data.audio),
         dtype=functools.partial(compute_dtype, model),
         mix=_mixed if config.mixup or config.audio_dropout else lambda batch: batch,
         forward=forward,
@@ -171,10 +171,10 @@ def _tokenised(tokenizer, sizes: DecoderConfig, rows: dict) -> dict[str, np.ndar
     }
 
 
-def _batch_shapes(model: ClapConfig, config: CaptioningConfig, rows: int) -> dict:
+def _batch_shapes(model: ClapConfig, config: CaptioningConfig, kind: str, rows: int) -> dict:
     guidance, caption = config.decoder.guidance_length, config.decoder.max_length
     shapes = {
-        "audio": ((rows, model.audio.clip_samples), jnp.int16),
+        "audio": sound_shape(model.audio, kind, rows),
         "input_ids": ((rows, caption), jnp.int32),
         "mask": ((rows, caption), jnp.bool_),
         "guidance_ids": ((rows, guidance), jnp.int32),

@@ -20,7 +20,7 @@ from clapjax.models.clap import (
     init_variables,
 )
 from clapjax.models.config import ClapConfig
-from clapjax.tasks.front_end import front_end
+from clapjax.tasks.front_end import front_end, sound_shape
 from clapjax.tasks.task import Setting, Task
 from clapjax.tasks.texts import (
     FROM_MODEL,
@@ -67,7 +67,7 @@ def contrastive(model: ClapConfig, loss: LossConfig, data: DataConfig, tokenizer
         group=GROUP if loss.order_pairs else 1,
         reverses=loss.order_pairs,
         collate=functools.partial(tokenised, tokenizer, model.text.max_length),
-        batch_shapes=functools.partial(_batch_shapes, model, loss.order_pairs),
+        batch_shapes=functools.partial(_batch_shapes, model, loss.order_pairs, data.audio),
         dtype=functools.partial(compute_dtype, model),
         after_update=_clamp_scales,
         forward={
@@ -97,17 +97,17 @@ def needs_negatives(loss: LossConfig) -> dict:
     return {name: value for name, value in off.items() if getattr(loss, name) != value}
 
 
-def _batch_shapes(model: ClapConfig, pairs: int, rows: int) -> dict:
+def _batch_shapes(model: ClapConfig, pairs: int, kind: str, rows: int) -> dict:
     tokens = ("input_ids", "mask", "negative_ids", "negative_mask")
     shapes = {
-        "audio": ((rows, model.audio.clip_samples), jnp.int16),
+        "audio": sound_shape(model.audio, kind, rows),
         "has_negative": ((rows,), jnp.bool_),
         "events": ((rows,), jnp.int32),
     } | {name: ((rows, model.text.max_length), jnp.int32) for name in tokens}
     if pairs:
         slots = rows // GROUP * pairs
         shapes |= {
-            "reverse_audio": ((slots, model.audio.clip_samples), jnp.int16),
+            "reverse_audio": sound_shape(model.audio, kind, slots),
             "reverse_row": ((slots,), jnp.int32),
             "reverse_events": ((rows,), jnp.int32),
         }

@@ -110,7 +110,7 @@ def _cut_orders(examples: list, data: DataConfig, clip_samples: int) -> list[str
     ordered = [one for one in examples if one.negative_captions or len(one.events) > 1]
     if not ordered or data.long_clips == "whole":
         return []
-    cut = sum(len(one.audio) > 1.1 * clip_samples for one in ordered)
+    cut = sum(one.seconds * one.sample_rate > 1.1 * clip_samples for one in ordered)
     seconds = clip_samples / ordered[0].sample_rate
     if not cut:
         return []

@@ -20,7 +20,7 @@ from clapjax.models.clap import any_length, cast_kernels, compute_dtype
 from clapjax.models.config import ClapConfig
 from clapjax.models.tagger import Tagger, check_head, init_tagger
 from clapjax.plain import read_json
-from clapjax.tasks.front_end import front_end
+from clapjax.tasks.front_end import front_end, mixed, sound_shape, turned
 from clapjax.tasks.task import Setting, Task
 
 LABELS_FILE = "labels.json"
@@ -59,7 +59,9 @@ class TaggingConfig:
             raise ValueError("tagging.labels: one is there twice")
 
 
-def tagging(model: ClapConfig, config: TaggingConfig, split: str = "train") -> Task:
+def tagging(
+    model: ClapConfig, config: TaggingConfig, split: str = "train", kind: str = "pcm"
+) -> Task:
     """The task; without labels it stands for PLANNED of them, and no batches can be made.
 
     Rows are "logits" (B, labels) float32. A batch has "targets" (B, labels) bool; with mix-up
@@ -72,6 +74,7 @@ def tagging(model: ClapConfig, config: TaggingConfig, split: str = "train") -> T
       model: of which the audio encoder is taken.
       config: the labels, the head and the loss.
       split: of the records, whose labels are taken where the config names none.
+      kind: `DataConfig.audio`, for planning.
 
     Raises:
       ValueError: a head that does not go with the audio encoder.
@@ -79,19 +82,19 @@ def tagging(model: ClapConfig, config: TaggingConfig, split: str = "train") -> T
     check_head(model, config.head)
     count = len(config.labels) or PLANNED
     tagger = Tagger(model, count, head_kind=config.head)
-    changes = {"draws": 2, "mix": functools.partial(_changed, config.loss)}
+    changes = {"draws": 2, "mix": functools.partial(_changed, config.loss, model.audio.hop_length)}
     return Task(
         audio=model.audio,
         init=functools.partial(init_tagger, model, count, head_kind=config.head),
         rows=functools.partial(_rows, tagger),
         objective=functools.partial(_objective, config.loss),
         features=functools.partial(_features, config),
-        batch_shapes=functools.partial(_batch_shapes, model, count, config),
+        batch_shapes=functools.partial(_batch_shapes, model, count, config, kind),
         dtype=functools.partial(compute_dtype, model),
         forward={"audio": functools.partial(_probabilities, tagger, config.loss)},
         keep=functools.partial(keep_labels, config, split),
         opened=lambda workdir: replace(
-            tagging(model, workdir_settings(config, workdir), split),
+            tagging(model, workdir_settings(config, workdir), split, kind),
             balance=read_index(workdir / BALANCE_FILE)[0] if config.balanced else None,
         ),
         **(changes if config.mixup or config.shift else {}),
@@ -155,30 +158,27 @@ def _features(config: TaggingConfig, record, draws: Sequence[float]) -> dict:
     return found
 
 
-def _batch_shapes(model: ClapConfig, count: int, config: TaggingConfig, rows: int) -> dict:
+def _batch_shapes(
+    model: ClapConfig, count: int, config: TaggingConfig, kind: str, rows: int
+) -> dict:
     drawn = {"share": config.mixup > 0, "shift": config.shift}
     return {
-        "audio": ((rows, model.audio.clip_samples), jnp.int16),
+        "audio": sound_shape(model.audio, kind, rows),
         "targets": ((rows, count), jnp.bool_),
     } | {name: ((rows,), jnp.float32) for name, used in drawn.items() if used}
 
 
-def _changed(loss: str, batch: dict) -> dict:
+def _changed(loss: str, hop: int, batch: dict) -> dict:
     """The batch with its clips shifted, and then mixed, as far as it has draws for it."""
     if "shift" in batch:
-        batch = _shifted(batch)
+        batch = _shifted(hop, batch)
     return _mixed(loss, batch) if "share" in batch else batch
 
 
-def _shifted(batch: dict) -> dict:
+def _shifted(hop: int, batch: dict) -> dict:
     """Each row turned round in its own length, of which "shift" is the part."""
-    audio, drawn = batch["audio"], {name: x for name, x in batch.items() if name != "shift"}
-    size = audio.shape[1]
-    length = batch.get("lengths", jnp.full(len(audio), size, jnp.int32))[:, None]
-    start = jnp.floor(batch["shift"][:, None] * length).astype(jnp.int32)
-    position = jnp.arange(size, dtype=jnp.int32)[None]
-    position = jnp.where(position < length, (position + start) % length, position)
-    return drawn | {"audio": jnp.take_along_axis(audio, position, axis=1)}
+    drawn = {name: x for name, x in batch.items() if name != "shift"}
+    return drawn | {"audio": turned(batch["audio"], batch.get("lengths"), batch["shift"], hop)}
 
 
 def _mixed(loss: str, batch: dict) -> dict:
@@ -188,26 +188,25 @@ def _mixed(loss: str, batch: dict) -> dict:
     and in any micro-batches.
 
     Returns:
-      The batch, "audio" (N, T) float32 in [-1, 1] and "targets" (N, labels) float32: with "ce" the
-      shares of the labels of each clip, which then share that of the clip. Of two clips that do not
-      end together, "lengths" has the longer's.
+      The batch, "audio" float32 as `front_end.mixed` has it and "targets" (N, labels) float32: with
+      "ce" the shares of the labels of each clip, which then share that of the clip. Of two clips
+      that do not end together, "lengths" has the longer's.
     """
     share = batch["share"][:, None]
     targets = batch["targets"].astype(jnp.float32)
     if loss == "ce":
         targets = _shares(targets)
-    mixed = mixed_sounds(batch)
-    mixed["targets"] = share * targets + (1 - share) * targets[::-1]
-    return {name: x for name, x in batch.items() if name != "share"} | mixed
+    found = mixed_sounds(batch)
+    found["targets"] = share * targets + (1 - share) * targets[::-1]
+    return {name: x for name, x in batch.items() if name != "share"} | found
 
 
 def mixed_sounds(batch: dict) -> dict:
     """The "audio" and "lengths" of a batch that `_mixed` makes of its "share"."""
-    share, audio = batch["share"][:, None], batch["audio"].astype(jnp.float32) / 32767.0
-    mixed = {"audio": share * audio + (1 - share) * audio[::-1]}
+    found = {"audio": mixed(batch["audio"], batch["share"])}
     if "lengths" in batch:
-        mixed["lengths"] = jnp.maximum(batch["lengths"], batch["lengths"][::-1])
-    return mixed
+        found["lengths"] = jnp.maximum(batch["lengths"], batch["lengths"][::-1])
+    return found
 
 
 def _shares(targets: jax.Array) -> jax.Array:

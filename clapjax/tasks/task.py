@@ -55,13 +55,14 @@ class Task:
     """What is learned, as functions; no mesh, no state, and nothing of how it is trained.
 
     B rows are those of one device, N those of the global batch. A batch is a dict of arrays, rows
-    first: "audio" (B, clip_samples) int16, "lengths" (B,) int32 samples of each row where rows may
-    be longer than a clip, and what `features` and `collate` make. With `reverses`, M = B / group *
-    reverses: "reverse_audio" and "reverse_lengths" alike, and "reverse_row" (M,) int32, the row of
-    the group that it belongs to, or -1 where it is another row's sound that stands in.
+    first: "audio" (B, clip_samples) int16, or (B, frames, mel_bins) float16 of records that hold
+    log-mels, "lengths" (B,) int32 samples of each row where rows may be longer than a clip, and
+    what `features` and `collate` make. With `reverses`, M = B / group * reverses: "reverse_audio"
+    and "reverse_lengths" alike, and "reverse_row" (M,) int32, the row of the group that it belongs
+    to, or -1 where it is another row's sound that stands in.
     """
 
-    audio: AudioConfig  # of the waveforms in a batch
+    audio: AudioConfig  # of the sound in a batch
     # A key to fresh {"params", "batch_stats"}.
     init: Callable[[jax.Array], dict]
     # (variables, batch, keys (2,), setting) to (dict of arrays (B, ...), next batch_stats). Runs on

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from clapjax.data.forms import has_negative
 from clapjax.data.paths import as_path, copy_folder, local_folder, put_folder, remove_folder
 from clapjax.data.records import TOKENIZER_FOLDER
 from clapjax.data.selection import select_captions
@@ -110,8 +111,7 @@ def _reversed_events(record) -> Sequence[bytes]:
     Of three events there are several wrong orders, and which one is heard or told is not recorded.
     """
     events = record["events"].bytes_list.value
-    there = any(record["negative_audio"].bytes_list.value)
-    return events[::-1] if there and len(events) == 2 else ()
+    return events[::-1] if has_negative(record) and len(events) == 2 else ()
 
 
 def tokenised(tokenizer, max_length: int, rows: dict) -> dict[str, np.ndarray]:

@@ -2,12 +2,35 @@
 
 import queue
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 
 import jax
 import numpy as np
 from jax.sharding import NamedSharding
+
+
+class Waiting(Iterator):
+    """An iterator whose user is told how long it has waited for its items."""
+
+    def __init__(self, items):
+        self._items, self._seconds = items, 0.0
+
+    def __next__(self):
+        began = time.perf_counter()
+        item = next(self._items)
+        self._seconds += time.perf_counter() - began
+        return item
+
+    def seconds(self) -> float:
+        """Those since this was asked last."""
+        seconds, self._seconds = self._seconds, 0.0
+        return seconds
+
+    def close(self) -> None:
+        """Closes the iterator."""
+        self._items.close()
 
 
 def device_batches(

@@ -13,7 +13,7 @@ from clapjax.data.pipeline import train_batches
 from clapjax.tasks.task import Task
 from clapjax.training import checkpoint, distributed
 from clapjax.training.config import TrainConfig
-from clapjax.training.feed import device_batches
+from clapjax.training.feed import Waiting, device_batches
 from clapjax.training.log import TrainLog
 from clapjax.training.mesh import batch_sharding, check_batch, make_mesh, state_specs
 from clapjax.training.rows import make_forward
@@ -118,7 +118,7 @@ def train(
         hosts=jax.process_count(),
     )
     # One more is of the step that computes, and one of the step that waits for it.
-    feed = device_batches(batches, batch_sharding(mesh), max(1, run.data.prefetch - 1))
+    feed = Waiting(device_batches(batches, batch_sharding(mesh), max(1, run.data.prefetch - 1)))
 
     with ExitStack() as stack:
         asked_to_stop = stack.enter_context(distributed.stop_requests())
@@ -168,7 +168,8 @@ def train(
             last, stop = step == run.steps, asked_to_stop(step)
             saving = last or stop or due(step) or step % run.checkpoint_every == 0
             if saving or step % run.log_every == 0:
-                log.write(step, _fetch(pending, step))
+                means = _fetch(pending, step)
+                log.write(step, means | {"seconds_waiting_for_data": feed.seconds() / len(pending)})
                 pending = []
             if saving:
                 save(step, state, {}, hurry=stop)

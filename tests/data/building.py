@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from clapjax.data import records
+from clapjax.data.forms import PCM, Form
 from clapjax.data.pipeline import train_batches
 from clapjax.data.schema import Example
 from clapjax.tasks.texts import draw_texts, tokenised
@@ -36,13 +37,13 @@ def write_records(
     data_dir: Path,
     splits: dict[str, list[Example]],
     shards: int = 2,
-    audio: bool = True,
+    form: Form | None = PCM,
     **build,
 ) -> Path:
     """Writes a whole data set, without a tokenizer; `build` is added to its description."""
     folder, written = records.start_build(data_dir), []
     for split, examples in splits.items():
-        encode, files = records.serializer(split, audio), []
+        encode, files = records.serializer(split, form), []
         for shard in range(shards):
             writer = records.ShardWriter(folder, f"{split}-{shard}", records.SHARD_BYTES)
             for at in range(len(examples) * shard // shards, len(examples) * (shard + 1) // shards):
@@ -53,9 +54,25 @@ def write_records(
             (folder / name).rename(folder / records.shard_name(split, number, len(files)))
         size = sum(size for _, _, size in files)
         written.append((split, [count for _, count, _ in files], size))
-    records.write_metadata(folder, written, audio)
-    records.finish_build(folder, data_dir, {"sample_rate": RATE, **build})
+    records.write_metadata(folder, written, form)
+    data = {} if form is None else form.described()
+    records.finish_build(folder, data_dir, {"sample_rate": RATE, "data": data, **build})
     return data_dir
+
+
+def example_from_tfds(record: dict) -> Example:
+    """The inverse of `Example.to_record` for PCM, of a record that TFDS decoded to numpy."""
+    names = ("captions", "negative_captions", "labels", "events")
+    texts = {name: tuple(text.decode() for text in record[name]) for name in names}
+    names = ("id", "source", "origin", "provenance")
+    texts |= {name: record[name].decode() for name in names if name in record}
+    negative = record["negative_audio"]
+    return Example(
+        audio=record["audio"],
+        sample_rate=int(record["sample_rate"]),
+        negative_audio=negative if negative.size else None,
+        **texts,
+    )
 
 
 def assert_same(left: Example, right: Example) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from clapjax.data import paths, records
+from clapjax.data.checking import check
 from clapjax.data.edits.merge import merge
 from clapjax.data.overlap import read_ids
 from clapjax.data.paths import as_path, copy_folder
@@ -41,7 +42,7 @@ def test_a_build_in_a_bucket_is_the_build_in_a_folder(folder, bucket_of, tmp_pat
     assert [file.name for file in bucket.iterdir()] == ["d"]
     again = build(folder, bucket / "d", mode)
     assert again.reused and again.counts == result.counts and again.rejected == result.rejected
-    assert records.check(bucket / "d") == []
+    assert check(bucket / "d") == []
 
 
 def test_an_interrupted_move_into_a_bucket_goes_on(folder, bucket, tmp_path, monkeypatch):
@@ -77,7 +78,7 @@ def test_merging_into_a_bucket(folder, bucket, tmp_path):
     build(folder, bucket / "one", splits=("train",))
     build(folder, tmp_path / "two", splits=("test",))
     assert merge(bucket / "out", [bucket / "one", tmp_path / "two"]) == {"train": 21, "test": 11}
-    assert records.check(bucket / "out") == []
+    assert check(bucket / "out") == []
 
 
 @pytest.mark.parametrize("kind", LAYOUTS)

@@ -13,6 +13,7 @@ import pytest
 
 from clapjax.audio.config import AudioConfig
 from clapjax.data import pipeline, records
+from clapjax.data.checking import check
 from clapjax.data.config import DataConfig
 from clapjax.data.label_index import LabelIndex
 from clapjax.data.shards import read_shard
@@ -328,7 +329,7 @@ def test_texts_that_lie_apart(data_dir, tokenizer, tmp_path):
         for split in ("train", "test")
     }
     sources = {"audio_from": str(data_dir), "audio_id": records.build_id(data_dir)}
-    apart = write_records(tmp_path / "apart", splits, shards=3, audio=False, **sources)
+    apart = write_records(tmp_path / "apart", splits, shards=3, form=None, **sources)
     ours, theirs = (next(_start(folder, tokenizer, seed=5)) for folder in (apart, data_dir))
     np.testing.assert_array_equal(ours["audio"], theirs["audio"])
     np.testing.assert_array_equal(ours["has_negative"], theirs["has_negative"])
@@ -348,7 +349,7 @@ def test_more_shards_than_descriptors(tmp_path):
     resource.setrlimit(resource.RLIMIT_NOFILE, (used + 100, limits[1]))
     try:
         batches = list(islice(_start(folder, tokenizer, batch_size=30), 10))
-        problems = records.check(folder)
+        problems = check(folder)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert sorted(_join(batches)["audio"][:, 0].tolist()) == list(range(1, 301))

@@ -10,8 +10,9 @@ import pytest
 from clapjax.captions.unseen import CONNECTIVES, PARAPHRASES
 from clapjax.data.build.builder import build_records
 from clapjax.data.build.config import LATER, SourceConfig, used_settings, written_settings
+from clapjax.data.checking import check
 from clapjax.data.config import DataConfig
-from clapjax.data.records import BUILD_FILE, check, read_build, read_examples
+from clapjax.data.records import BUILD_FILE, read_build, read_examples
 from clapjax.evaluation.benchmarks import load_benchmark
 from clapjax.evaluation.config import EvaluationConfig
 from clapjax.evaluation.embed import embed_dataset

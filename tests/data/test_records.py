@@ -13,9 +13,9 @@ import pytest
 import tensorflow_datasets as tfds
 
 from clapjax.data import records
-from clapjax.data.schema import example_from_record
+from clapjax.data.checking import check
 from clapjax.data.tables import write_rows
-from tests.data.building import assert_same, make_example, write_records
+from tests.data.building import assert_same, example_from_tfds, make_example, write_records
 
 TRAIN = [make_example(index) for index in range(7)]
 TEST = [make_example(index) for index in range(10, 13)]
@@ -33,7 +33,7 @@ def test_our_reader_gives_back_what_was_written(data_dir):
         assert len(found) == len(examples) == records.split_size(data_dir, split)
         for ours, theirs in zip(examples, found, strict=True):
             assert_same(ours, theirs)
-    assert records.check(data_dir) == []
+    assert check(data_dir) == []
 
 
 def test_tfds_gives_back_what_was_written(tmp_path):
@@ -42,7 +42,7 @@ def test_tfds_gives_back_what_was_written(tmp_path):
     assert builder.info.splits["train"].num_shards == 3
     rows = builder.as_data_source("train")
     for index, ours in enumerate(TRAIN):
-        assert_same(ours, example_from_record(rows[index]))
+        assert_same(ours, example_from_tfds(rows[index]))
 
 
 def test_records_made_before_there_was_an_origin(data_dir):
@@ -74,7 +74,7 @@ def test_a_flipped_bit_is_found_or_harmless(data_dir):
         bad[position] ^= 0x10
         with open(path, "wb") as file:
             file.write(bad)
-        problems = records.check(data_dir)
+        problems = check(data_dir)
         if problems:
             found += 1
             assert any(path in problem for problem in problems), problems
@@ -88,7 +88,7 @@ def test_a_flipped_bit_is_found_or_harmless(data_dir):
 def test_a_truncated_shard_is_found(data_dir, part):
     path = _shard(data_dir, 1)
     os.truncate(path, int(part * os.path.getsize(path)))
-    problems = records.check(data_dir)
+    problems = check(data_dir)
     assert path in problems[0]
     assert re.fullmatch("train: [3-6] records readable, 7 announced", problems[-1])
 
@@ -96,9 +96,10 @@ def test_a_truncated_shard_is_found(data_dir, part):
 def test_a_missing_shard_is_found(data_dir):
     path = _shard(data_dir, 0)
     os.remove(path)
-    problems = records.check(data_dir)
+    problems = check(data_dir)
     assert path in problems[0] and "No such file" in problems[0]
-    assert problems[1:] == ["train: 0 records readable, 7 announced"]
+    assert problems[1:] == ["train: 4 records readable, 7 announced"]
+    assert check(data_dir, processes=2) == problems
     with pytest.raises(records.RecordsError, match="No such file"):
         list(records.read_examples(data_dir, "train"))
 
@@ -106,12 +107,12 @@ def test_a_missing_shard_is_found(data_dir):
 def test_ids_must_be_unique_over_all_splits(tmp_path):
     splits = {"train": TRAIN, "test": [*TEST, make_example(3)]}
     data_dir = write_records(tmp_path / "records", splits)
-    assert records.check(data_dir) == ["test/clip-3: id is not unique"]
+    assert check(data_dir) == ["test/clip-3: id is not unique"]
 
 
 def test_a_wrong_count_is_found(data_dir):
     records.write_metadata(data_dir, [("train", [3, 6], 1), ("test", [1, 2], 1)])
-    found = records.check(data_dir)
+    found = check(data_dir)
     assert found == [
         f"{_shard(data_dir, 1)}: 4 records, 6 announced; build it again",
         "train: 7 records readable, 9 announced",
@@ -130,7 +131,7 @@ def test_half_a_build_is_not_a_data_set(tmp_path):
     with pytest.raises(records.RecordsError):
         write_records(data_dir, {"train": [*TRAIN[:4], make_example(5, captions=())]})
     assert not data_dir.exists()
-    for use in (records.read_build, records.check, records.open_builder):
+    for use in (records.read_build, check, records.open_builder):
         with pytest.raises(records.RecordsError, match="its build did not finish; run `clapjax"):
             use(data_dir)
 
@@ -138,7 +139,7 @@ def test_half_a_build_is_not_a_data_set(tmp_path):
     left_behind = set(folder.iterdir())
     assert left_behind
     write_records(data_dir, {"test": TEST}, shards=1)
-    assert records.check(data_dir) == []
+    assert check(data_dir) == []
     assert not folder.exists()
     assert not {file.name for file in left_behind} & {file.name for file in data_dir.iterdir()}
 
@@ -157,18 +158,18 @@ def test_no_data_set_and_no_split(tmp_path, data_dir):
 def test_damaged_metadata_is_one_clear_line(data_dir, name, content):
     (data_dir / name).unlink() if content is None else (data_dir / name).write_text(content)
     with pytest.raises(records.RecordsError) as caught:
-        records.check(data_dir)
+        check(data_dir)
     assert str(data_dir) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_other_formats_are_refused(tmp_path):
     made = write_records(tmp_path / "old", {"test": TEST}, data={"format": "tfrecord"})
-    for use in (records.check, records.read_build):
+    for use in (check, records.read_build):
         with pytest.raises(records.RecordsError, match="old: made as tfrecord, which is read no"):
             use(made)
     old = write_records(tmp_path / "older", {"test": TEST}, data={"format": "array_record"})
-    assert records.check(old) == []
+    assert check(old) == []
 
 
 def test_identity(tmp_path):
@@ -201,7 +202,7 @@ def apart(data_dir):
     """A data set of other texts beside `data_dir`."""
     told = {split: [_told_anew(one) for one in part] for split, part in SPLITS.items()}
     sources = {"audio_from": "../records", "audio_id": records.build_id(data_dir)}
-    return write_records(data_dir.with_name("texts"), told, audio=False, **sources)
+    return write_records(data_dir.with_name("texts"), told, form=None, **sources)
 
 
 def test_texts_are_put_to_their_audio(apart, data_dir):
@@ -218,7 +219,7 @@ def test_texts_are_put_to_their_audio(apart, data_dir):
     assert list(records.read_serialized(apart, "train")) == list(
         records.open_split(apart, "train").read(range(7))
     )
-    assert records.check(apart) == []
+    assert check(apart) == []
     # As TFDS has it, the texts are a data set of their own.
     rows = tfds.builder_from_directory(str(apart)).as_data_source("train")
     assert rows[2]["captions"] == [b"another caption"] and "audio" not in rows[2]
@@ -227,19 +228,19 @@ def test_texts_are_put_to_their_audio(apart, data_dir):
 def test_texts_over_texts(apart, data_dir):
     again = [replace(one, labels=("last",)) for one in TEST]
     sources = {"audio_from": str(apart), "audio_id": records.build_id(apart)}
-    top = write_records(data_dir.with_name("top"), {"test": again}, audio=False, **sources)
+    top = write_records(data_dir.with_name("top"), {"test": again}, form=None, **sources)
     for ours, theirs in zip(again, records.read_examples(top, "test"), strict=True):
         assert_same(ours, theirs)
 
 
 def test_texts_that_do_not_belong_to_the_audio(apart, data_dir, tmp_path):
     sources = {"audio_from": str(data_dir), "audio_id": records.build_id(data_dir)}
-    other = write_records(tmp_path / "other", SPLITS, shards=3, audio=False, **sources)
+    other = write_records(tmp_path / "other", SPLITS, shards=3, form=None, **sources)
     with pytest.raises(records.RecordsError, match="split train has other records or shards than"):
         records.open_split(other, "train")
     turned = {"train": TRAIN[::-1], "test": TEST}
-    turned = write_records(tmp_path / "turned", turned, audio=False, **sources)
-    found = records.check(turned)
+    turned = write_records(tmp_path / "turned", turned, form=None, **sources)
+    found = check(turned)
     assert found[0] == "train/clip-6: lies over the audio of clip-0"
     assert len(found) == 6  # the middle one is in its place
     shutil.rmtree(data_dir)
@@ -247,7 +248,7 @@ def test_texts_that_do_not_belong_to_the_audio(apart, data_dir, tmp_path):
         records.open_split(apart, "test")
     write_records(data_dir, SPLITS, seed=1)
     with pytest.raises(records.RecordsError, match="its audio, .*records, is not what it was"):
-        records.check(apart)
+        check(apart)
 
 
 def test_a_full_disk_is_told_in_a_line(tmp_path):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from clapjax.data.schema import example_from_record, features
-from tests.data.building import assert_same, make_example
+from clapjax.data.schema import features
+from tests.data.building import assert_same, example_from_tfds, make_example
 
 
 @pytest.mark.parametrize("index", [0, 1])
@@ -43,4 +43,4 @@ def test_known_provenances(provenance):
 def test_serialised_and_back(index):
     serializer, example = features(), make_example(index)
     data = serializer.serialize_example(example.to_record())
-    assert_same(example, example_from_record(serializer.deserialize_example_np(data)))
+    assert_same(example, example_from_tfds(serializer.deserialize_example_np(data)))

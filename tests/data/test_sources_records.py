@@ -14,6 +14,7 @@ from clapjax.data.build.builder import build_records
 from clapjax.data.build.config import SourceConfig
 from clapjax.data.build.examples import DirectExamples, label_caption, sounding_order
 from clapjax.data.build.folder import RejectedError
+from clapjax.data.checking import check
 from clapjax.data.config import DataConfig
 from clapjax.data.schema import Example
 from clapjax.data.sources.clip import Clip, TimedEvent
@@ -47,7 +48,7 @@ def _examples(data_dir) -> dict[str, Example]:
 def test_every_source_becomes_records(kind, tmp_path):
     layout = LAYOUTS[kind](tmp_path / "effects")
     result = _build(tmp_path / "d", kind, tmp_path / "effects")
-    assert result.rejected == [] and records.check(tmp_path / "d") == []
+    assert result.rejected == [] and check(tmp_path / "d") == []
     found = _examples(tmp_path / "d")
     assert len(found) == len(layout.clips)
     for clip in layout.clips:

@@ -8,8 +8,9 @@ from scipy.stats import rankdata
 
 from clapjax.data.build.builder import build_records
 from clapjax.data.build.config import SourceConfig
+from clapjax.data.checking import check
 from clapjax.data.config import DataConfig
-from clapjax.data.records import check, read_examples
+from clapjax.data.records import read_examples
 from clapjax.evaluation import compositional, groups
 from clapjax.evaluation.benchmarks import Judged, load_benchmark, load_tasks, settings_for
 from clapjax.evaluation.compositional import find_queries

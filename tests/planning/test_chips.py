@@ -34,6 +34,15 @@ def test_data_sheets(kind, flops, memory):
 
 
 @pytest.mark.parametrize(
+    ("name", "hosts"),
+    [("v5litepod-1", 1), ("v5e-8", 1), ("v5e:16x16", 64), ("2xv5e:16x16", 128), ("v5p-8", 1),
+     ("v5p-64", 8), ("v3-32", 4), ("tpu7x:2x2x2", 2), ("h100", 1), ("h100x16", 2)],
+)  # fmt: skip
+def test_hosts(name, hosts):
+    assert hardware(name).hosts == hosts
+
+
+@pytest.mark.parametrize(
     "kind",
     ["cpu", "NVIDIA H20", "NVIDIA H100 80GB HBM3 MIG 1g.10gb", "NVIDIA RTX 4090 Laptop GPU"],
 )

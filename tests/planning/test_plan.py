@@ -97,6 +97,11 @@ def test_counts_for_gpus(plan):
     assert memory["optimizer"] == pytest.approx(2 * memory["parameters"], rel=0.05)
     assert report["bytes"] == sum(memory.values())
     assert report["roofline"]["step_seconds"] == pytest.approx(report["flops"] / 989e12)
+    pace, hosts = report["roofline"]["clips_per_second"], report["hosts"]
+    for kind, one in report["reading"].items():
+        assert one["bytes_per_second"] == pytest.approx(one["clip_bytes"] * pace / hosts)
+        assert one["fits"] == (one["bytes_per_second"] <= 12.5e9)
+        assert f"  {kind:<5}{one['clip_bytes']:>9,} bytes a clip" in text
     assert report["flops"] == report["model_flops"]
 
 

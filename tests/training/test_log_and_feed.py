@@ -11,7 +11,7 @@ import pytest
 
 from clapjax.data.records import RecordsError
 from clapjax.training.config import MeshConfig
-from clapjax.training.feed import device_batches
+from clapjax.training.feed import Waiting, device_batches
 from clapjax.training.log import TrainLog
 from clapjax.training.log_files import LOG_FILE, read_log
 from clapjax.training.mesh import batch_sharding, make_mesh
@@ -152,3 +152,16 @@ def test_a_log_that_cannot_be_written_says_so_at_the_step(tmp_path):
         assert caught.value.errno == errno.EFBIG
     assert [row["step"] for row in read_log(tmp_path)] == [2, 4]
     log.close()
+
+
+def test_waiting_is_told_since_it_was_asked_last():
+    def slow():
+        for number in range(4):
+            time.sleep(0.05 if number % 2 else 0.0)
+            yield number
+
+    waiting = Waiting(slow())
+    assert [next(waiting), next(waiting)] == [0, 1] and waiting.seconds() >= 0.05
+    assert waiting.seconds() == 0.0
+    assert list(waiting) == [2, 3] and waiting.seconds() >= 0.05
+    waiting.close()

@@ -34,6 +34,7 @@ def test_a_run_leaves_log_checkpoints_and_tokenizer(whole, demo_records):
     trained = [row for row in rows if "loss" in row]
     assert [row["step"] for row in trained] == [2, 3, 4, 6]
     assert all(row["clips_per_second"] > 0 for row in trained)
+    assert all(row["seconds_waiting_for_data"] > 0 for row in trained)
     scores = [row for row in rows if "loss" not in row]
     assert scores == [{"step": step, "eval/score": float(step)} for step in (0, 4, 6)]
     assert checkpoint.scores(workdir) == {4: {"score": 4.0}, 6: {"score": 6.0}}

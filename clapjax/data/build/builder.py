@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from clapjax.audio.config import AudioConfig
 from clapjax.data import paths, records
 from clapjax.data.build import beam
 from clapjax.data.build.config import (
@@ -46,6 +47,7 @@ from clapjax.data.build.splits import Parts, check_classes, check_splits, divide
 from clapjax.data.build.units import Unit, Work, WriteRecords, divide, prints_of, rejected_of
 from clapjax.data.config import DataConfig
 from clapjax.data.fingerprint import Fingerprint
+from clapjax.data.forms import Form
 from clapjax.data.overlap import (
     HELD_OUT_ROLE,
     find_duplicates,
@@ -72,6 +74,7 @@ def build_records(
     seed: int,
     sample_rate: int,
     data_dir: str | os.PathLike,
+    audio: AudioConfig | None = None,
     progress: Callable[[Iterable, int, str], Iterable] = lambda items, total, what: items,
     processes: int = 0,
     runner: str = "",
@@ -90,10 +93,11 @@ def build_records(
     Args:
       source: recordings.
       synthesis: mix-up settings.
-      data: record format and tokenizer settings.
+      data: tokenizer settings, and how records hold sound.
       seed: of every random choice.
       sample_rate: Hz of the records.
       data_dir: where the data set goes, here or in a bucket.
+      audio: the front end of the model that log-mels are for (data.audio=mel).
       progress: wraps an iterable of known length to show how far it is.
       processes: how many make examples; 0: this one, which a decoder that crashes ends.
       runner: of Apache Beam, which does the work instead of processes here; "" for none.
@@ -126,6 +130,10 @@ def build_records(
         "synthesis": written_settings(synthesis),
         "data": {"vocab_size": data.vocab_size},
     }
+    form = Form("pcm" if data.audio == "auto" else data.audio, audio)
+    if form.kind == "mel" and (audio is None or audio.sample_rate != sample_rate):
+        raise ValueError("data.audio=mel: log-mels are of a model's front end, at its sample rate")
+    build["data"] |= form.described()
     made_from = used_settings(build) | {"shard_bytes": shard_bytes, "version": records.VERSION}
     if restart:
         with alone(data_dir):
@@ -136,6 +144,8 @@ def build_records(
     parts = divide_clips(clips, source, seed)
     rejected = rejected + parts.rejected
     listed = _listed(parts, rejected)
+    form = replace(form, mel_splits=tuple(sorted(filter(source.builds, parts.train))))
+    build["data"] |= form.described()
     if finished:
         result = reuse(data_dir, listed)
         refuse(result.rejected, source, data_dir / REJECTED_FILE)
@@ -148,7 +158,7 @@ def build_records(
         if is_whole(data_dir, build, listed):
             return give_name(data_dir)
         folder = open_folder(data_dir, made_from, cache)
-        job = Job(source, synthesis, sample_rate, seed, shard_bytes, folder, run, rejected)
+        job = Job(source, synthesis, sample_rate, seed, shard_bytes, folder, run, form, rejected)
         try:
             check_splits(parts, source)
             units = _make(job, parts)
@@ -201,6 +211,7 @@ class Job:
     shard_bytes: int
     folder: Path
     run: Callable[[list[Unit], Work, str], None]
+    form: Form
     rejected: list[Rejected] = field(default_factory=list)  # grows while the build goes on
 
     def do(self, units: list[Unit], work: Work, what: str) -> list[dict]:
@@ -223,6 +234,7 @@ class Job:
             context,
             make=make,
             shard_bytes=2 * self.shard_bytes,  # a unit is one shard, unless its clips are long
+            form=self.form,
             prints=prints,
         )
         known = self.do(units, work, "writing")

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from clapjax.data.forms import form_of
 from clapjax.data.overlap import HELD_OUT_ROLE, TRAIN_ROLE, role_of_name
 from clapjax.data.sources import find_source
 from clapjax.data.sources.clip import Clip
@@ -173,6 +174,8 @@ def used_settings(build: dict) -> dict:
         ]
     elif not source["window_seconds"]:
         unused += ["window_hop_seconds", "window_held_out"]
+    form = form_of(build).described()
+    form.pop("mel_splits", None)  # those for training, whichever they are
     if source["mode"] == "mixup":
         del synthesis["queries"], synthesis["distractors"]
     return {
@@ -180,5 +183,5 @@ def used_settings(build: dict) -> dict:
         "sample_rate": build.get("sample_rate"),
         "source": {name: value for name, value in source.items() if name not in unused},
         "synthesis": synthesis if mixes_up else {},
-        "data": {"vocab_size": build.get("data", {}).get("vocab_size")},
+        "data": {"vocab_size": build.get("data", {}).get("vocab_size")} | form,
     }

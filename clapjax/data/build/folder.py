@@ -20,6 +20,7 @@ from clapjax.data import paths, records
 from clapjax.data.build.config import TRAIN, SourceConfig, used_settings
 from clapjax.data.build.listing import CACHE, LISTED_FILE, difference, digest
 from clapjax.data.build.units import PLACING
+from clapjax.data.forms import form_of
 from clapjax.data.records import RecordsError
 from clapjax.data.sources.clip import Rejected
 from clapjax.data.tokenizer import train_tokenizer
@@ -275,7 +276,7 @@ def finish(
     target = _target(data_dir)
     target.mkdir(parents=True, exist_ok=True)
     splits = _place(folder, target, units)
-    records.write_metadata(target, splits)
+    records.write_metadata(target, splits, form_of(build))
     with paths.local_folder(folder / UNITS, records.TOKENIZER_FOLDER) as made:
         train_tokenizer(_captions(units), made, build["data"]["vocab_size"])
         paths.put_folder(made, target / records.TOKENIZER_FOLDER)

@@ -19,6 +19,7 @@ import numpy as np
 from clapjax.data import paths
 from clapjax.data.build.listing import describe
 from clapjax.data.fingerprint import Fingerprint, fingerprint
+from clapjax.data.forms import Form
 from clapjax.data.paths import as_path
 from clapjax.data.records import ShardWriter, serializer
 from clapjax.data.schema import Example
@@ -112,6 +113,7 @@ class WriteRecords(Work):
     leaves_out = True
     make: Callable[[object], list[Example | Rejected]]  # a pure function of an item
     shard_bytes: int
+    form: Form  # of their sound
     prints: bool = False  # whether to keep the fingerprints
 
     def __call__(self, unit: Unit) -> Iterator[None]:
@@ -119,7 +121,7 @@ class WriteRecords(Work):
 
         And "content", a digest of the records.
         """
-        encode, content = serializer(unit.split), hashlib.sha256()
+        encode, content = serializer(unit.split, self.form), hashlib.sha256()
         known = {"captions": [], "rejected": [], "prints": []}
         with paths.local_folder(as_path(self.folder), unit.name) as folder:
             writer = ShardWriter(folder, unit.name, self.shard_bytes)

@@ -60,7 +60,7 @@ class ListTexts(Work):
     def __call__(self, unit: Unit) -> Iterator[None]:
         """Known afterwards: "records", of each its id, source and captions; "shards" of texts."""
         shard, found = self.shards[unit.name], []
-        encode = records.serializer(unit.split, audio=False)
+        encode = records.serializer(unit.split, form=None)
         with paths.local_folder(paths.as_path(self.folder), unit.name) as folder:
             writer = records.ShardWriter(folder, unit.name, sys.maxsize)
             for example in shard.read_texts():
@@ -160,11 +160,12 @@ def annotate(
     if edit.finished():
         return _report_of(edit.finish())
     units, shards, matches = _matched(edit, whole, rows, apart)
+    form = None if apart else whole.form
     work = Annotate(
         edit.units,
         edit.context,
         shards=shards,
-        whole=not apart,
+        form=form,
         replace=replace,
     )
     known = edit.do(work, units, "annotating")
@@ -184,7 +185,7 @@ def annotate(
         listed=_listed(rows, matches),
     )
     more = {"report": asdict(report)}
-    return _report_of(edit.write(units, known, whole.copy_tokenizer, audio=not apart, more=more))
+    return _report_of(edit.write(units, known, whole.copy_tokenizer, form=form, more=more))
 
 
 def _matched(
@@ -213,7 +214,9 @@ def _matched(
     if apart:  # what was copied of a shard is a shard
         for unit, one in zip(units, listed, strict=True):
             ((name, count, _),) = one["shards"]
-            shards[unit.name] = Shard(edit.units, (os.path.join(edit.units, name),), count)
+            shards[unit.name] = Shard(
+                edit.units, unit.split, whole.form, (os.path.join(edit.units, name),), count
+            )
     return units, shards, matches
 
 

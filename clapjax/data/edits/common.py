@@ -13,6 +13,7 @@ from pathlib import Path
 from clapjax.data import paths, records
 from clapjax.data.build.processes import cores, run_units
 from clapjax.data.build.units import PLACING, Unit, Work
+from clapjax.data.forms import PCM, Form, form_of
 from clapjax.data.schema import Example
 from clapjax.data.shards import RecordsError, merged, read_shard
 
@@ -26,6 +27,8 @@ class Shard:
     """A stretch of a split: a file, or one of texts and behind it that of their audio."""
 
     folder: str  # of its data set
+    split: str
+    form: Form  # of its sound
     files: tuple[str, ...]
     count: int  # records
 
@@ -39,7 +42,7 @@ class Shard:
         if len(layers) == 1:
             yield from layers[0]
             return
-        parse, encode = records.parser(), records.serializer(self.folder)
+        parse, encode = records.parser(), records.serializer(self.split, self.form)
         for parts in zip(*layers, strict=True):
             yield encode(parse(merged(parts)))  # what is merged has its texts twice
 
@@ -56,6 +59,11 @@ class Input:
     build: dict
     shards: dict[str, list[Shard]]  # of each split
     audio: Path | None  # where the audio is, if it is not here
+
+    @property
+    def form(self) -> Form:
+        """How it holds sound."""
+        return form_of(self.build)
 
     def sizes(self) -> dict[str, int]:
         """Split to number of records."""
@@ -85,7 +93,7 @@ def open_input(name: str | os.PathLike) -> Input:
     for split in records.open_builder(folder).info.splits:
         layers = records.open_split(folder, split).layers
         shards[split] = [
-            Shard(os.fspath(folder), tuple(files), count)
+            Shard(os.fspath(folder), split, form_of(build), tuple(files), count)
             for *files, count in zip(
                 *(layer.files for layer in layers), layers[0].lengths, strict=True
             )
@@ -127,7 +135,8 @@ class EditRecords(Work):
     """Writes the records of a shard as `change` makes them, those that it leaves as they are."""
 
     shards: dict[str, Shard]  # by the names of the units
-    whole: bool = True  # with their audio, else texts alone, which the shards then are too
+    # Of their sound; None: they are texts alone, which the shards then are too.
+    form: Form | None = PCM
     ids: bool = False  # whether to keep the ids, for the rest of the edit
     captions: bool = False  # the same of captions and negatives
 
@@ -144,7 +153,7 @@ class EditRecords(Work):
 
     def __call__(self, unit: Unit) -> Iterator[None]:
         """Known afterwards: "shards" (file, records, bytes), "tally", "ids", "captions"."""
-        parse, encode = records.parser(), records.serializer(unit.split, audio=self.whole)
+        parse, encode = records.parser(), records.serializer(unit.split, self.form)
         tally, ids, captions = Counter(), [], []
         shard = self.shards[unit.name]
         with paths.local_folder(paths.as_path(self.folder), unit.name) as folder:
@@ -197,7 +206,7 @@ class Edit:
         known: list[dict],
         tokenizer: Callable[[Path], None],
         *,
-        audio: bool = True,
+        form: Form | None,
         more: dict | None = None,
     ) -> dict:
         """Puts the data set together and gives it its name; returns its build description.
@@ -205,7 +214,7 @@ class Edit:
         Args:
           units, known: what `do` did.
           tokenizer: writes the tokenizer's files into a folder, or none.
-          audio: whether the records have it.
+          form: of the records' sound; None: they are texts alone.
           more: for the build description.
 
         Raises:
@@ -230,7 +239,7 @@ class Edit:
                     raise RecordsError(f"{part}: lost; remove {self.folder} and do it again")
             lengths = [count for _, count, _ in shards]
             splits.append((split, lengths, sum(size for _, _, size in shards)))
-        records.write_metadata(self.folder, splits, audio)
+        records.write_metadata(self.folder, splits, form)
         with paths.local_folder(self.folder / UNITS, records.TOKENIZER_FOLDER) as made:
             tokenizer(made)
             if any(made.iterdir()):

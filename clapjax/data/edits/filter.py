@@ -28,10 +28,9 @@ class Where:
 
     def keeps(self, example: Example) -> bool:
         """Whether an example fulfils the criteria; `split` is not among them."""
-        seconds = example.audio.size / example.sample_rate
         words = example.provenance.split(SEPARATOR)
         return (
-            self.min_seconds <= seconds <= self.max_seconds
+            self.min_seconds <= example.seconds <= self.max_seconds
             and (not self.label or bool(set(self.label) & set(example.labels)))
             and self.labels in (None, bool(example.labels))
             and self.negatives in (None, bool(example.negative_captions))
@@ -131,7 +130,8 @@ def select(
         edit.units,
         edit.context,
         shards=shards,
+        form=whole.form,
         where=where,
     )
     known = edit.do(work, units, "filtering")
-    return edit.write(units, known, whole.copy_tokenizer)["counts"]
+    return edit.write(units, known, whole.copy_tokenizer, form=whole.form)["counts"]

@@ -17,6 +17,7 @@ from clapjax.data.edits.common import (
     start,
     units_of,
 )
+from clapjax.data.forms import Form
 from clapjax.data.schema import Example
 from clapjax.data.shards import RecordsError
 from clapjax.data.tokenizer import train_tokenizer
@@ -62,13 +63,14 @@ def merge(
     """
     sets = [open_input(name) for name in inputs]
     _check(sets, prefix)
+    form = _form(sets)
     tokenizers = {one.tokenizer() for one in sets}
     vocab_size = max(one.build.get("data", {}).get("vocab_size", 0) for one in sets)
     build = {
         "merged": [{"data_dir": os.fspath(one.folder), "build": one.build} for one in sets],
         "prefix": prefix,
         "sample_rate": sets[0].build["sample_rate"],
-        "data": {"vocab_size": vocab_size},
+        "data": {"vocab_size": vocab_size} | form.described(),
     }
     edit = start(data_dir, sets, build, processes=processes, progress=progress)
     if edit.finished():
@@ -78,6 +80,7 @@ def merge(
         edit.units,
         edit.context,
         shards=shards,
+        form=form,
         ids=True,
         captions=len(tokenizers) > 1,
         prefix=prefix,
@@ -97,7 +100,7 @@ def merge(
         every = [caption for part in captions.values() for caption in part]
         train_tokenizer(captions.get("train") or every, folder, vocab_size)
 
-    return edit.write(units, known, tokenizer)["counts"]
+    return edit.write(units, known, tokenizer, form=form)["counts"]
 
 
 def _check(sets: list[Input], prefix: bool) -> None:
@@ -115,6 +118,30 @@ def _check(sets: list[Input], prefix: bool) -> None:
     names = [folder.name for folder in folders]
     if prefix and (twice := [name for name in names if names.count(name) > 1]):
         raise RecordsError(f"merge: two folders are named {twice[0]}; --prefix needs other names")
+
+
+def _form(sets: list[Input]) -> Form:
+    """How all of them hold sound.
+
+    Raises:
+      RecordsError: in different ways.
+    """
+    first = sets[0]
+    for one in sets:
+        if (one.form.kind, one.form.front_end) != (first.form.kind, first.form.front_end):
+            raise RecordsError(
+                f"{one.folder}: its records do not hold sound as those of {first.folder} do "
+                f"({one.form.kind} and {first.form.kind}, or log-mels of two front ends); build "
+                "them alike"
+            )
+    splits = tuple(dict.fromkeys(split for one in sets for split in one.form.mel_splits))
+    for one in sets:
+        if unlike := set(splits) & set(one.shards) - set(one.form.mel_splits):
+            raise RecordsError(
+                f"{one.folder}: its split {min(unlike)} is FLAC, that of another set log-mels; "
+                "build them alike"
+            )
+    return Form(first.form.kind, first.form.front_end, splits)
 
 
 def _clash(units: list[Unit], known: list[dict], shards: dict[str, Shard]) -> str | None:

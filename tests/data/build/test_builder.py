@@ -17,6 +17,7 @@ from clapjax.data.build import examples
 from clapjax.data.build.config import SourceConfig
 from clapjax.data.build.decoded import DecodeClips
 from clapjax.data.build.folder import REJECTED_FILE, RejectedError
+from clapjax.data.checking import check
 from clapjax.data.config import DataConfig
 from clapjax.synthesis.mixup import MixupConfig
 from clapjax.synthesis.sounds import render
@@ -128,7 +129,7 @@ def faulty(tmp_path_factory):
 def test_faults_are_listed_once_and_the_good_is_kept(faulty, tmp_path):
     data_dir = tmp_path / "records"
     result = _run(faulty, data_dir)
-    assert records.check(data_dir) == []
+    assert check(data_dir) == []
     found = {item.source.removeprefix("esc50:"): item.reason for item in result.rejected}
     assert found.keys() == FAULTS.keys()
     for name, reason in FAULTS.items():
@@ -251,7 +252,7 @@ def test_a_foreign_folder_is_left_alone(good, tmp_path):
 def test_an_empty_folder_is_filled(good, tmp_path):
     (tmp_path / "records").mkdir()
     assert _run(good, tmp_path / "records").counts["test"] == 5
-    assert records.check(tmp_path / "records") == []
+    assert check(tmp_path / "records") == []
 
 
 def test_an_interrupted_build_goes_on(good, built, tmp_path, monkeypatch):
@@ -284,7 +285,7 @@ def test_files_that_differ_in_the_extension_get_ids_of_their_own(tmp_path):
     folder = _good(tmp_path / "esc")
     folder.add("1-0.flac", render("rain", 9, 0.8, RATE), 1, "rain")
     _run(folder, tmp_path / "records")
-    assert records.check(tmp_path / "records") == []
+    assert check(tmp_path / "records") == []
 
 
 @pytest.mark.parametrize("fault", ["no table", "no audio", "no column", "no rows"])

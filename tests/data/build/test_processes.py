@@ -20,6 +20,7 @@ from clapjax.data.build.builder import build_records
 from clapjax.data.build.config import SourceConfig
 from clapjax.data.build.folder import RejectedError
 from clapjax.data.build.units import Unit, Work, divide
+from clapjax.data.checking import check
 from clapjax.data.config import DataConfig
 from clapjax.synthesis.mixup import MixupConfig
 from clapjax.synthesis.sounds import SOUND_CLASSES, render
@@ -93,7 +94,7 @@ def test_there_are_shards_and_rejections(clean):
     lines = (data_dir / "rejected.jsonl").read_text().splitlines()
     named = {json.loads(line)["source"].rpartition("/")[2] for line in lines}
     assert named == {"7", "11", "20", "33"} and len(lines) == 4
-    assert records.check(data_dir) == []
+    assert check(data_dir) == []
     assert list(data_dir.parent.iterdir()) == [data_dir]
 
 

@@ -17,6 +17,7 @@ from clapjax.data import records
 from clapjax.data.build import builder, examples, listing, processes
 from clapjax.data.build import folder as building
 from clapjax.data.build.folder import CACHE, alone
+from clapjax.data.checking import check
 from tests.data.build.layouts import RATE, SYNTHESIS, build
 from tests.data.build.test_processes import tree
 
@@ -306,7 +307,7 @@ def test_where_records_can_not_go_is_said_before_the_work(tmp_path, decoded, mon
     (tmp_path / "dangling").symlink_to("disk/new")
     for name, place in (("link", "real"), ("dangling", "new")):
         build(root, tmp_path / name)
-        assert records.check(tmp_path / "disk" / place) == []
+        assert check(tmp_path / "disk" / place) == []
         assert build(root, tmp_path / name).reused
     decoded.clear()
     (tmp_path / "file").write_text("")

@@ -6,6 +6,7 @@ import pytest
 
 from clapjax.cli.main import main
 from clapjax.data import records
+from clapjax.data.checking import check
 from clapjax.data.edits.annotate import annotate
 from clapjax.data.edits.filter import Where, select
 from clapjax.data.tables import write_rows
@@ -74,7 +75,7 @@ def test_texts_are_added(source, tmp_path, apart):
     assert (report.captions_added, report.captions_removed) == (2, 0)
     assert (report.negatives_added, report.negatives_removed, report.equal) == (3, 1, 2)
     assert report.listed == (f"{tmp_path / 't.jsonl'}:5: id 'nobody' matches no record",)
-    assert records.check(tmp_path / "out") == []
+    assert check(tmp_path / "out") == []
 
 
 def test_all_but_the_texts_stays(source, tmp_path):
@@ -171,7 +172,7 @@ def test_texts_apart_are_small_and_say_whose_they_are(source, tmp_path):
     }
     for split, info in here.splits.items():
         assert info.num_bytes < there.splits[split].num_bytes
-    assert records.check(out) == []
+    assert check(out) == []
 
 
 def test_texts_apart_read_like_whole_records(source, tmp_path):

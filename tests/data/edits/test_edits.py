@@ -7,6 +7,7 @@ import pytest
 
 from clapjax.cli.main import main
 from clapjax.data import records
+from clapjax.data.checking import check
 from clapjax.data.edits.filter import Where, parse_where, select
 from clapjax.data.edits.merge import merge
 from clapjax.data.tokenizer import train_tokenizer
@@ -48,7 +49,7 @@ def test_merge_keeps_every_record(tmp_path):
     assert merge(tmp_path / "out", [one, two]) == {"train": 2}
     found = _content(tmp_path / "out")["train"]
     assert found == _content(one)["train"] + _content(two)["train"]
-    assert records.check(tmp_path / "out") == []
+    assert check(tmp_path / "out") == []
 
 
 def test_merge_joins_splits_and_tells_of_it(sets, tmp_path):
@@ -89,7 +90,7 @@ def test_ids_that_clash(sets, tmp_path):
     assert merge(out, [sets[0], again], prefix=True) == {"train": 5, "test": 3}
     ids = [e.id for e in records.read_examples(out, "test")]
     assert ids == ["one/clip-8", "again/clip-3", "again/clip-40"]
-    assert records.check(out) == []
+    assert check(out) == []
 
 
 def test_what_cannot_be_merged(sets, tmp_path):
