@@ -1,15 +1,17 @@
 """Kills a run of two processes again and again, and compares its end with an undisturbed one.
 
     python -m benchmarks.kill_resume --out DIR [--task tagging] [--kills 10] [--terms 10] [--seed 0]
+                                     [--bucket gs|s3]
 
 Trains the small demo with order pairs, a tagger or a captioner on two processes with two CPU
 devices each. SIGKILL goes to both, as when a machine is lost; SIGTERM to one of them, as when it is
 preempted: then both must save the same step and exit with 75. They come at random moments, start-up
 and compilation included, and before, in and just after evaluations, and every time the same command
 is started again. Now and then, and at last, the newest checkpoint is truncated, which must cost one
-interval. Ends with status 0 if all exits are right and all parameters, the steps that were
-evaluated and their scores are those of the undisturbed run, bit for bit. Takes a quarter of an hour
-on two cores.
+interval. With --bucket records and the killed run's workdir are in one of a server that is started
+for it (benchmarks/bucket_server.py). Ends with status 0 if all exits are right and all parameters,
+the steps that were evaluated and their scores are those of the undisturbed run, bit for bit. Takes
+a quarter of an hour on two cores.
 """
 
 import argparse
@@ -24,8 +26,12 @@ from pathlib import Path
 
 import numpy as np
 
-from clapjax.training.checkpoint import load_variables, scores
-from clapjax.training.log import LOG_FILE, is_scores, read_log
+from benchmarks.bucket_server import BUCKET, bucket_server
+from clapjax.data.paths import as_path, copy_folder, is_local, walk_files
+from clapjax.training.checkpoint import latest_step, load_variables, scores, steps_in
+from clapjax.training.log import is_scores
+from clapjax.training.log_files import read_log
+from clapjax.training.workdir import NONCE_FILE
 
 PROCESSES, DEVICES = 2, 2
 DEMO = "configs/demo.py:runlocal"
@@ -58,11 +64,12 @@ class Job:
 
     def __init__(
         self,
-        data_dir: Path,
-        workdir: Path,
+        data_dir: str | Path,
+        workdir: str | Path,
         overrides: tuple[str, ...],
         config: str = DEMO,
         devices: int = DEVICES,
+        logs: Path | None = None,
     ):
         with socket.socket() as free:
             free.bind(("localhost", 0))
@@ -78,9 +85,10 @@ class Job:
         }
         command = [sys.executable, "-m", "clapjax", "train", "--config", config]
         command += ["--data_dir", str(data_dir), "--workdir", str(workdir), *overrides]
-        workdir.mkdir(parents=True, exist_ok=True)
-        self._workdir, self._old_log = workdir, _inode(workdir / LOG_FILE)
-        self.logs = [workdir / f"process{index}.txt" for index in range(PROCESSES)]
+        self._workdir, logs = as_path(workdir), logs or Path(workdir)
+        logs.mkdir(parents=True, exist_ok=True)
+        self._before = _nonce(self._workdir)
+        self.logs = [logs / f"process{index}.txt" for index in range(PROCESSES)]
         self.processes = []
         for index, log in enumerate(self.logs):
             with log.open("a") as file:
@@ -100,7 +108,7 @@ class Job:
         """Whether the process that logs came to one of PLACES, within so many seconds."""
         until, known = time.monotonic() + seconds, None
         while self.running() and time.monotonic() < until:
-            if _inode(self._workdir / LOG_FILE) not in (None, self._old_log):  # this start's own
+            if _nonce(self._workdir) not in ("", self._before):  # it is this start's own
                 rows = read_log(self._workdir)
                 known = len(rows) if known is None else known
                 if len(rows) > known and _place(rows[-1]) == place:
@@ -126,8 +134,10 @@ class Job:
         return [process.wait() for process in self.processes]
 
 
-def _inode(file: Path) -> int | None:
-    return file.stat().st_ino if file.exists() else None
+def _nonce(workdir: Path) -> str:
+    """Of the start that has a workdir; "" where there was none."""
+    file = workdir / NONCE_FILE
+    return file.read_text() if file.is_file() else ""
 
 
 def _place(row: dict) -> str | None:
@@ -138,18 +148,12 @@ def _place(row: dict) -> str | None:
     return {0: now, EVERY - LOGGED: before}.get(row["step"] % EVERY)
 
 
-def steps_of(workdir: Path) -> list[int]:
-    """Steps of the finished checkpoints."""
-    folders = (workdir / "checkpoints").glob("[0-9]*")
-    return [int(folder.name) for folder in folders if folder.name.isdecimal()]
-
-
-def newest(workdir: Path) -> int:
+def newest(workdir: str | Path) -> int:
     """Step of the newest finished checkpoint; 0 where there is none."""
-    return max(steps_of(workdir), default=0)
+    return latest_step(workdir) or 0
 
 
-def evaluations(workdir: Path) -> list[dict]:
+def evaluations(workdir: str | Path) -> list[dict]:
     """What a workdir's log has of evaluations, each step once; that of checkpoints must agree."""
     logged = [row for row in read_log(workdir) if is_scores(row)]
     by_step = {row["step"]: row for row in logged}
@@ -162,12 +166,16 @@ def evaluations(workdir: Path) -> list[dict]:
 
 def truncate(folder: Path) -> Path:
     """Cuts the largest file below `folder` to half of it, as a full disk would."""
-    largest = max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
-    os.truncate(largest, largest.stat().st_size // 2)
+    data, largest = max(((file.read_bytes(), file) for _, file in walk_files(folder)), key=_size)
+    largest.write_bytes(data[: len(data) // 2])
     return largest
 
 
-def same(left: Path, right: Path) -> bool:
+def _size(pair: tuple[bytes, Path]) -> int:
+    return len(pair[0])
+
+
+def same(left: str | Path, right: str | Path) -> bool:
     """Whether two workdirs end at the same step with the same parameters and statistics."""
     import jax
 
@@ -178,8 +186,7 @@ def same(left: Path, right: Path) -> bool:
 
 def _truncate_newest(workdir: Path) -> int:
     at = newest(workdir)
-    cut = truncate(workdir / "checkpoints" / str(at))
-    print(f"truncated {cut.relative_to(workdir)}", flush=True)
+    print(f"truncated {truncate(workdir / 'checkpoints' / str(at))}", flush=True)
     return at
 
 
@@ -203,14 +210,28 @@ def main() -> int:
     parser.add_argument("--terms", type=int, default=10, help="times SIGTERM")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--bucket", choices=("gs", "s3"), help="where records and workdir are")
     args = parser.parse_args()
+    if args.bucket is None:
+        return compare(args, args.out / "killed")
+    with bucket_server(args.bucket) as environment:
+        os.environ |= environment
+        return compare(args, as_path(f"{args.bucket}://{BUCKET}/killed"))
+
+
+def compare(args: argparse.Namespace, killed: Path) -> int:
+    """The whole of it, for one place; the exit status."""
     records = args.out / "records"
     build = ["records", "build", "--config", "configs/demo.py:runlocal", "--data_dir", str(records)]
     subprocess.run([sys.executable, "-m", "clapjax", *build], check=True)
     overrides, config = (*SMALL, f"--config.steps={args.steps}"), CONFIGS[args.task]
     overrides += PAIRS if args.task == "contrastive" else ()
 
-    whole, killed = args.out / "undisturbed", args.out / "killed"
+    whole, logs = args.out / "undisturbed", args.out / "killed"
+    if not is_local(killed):
+        overrides += ("--config.data.order=blocks",)
+        copy_folder(records, killed.parent / "records")
+        records = killed.parent / "records"
     began = time.monotonic()
     codes = Job(records, whole, overrides, config).wait()
     cold = time.monotonic() - began
@@ -226,7 +247,7 @@ def main() -> int:
     generator, failures = random.Random(args.seed), 0
     generator.shuffle(signals)
     for number, name in enumerate(signals):
-        job = Job(records, killed, overrides, config)
+        job = Job(records, killed, overrides, config, logs=logs)
         moment = generator.uniform(0.2, 1.2 * start_up + 2 * (cold - start_up) / len(signals))
         place = generator.choice((*PLACES, *["at random"] * len(PLACES)))
         if place == "at random":
@@ -245,10 +266,10 @@ def main() -> int:
             f"{' WRONG' if wrong else ''}",
             flush=True,
         )
-        if number % 7 == 6 and len(steps_of(killed)) > 1:
+        if number % 7 == 6 and len(steps_in(killed)) > 1:
             _truncate_newest(killed)
     at = _truncate_newest(killed)
-    codes = Job(records, killed, overrides, config).wait()
+    codes = Job(records, killed, overrides, config, logs=logs).wait()
     kept = (killed / "damaged_checkpoints" / str(at)).is_dir()
     print(f"last start: exit {codes}, damaged checkpoint set aside: {kept}")
     equal = same(whole, killed)

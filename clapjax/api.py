@@ -3,7 +3,6 @@
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import jax
 from jax.sharding import PartitionSpec
@@ -44,7 +43,8 @@ def load(
 
     Args:
       model: a clapjax workdir (its newest checkpoint is taken) or export; a Hugging Face folder or
-        hub id; a LAION-CLAP .pt file; a BLAT folder; a tagger of PANNs or HTS-AT.
+        hub id; a LAION-CLAP .pt file; a BLAT folder; a tagger of PANNs or HTS-AT. Folders and files
+        may be in a bucket.
       batch_size: clips embedded at once.
       towers: "both", or "audio" or "text" to read and keep that one only.
       tokenizer: hub id or folder, in place of the model's own.
@@ -74,7 +74,7 @@ def load(
     tower = TOWERS[towers]
     if compilation_cache:
         keep_compiled()
-    if not is_workdir(Path(model)):
+    if not is_workdir(model):
         tags = task == "tagging" or labels is not None
         found = load_tagger(model, labels) if tags else load_any(model, tokenizer, tower)
         if not isinstance(found, PretrainedTagger):

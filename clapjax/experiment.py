@@ -2,13 +2,11 @@
 
 import json
 import os
-import shutil
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from clapjax.data.build.config import SourceConfig
 from clapjax.data.order import parse_share
-from clapjax.data.paths import write_text
+from clapjax.data.paths import as_path, remove_folder, write_text
 from clapjax.data.records import BUILD_FILE, TOKENIZER_FOLDER
 from clapjax.evaluation.config import EvaluationConfig
 from clapjax.losses.config import LossConfig
@@ -101,7 +99,7 @@ def save_experiment(experiment: Experiment, workdir: str | os.PathLike, write: b
     from clapjax.training.checkpoint import latest_step  # Orbax takes a second to import
 
     check_workdir(workdir)
-    file = Path(workdir) / CONFIG_FILE
+    file = as_path(workdir) / CONFIG_FILE
     new, begun = to_dict(experiment), latest_step(workdir) is not None
     if file.is_file() and begun:
         # By way of the dataclass: what a field that is new since then does by default, it did.
@@ -124,7 +122,7 @@ def save_experiment(experiment: Experiment, workdir: str | os.PathLike, write: b
         file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, json.dumps(new, indent=2) + "\n")
         if not begun:  # it may be of the config that was there
-            shutil.rmtree(file.parent / TOKENIZER_FOLDER, ignore_errors=True)
+            remove_folder(file.parent / TOKENIZER_FOLDER)
 
 
 def load_experiment(workdir: str | os.PathLike) -> Experiment:
@@ -134,7 +132,7 @@ def load_experiment(workdir: str | os.PathLike) -> Experiment:
       FileNotFoundError: not a workdir of clapjax.
       ValueError: its config is damaged, or of another version of clapjax.
     """
-    file = Path(workdir) / CONFIG_FILE
+    file = as_path(workdir) / CONFIG_FILE
     if not file.is_file():
         raise FileNotFoundError(f"{workdir}: no {CONFIG_FILE} here; not a clapjax workdir")
     try:
@@ -147,9 +145,9 @@ def load_experiment(workdir: str | os.PathLike) -> Experiment:
 
 def check_workdir(workdir: str | os.PathLike) -> None:
     """Raises ValueError where a run would write over what is not a run's: records, or a model."""
-    folder = Path(workdir)
     if not os.fspath(workdir):
         raise ValueError("--workdir is empty; name a folder for the run")
+    folder = as_path(workdir)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder}: is a file; name a folder for the run (--workdir)")
     names = (BUILD_FILE, CONFIG_FILE, TOKENIZER_FOLDER)
@@ -159,10 +157,11 @@ def check_workdir(workdir: str | os.PathLike) -> None:
         raise ValueError(f"{folder}: {what}; name another folder for the run (--workdir)")
 
 
-def is_workdir(folder: Path) -> bool:
+def is_workdir(folder: str | os.PathLike) -> bool:
     """Whether a training run was begun here; other projects have a config.json as well."""
     from clapjax.training.checkpoint import FOLDER
 
+    folder = as_path(folder)
     if not (folder / CONFIG_FILE).is_file():
         return False
     if (folder / FOLDER).is_dir():

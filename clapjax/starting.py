@@ -4,8 +4,8 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 
+from clapjax.data.paths import as_path
 from clapjax.data.tokenizer import load_tokenizer
 from clapjax.experiment import Experiment, is_workdir, load_experiment
 from clapjax.interop.load import load_any
@@ -81,7 +81,7 @@ def _read(experiment: Experiment, named: bool) -> tuple[ClapConfig, object | Non
     """
     source, task = experiment.init_from, experiment.task
     tokenizer = experiment.data.tokenizer if named else None
-    if is_workdir(Path(source)):
+    if is_workdir(source):
         if latest_step(source) is None:
             raise ValueError(
                 f"{source}: a run without a checkpoint yet, to start from; train it first"
@@ -121,7 +121,7 @@ def _heard_by(theirs: ClapConfig, own: ClapConfig) -> ClapConfig:
 def _own_tokenizer(source: str):
     """The tokenizer that lies with a model; None where there is none, as in a .pt file."""
     try:
-        return None if Path(source).is_file() else load_tokenizer(source)
+        return None if as_path(source).is_file() else load_tokenizer(source)
     except ValueError:
         return None
 

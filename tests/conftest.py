@@ -1,6 +1,8 @@
 """Eight virtual CPU devices for every test, and inputs that several tests share."""
 
 import atexit
+import contextlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -20,6 +22,8 @@ os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
 import jax
 import pytest
+
+from benchmarks.bucket_server import BUCKET, bucket_server
 
 jax.config.update("jax_num_cpu_devices", 8)  # before JAX's first use
 
@@ -56,6 +60,22 @@ def command(quick_env):
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def bucket_of():
+    """bucket_of("gs"): a folder of nobody else in a bucket, whose server this session starts."""
+    with contextlib.ExitStack() as servers, pytest.MonkeyPatch.context() as patch:
+        started, numbers = set(), itertools.count()
+
+        def start(kind: str) -> str:
+            if kind not in started:
+                started.add(kind)
+                for name, value in servers.enter_context(bucket_server(kind)).items():
+                    patch.setenv(name, value)
+            return f"{kind}://{BUCKET}/{next(numbers)}"
+
+        yield start
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@
 #
 #   --worker W   on that worker (a number, or all) rather than here; paths there start at its home
 #   --delete     also delete at the destination what the source lacks
-#   --name, --zone, --project, --internal-ip, --dry-run   see create.sh; needed with --worker only
+#   --name, --zone, --project, --internal-ip, --slices, --dry-run   see create.sh; needed with --worker only
 set -euo pipefail
 # shellcheck source=tpu_scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

@@ -10,6 +10,7 @@
 #                      has 8 (v2 to v5p count TensorCores); `clapjax plan --topology TYPE` says what fits
 #   --runtime VERSION  software of the TPU VMs (or TPU_RUNTIME)
 #   --spot             cheaper, and may be taken away (or TPU_SPOT=1)
+#   --slices N         so many slices of this type, as one run (1, or TPU_SLICES)
 #   --no-wait          return when the request is queued
 #   --poll SECONDS     how often to look (30)
 #   --dry-run          print the commands only
@@ -24,7 +25,9 @@ TPU_TYPE=${TPU_TYPE:-} TPU_RUNTIME=${TPU_RUNTIME:-} TPU_SPOT=${TPU_SPOT:-} NO_WA
 parse_flags "--type=TPU_TYPE --runtime=TPU_RUNTIME --spot!TPU_SPOT --no-wait!NO_WAIT --poll=POLL" "$@"
 need TPU_NAME TPU_ZONE TPU_TYPE TPU_RUNTIME
 
-run gcloud compute tpus queued-resources create "$TPU_NAME" "${PLACE[@]}" "--node-id=$TPU_NAME" \
+nodes=("--node-id=$TPU_NAME")
+((TPU_SLICES == 1)) || nodes=("--node-prefix=$TPU_NAME" "--node-count=$TPU_SLICES")
+run gcloud compute tpus queued-resources create "$TPU_NAME" "${PLACE[@]}" "${nodes[@]}" \
   "--accelerator-type=$TPU_TYPE" "--runtime-version=$TPU_RUNTIME" ${TPU_SPOT:+--spot} \
   ${REST[@]+"${REST[@]}"}
 [[ $NO_WAIT || $DRY_RUN ]] || wait_until_active "$POLL"

@@ -3,7 +3,7 @@
 #
 #   delete.sh --name N --zone Z
 #
-#   --name, --zone, --project, --dry-run   see create.sh
+#   --name, --zone, --project, --slices, --dry-run   see create.sh
 #   --yes   do not ask
 set -euo pipefail
 # shellcheck source=tpu_scripts/lib.sh

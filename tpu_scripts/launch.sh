@@ -3,9 +3,9 @@
 # other workers by itself. The command runs in ~/clapjax with ~/clapjax_env first on the PATH.
 #
 #   launch.sh --name N --zone Z -- clapjax train --config configs/laion_clap.py \
-#     --data_dir ../bucket/records --workdir ../bucket/runs/laion
+#     --data_dir gs://my-bucket/records --workdir gs://my-bucket/runs/laion
 #
-#   --name, --zone, --project, --internal-ip, --dry-run   see create.sh
+#   --name, --zone, --project, --internal-ip, --slices, --dry-run   see create.sh
 #   --run RUN           name of the run; its log is ~/clapjax_runs/RUN/log on each worker (train)
 #   --wait              stay until it has ended on every worker
 #   --poll SECONDS      how often to look (30)
@@ -14,7 +14,8 @@
 #
 # Exit status with --wait: 0 every worker ended with 0; 75 start it again (preempted, or a worker
 # exited with 75 or vanished, and none with an error other than the abort by which JAX ends a worker
-# whose peer is gone); 69 no answer; else a failed worker's.
+# whose peer is gone); 137 the same, but a worker's command was killed; 69 no answer; else a failed
+# worker's.
 set -euo pipefail
 # shellcheck source=tpu_scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -27,18 +28,20 @@ need TPU_NAME TPU_ZONE
 # stop_all [TOKEN]: on every worker that can be reached, what the start with this token started.
 stop_all() { on_workers all bash on_worker.sh stop "$RUN" 60 "$@" </dev/null || say "not every worker stopped"; }
 
-# verdict STATUS...: one exit status for all workers; an error that is no "start me again" wins.
+# verdict STATUS...: one exit status for all workers; an error that is no "start me again" wins. An
+# abort (134) is JAX's, of a worker whose peer is gone, where another one was lost or killed (137).
 verdict() {
-  local status result=0 aborted=0
+  local status again=0 killed=0 aborted=0
   for status in "$@"; do
     case $status in
       running | 0) ;;
-      lost | "$EX_TEMPFAIL") result=$EX_TEMPFAIL ;;
-      134) aborted=134 ;; # SIGABRT, by JAX where another worker has vanished
+      lost | "$EX_TEMPFAIL") again=$EX_TEMPFAIL ;;
+      137) killed=137 ;;
+      134) aborted=134 ;;
       *) echo "$status" && return ;;
     esac
   done
-  ((result)) && echo "$result" || echo "$aborted"
+  if ((killed)); then echo "$killed"; elif ((again)); then echo "$again"; else echo "$aborted"; fi
 }
 
 wait_for_run() {
@@ -62,6 +65,9 @@ wait_for_run() {
     fi
   done
   say "workers ended with: ${statuses//$'\n'/ }"
+  while read -r host; do
+    [[ ! $host ]] || say "$host was lost: start again"
+  done < <(sed -n 's/^clapjax-lost //p' <<<"$answer")
   return "$result"
 }
 

@@ -2,9 +2,10 @@
 # What the scripts beside it share: flags, errors, and how gcloud is called. Runs in bash 3.2 (macOS).
 
 # Flags of every script: "--flag=VARIABLE" takes a value, "--flag!VARIABLE" is a switch.
-COMMON_FLAGS="--name=TPU_NAME --zone=TPU_ZONE --project=TPU_PROJECT --internal-ip!TPU_INTERNAL_IP --dry-run!DRY_RUN"
+COMMON_FLAGS="--name=TPU_NAME --zone=TPU_ZONE --project=TPU_PROJECT --internal-ip!TPU_INTERNAL_IP
+  --slices=TPU_SLICES --dry-run!DRY_RUN"
 export TPU_NAME="${TPU_NAME:-}" TPU_ZONE="${TPU_ZONE:-}" TPU_PROJECT="${TPU_PROJECT:-}"
-export TPU_INTERNAL_IP="${TPU_INTERNAL_IP:-}" DRY_RUN="${DRY_RUN:-}"
+export TPU_INTERNAL_IP="${TPU_INTERNAL_IP:-}" TPU_SLICES="${TPU_SLICES:-1}" DRY_RUN="${DRY_RUN:-}"
 
 EX_TEMPFAIL=75 # sysexits.h; from a training command: "start me again"
 
@@ -57,7 +58,11 @@ need() {
     [[ ${!variable} ]] || missing+=", --$(tr '[:upper:]' '[:lower:]' <<<"${variable#TPU_}") (or $variable in the environment)"
   done
   [[ ! $missing ]] || die "missing ${missing#, }"
+  [[ $TPU_SLICES =~ ^[1-9][0-9]*$ ]] || die "--slices (or TPU_SLICES) is a number from 1 on, not $TPU_SLICES"
   PLACE=("--zone=$TPU_ZONE")
+  # Several slices are the nodes of one queued resource.
+  REACH=(gcloud compute tpus tpu-vm) NODES=()
+  ((TPU_SLICES == 1)) || REACH=(gcloud compute tpus queued-resources) NODES=(--node=all)
   [[ ! $TPU_PROJECT ]] || PLACE+=("--project=$TPU_PROJECT")
 }
 
@@ -91,12 +96,13 @@ pack() {
 }
 
 # on_workers WHICH COMMAND...: WHICH is a worker's number or "all", as gcloud takes them. With "all",
-# gcloud waits for every worker and exits with the status of the first of those that failed.
+# gcloud waits for every worker and exits with the status of the first of those that failed. Of
+# several slices a number is that of the worker in each.
 on_workers() {
   local which=$1
   shift
-  run gcloud compute tpus tpu-vm ssh "$TPU_NAME" "${PLACE[@]}" ${TPU_INTERNAL_IP:+--internal-ip} \
-    "--worker=$which" "--command=$(quote "$@")"
+  run "${REACH[@]}" ssh "$TPU_NAME" "${PLACE[@]}" ${TPU_INTERNAL_IP:+--internal-ip} \
+    ${NODES[@]+"${NODES[@]}"} "--worker=$which" "--command=$(quote "$@")"
 }
 
 # The queued resource's state; GONE where there is none, UNKNOWN where gcloud cannot tell.

@@ -3,7 +3,7 @@
 #
 #   logs.sh --name N --zone Z --worker all
 #
-#   --name, --zone, --project, --internal-ip, --dry-run   see create.sh
+#   --name, --zone, --project, --internal-ip, --slices, --dry-run   see create.sh
 #   --run RUN      name of the run (train)
 #   --worker W     number of a worker, or all (0)
 #   --lines LINES  how many of the last lines to begin with (50)

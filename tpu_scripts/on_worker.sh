@@ -3,7 +3,8 @@
 #
 #   on_worker.sh setup PYTHON BUCKET         install ~/clapjax.tar.gz; mount BUCKET unless it is ""
 #   on_worker.sh start RUN TOKEN COMMAND...  start a command, detached; once per TOKEN
-#   on_worker.sh status RUN                  "clapjax-status running", "... lost" or "... EXIT_STATUS"
+#   on_worker.sh status RUN                  "clapjax-status running", "... lost" or "... EXIT_STATUS";
+#                                            "clapjax-lost HOST" too where it was lost or killed
 #   on_worker.sh stop RUN SECONDS [TOKEN]    SIGTERM, and SIGKILL to what is left after SECONDS;
 #                                            with TOKEN only what it started
 #   on_worker.sh log RUN LINES [follow]      last lines of its log, and those to come
@@ -28,7 +29,7 @@ setup() {
   export PATH="$HOME/.local/bin:$PATH"
   command -v uv >/dev/null || python3 -m pip install --quiet --user uv
   [[ -x $HOME/clapjax_env/bin/python ]] || uv venv --quiet --python "$python" "$HOME/clapjax_env"
-  uv pip install --quiet --python "$HOME/clapjax_env/bin/python" "${source}[tpu]"
+  uv pip install --quiet --python "$HOME/clapjax_env/bin/python" "${source}[tpu,buckets]"
   [[ -f $runs/bucket && $(<"$runs/bucket") == "$bucket" ]] || ! mountpoint --quiet "$HOME/bucket" ||
     fusermount -u "$HOME/bucket"
   printf '%s' "$bucket" >"$runs/bucket"
@@ -99,13 +100,14 @@ body() {
 }
 
 status() {
+  local found=lost
   if [[ ! -f $dir/status ]] && alive; then
-    echo "clapjax-status running"
+    found=running
   elif [[ -f $dir/status ]]; then # looked at again: it may have ended in between
-    echo "clapjax-status $(<"$dir/status")"
-  else
-    echo "clapjax-status lost"
+    found=$(<"$dir/status")
   fi
+  echo "clapjax-status $found"
+  [[ ! $found =~ ^(lost|137)$ ]] || echo "clapjax-lost $(hostname)"
 }
 
 stop() {

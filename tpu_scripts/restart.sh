@@ -1,20 +1,24 @@
 #!/usr/bin/env bash
 # Keeps a run going: creates and sets up the slice where there is none, starts the command on every
-# worker, and does so again after every preemption and whenever the command exits with 75
-# (EX_TEMPFAIL, "start me again"). Ends when the command succeeds or fails for another reason.
+# worker, and does so again after every preemption, where a worker was lost or its command killed, and
+# whenever the command exits with 75 (EX_TEMPFAIL, "start me again"). Ends when the command succeeds or
+# fails for another reason.
 # Run it where it can stay, e.g. in tmux; if it ends, the same call takes up the same run. The code
 # is that of when it was called, after every preemption.
 #
 #   restart.sh --name N --zone Z --type v5litepod-256 --runtime v2-alpha-tpuv5-lite --spot \
-#     --bucket my-bucket -- clapjax train --config configs/laion_clap.py ...
+#     -- clapjax train --config configs/laion_clap.py --data_dir gs://my-bucket/records \
+#     --workdir gs://my-bucket/runs/laion
 #
-#   --name, --zone, --project, --internal-ip, --dry-run, --type, --runtime, --spot   see create.sh
+#   --name, --zone, --project, --internal-ip, --slices, --dry-run, --type, --runtime, --spot   see create.sh
 #   --bucket, --python, --source                                                     see setup.sh
 #   --run, --poll, --grace, --max-missed                                             see launch.sh
 #   --max-restarts N  (1000)
+#   --max-killed N    give up where the command is killed so often in a row within ten minutes of its
+#                     start, as where memory does not do (5)
 #   --delay SECONDS   between two starts (30)
 #
-# Exit status: 0 or the failed command's; 75 where --max-restarts was reached.
+# Exit status: 0 or the failed command's; 75 where --max-restarts was reached; 137 where --max-killed was.
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=tpu_scripts/lib.sh
@@ -22,10 +26,10 @@ source "$HERE/lib.sh"
 
 export TPU_TYPE="${TPU_TYPE:-}" TPU_RUNTIME="${TPU_RUNTIME:-}" TPU_SPOT="${TPU_SPOT:-}"
 export TPU_BUCKET="${TPU_BUCKET:-}" TPU_PYTHON="${TPU_PYTHON:-3.12}"
-RUN=train POLL=30 GRACE=300 MAX_MISSED=20 MAX_RESTARTS=1000 DELAY=30 SOURCE=${HERE%/*}
+RUN=train POLL=30 GRACE=300 MAX_MISSED=20 MAX_RESTARTS=1000 MAX_KILLED=5 DELAY=30 SOURCE=${HERE%/*}
 parse_flags "--type=TPU_TYPE --runtime=TPU_RUNTIME --spot!TPU_SPOT --bucket=TPU_BUCKET
   --python=TPU_PYTHON --source=SOURCE --run=RUN --poll=POLL --grace=GRACE --max-missed=MAX_MISSED
-  --max-restarts=MAX_RESTARTS --delay=DELAY" "$@"
+  --max-restarts=MAX_RESTARTS --max-killed=MAX_KILLED --delay=DELAY" "$@"
 need TPU_NAME TPU_ZONE TPU_TYPE TPU_RUNTIME
 ((${#REST[@]})) || die "no command given; see restart.sh --help"
 
@@ -58,9 +62,16 @@ attempt() {
     -- "${REST[@]}"
 }
 
+killed=0
 for ((restarts = 0; ; restarts++)); do
-  status=0
+  status=0 began=$SECONDS
   attempt || status=$?
+  if ((status == 137)); then
+    killed=$((SECONDS - began < 600 ? killed + 1 : 1))
+    ((killed >= MAX_KILLED)) || status=$EX_TEMPFAIL
+  else
+    killed=0
+  fi
   # What looks like an error may be the first sign that the slice goes away.
   if ((status != 0 && status != EX_TEMPFAIL)); then
     sleep "$POLL"
@@ -74,4 +85,5 @@ for ((restarts = 0; ; restarts++)); do
   say "starting again in $DELAY s (restart $((restarts + 1)))"
   sleep "$DELAY"
 done
+((status != 137)) || say "killed $killed times in a row soon after its start; does memory do?"
 exit "$status"

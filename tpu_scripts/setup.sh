@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Copies this checkout to every worker and installs it there; again after a change, for new code.
 #
-#   setup.sh --name N --zone Z --bucket my-bucket
+#   setup.sh --name N --zone Z
 #
-#   --name, --zone, --project, --internal-ip, --dry-run   see create.sh
-#   --bucket BUCKET   mount it as ~/bucket on every worker, now and before every start (or TPU_BUCKET)
+#   --name, --zone, --project, --internal-ip, --slices, --dry-run   see create.sh
+#   --bucket BUCKET   mount it as ~/bucket on every worker, now and before every start (or TPU_BUCKET):
+#                     clapjax needs it not, which takes gs://BUCKET/... by name
 #   --python VERSION  for the environment ~/clapjax_env (3.12, or TPU_PYTHON)
 #   --source DIR      git checkout to copy, as it is now but for what git ignores (that of this script)
 #   --archive FILE    a clapjax.tar.gz of an earlier state instead
@@ -24,6 +25,6 @@ if [[ ! $ARCHIVE ]]; then
   ARCHIVE=$scratch/clapjax.tar.gz
   pack "$SOURCE" "$ARCHIVE"
 fi
-run gcloud compute tpus tpu-vm scp "$ARCHIVE" "$HERE/on_worker.sh" "$TPU_NAME:" "${PLACE[@]}" \
-  ${TPU_INTERNAL_IP:+--internal-ip} --worker=all
+run "${REACH[@]}" scp "$ARCHIVE" "$HERE/on_worker.sh" "$TPU_NAME:" "${PLACE[@]}" \
+  ${TPU_INTERNAL_IP:+--internal-ip} ${NODES[@]+"${NODES[@]}"} --worker=all
 on_workers all bash on_worker.sh setup "$TPU_PYTHON" "${TPU_BUCKET#gs://}"

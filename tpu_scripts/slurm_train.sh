@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Trains on the GPUs of a SLURM cluster: one process per node (or per GPU), requeued on exit status
 # 75 (EX_TEMPFAIL, "start me again"). Three minutes before the time limit, and when the job is
-# preempted, every process gets SIGTERM: training saves a checkpoint and exits with 75.
+# preempted, every process gets SIGTERM: training saves a checkpoint and exits with 75. Where a process
+# was killed (137), of which JAX aborts the others (134), the job is requeued as well.
 #
 #   sbatch --nodes 4 --gpus-per-node 8 --cpus-per-task 64 --time 12:00:00 \
 #     tpu_scripts/slurm_train.sh clapjax train --config configs/laion_clap.py ...
@@ -83,7 +84,10 @@ while [[ $signalled ]]; do # a signal ends `wait` before srun has ended
 done
 trap '' TERM
 say "exit status $status"
-if ((status == 75)); then
+if ((status == 137)); then
+  say "a process was killed; it may have run out of memory"
+fi
+if ((status == 75 || status == 137)); then
   if ((${SLURM_RESTART_COUNT:-0} >= MAX_RESTARTS)); then
     say "started again ${SLURM_RESTART_COUNT} times; that is enough"
   else

@@ -4,7 +4,7 @@
 #
 #   stop.sh --name N --zone Z
 #
-#   --name, --zone, --project, --internal-ip, --dry-run   see create.sh
+#   --name, --zone, --project, --internal-ip, --slices, --dry-run   see create.sh
 #   --run RUN        name of the run (train)
 #   --grace SECONDS  between SIGTERM and SIGKILL (300)
 set -euo pipefail

@@ -138,7 +138,7 @@ def read_labels(source: str | os.PathLike, column: str, separator: str) -> list[
     """
     rows = _read_records(source)
     if rows is None:
-        rows = _labels_of_table(Path(source), column, separator)
+        rows = _labels_of_table(as_path(source), column, separator)
     if not any(row.labels for row in rows):
         raise TableError(f"{source}: no row has labels")
     return [replace(row, captions=(), kinds=()) for row in rows]

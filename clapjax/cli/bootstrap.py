@@ -39,8 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
     """Runs one command after the other; the same again goes on where it ended."""
     from clapjax.cli.main import main
+    from clapjax.data.paths import need_local
 
-    for words in commands(args.config, Path(args.workdir), args.min_agreement, overrides):
+    root = need_local(args.workdir, "what `clapjax bootstrap` makes")
+    for words in commands(args.config, root, args.min_agreement, overrides):
         print(f"$ clapjax {shlex.join(words)}", flush=True)
         if status := main(words):
             return status

@@ -10,6 +10,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from clapjax.data.paths import need_local
 from clapjax.experiment import Experiment, from_dict, to_dict
 from clapjax.plain import HOLDS
 
@@ -141,6 +142,8 @@ def load_config(source: str | Experiment, overrides: list[str]) -> Experiment:
         name = "config"
         config_flags.DEFINE_config_dict("config", ConfigDict(plain(source)), **settings)
     else:
+        if "://" in source:
+            need_local(source, "a config file")
         name, (file, colon, argument) = source, source.partition(":")
         argv.insert(1, f"--config={find_config(file)}{colon}{argument}")
         config_flags.DEFINE_config_file("config", **settings)

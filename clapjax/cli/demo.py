@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import time
-from pathlib import Path
 
 from clapjax.cli.config import load_config
 
@@ -23,9 +22,10 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     from clapjax.cli.evaluate import evaluate_models
     from clapjax.cli.records import build
     from clapjax.cli.train import train_and_evaluate
+    from clapjax.data.paths import need_local
 
     start = time.perf_counter()
-    root = Path(args.workdir)
+    root = need_local(args.workdir, "the demo")
     temporal = load_config(CONFIG, [])
     alone = dataclasses.replace(temporal.loss, temporal_weight=0.0, order_pairs=0)
     runs = {"temporal": temporal, "control": dataclasses.replace(temporal, loss=alone)}

@@ -83,9 +83,11 @@ def find_models(args: argparse.Namespace) -> dict[str, str]:
     Raises:
       ValueError: no model, or two of one name.
     """
+    from clapjax.data.paths import last_name
+
     named = [_named(item, required=False) for item in args.model]
     if args.workdir:
-        named.insert(0, (Path(args.workdir).resolve().name, args.workdir))
+        named.insert(0, (last_name(args.workdir), args.workdir))
     if not named:
         raise ValueError("nothing to evaluate; name --workdir W or --model M")
     models = dict(named)
@@ -100,7 +102,7 @@ def find_benchmarks(args: argparse.Namespace, settings) -> list[tuple[str, str, 
     Raises:
       ValueError: nothing, something without a name, two of one name, or no such folder.
     """
-    from clapjax.data.paths import as_path
+    from clapjax.data.paths import as_path, last_name
     from clapjax.evaluation.benchmarks import settings_for
 
     found = []
@@ -109,7 +111,7 @@ def find_benchmarks(args: argparse.Namespace, settings) -> list[tuple[str, str, 
             raise ValueError(f"{path}: no such folder (benchmark {name!r})")
         found.append((name, path, settings_for(name, settings)))
     if args.data_dir:
-        found.insert(0, (Path(args.data_dir).resolve().name, args.data_dir, settings))
+        found.insert(0, (last_name(args.data_dir), args.data_dir, settings))
     if len({name for name, *_ in found}) < len(found):
         raise ValueError("two benchmarks have the same name; call one --benchmark NAME=PATH")
     if not found:
@@ -133,11 +135,13 @@ def find_out(args: argparse.Namespace) -> Path:
       ValueError: it is to be named.
       OSError: it cannot be made.
     """
+    from clapjax.data.paths import as_path
+
     if args.out:
-        Path(args.out).mkdir(parents=True, exist_ok=True)  # before a model is loaded
-        return Path(args.out)
+        as_path(args.out).mkdir(parents=True, exist_ok=True)  # before a model is loaded
+        return as_path(args.out)
     if args.workdir and not args.model:
-        return Path(args.workdir)
+        return as_path(args.workdir)
     raise ValueError("name a folder for the results of several models: --out R")
 
 
@@ -169,6 +173,7 @@ def evaluate_models(
     from clapjax import __version__
     from clapjax.api import load
     from clapjax.cli.report import write_page
+    from clapjax.data.paths import as_path
     from clapjax.evaluation import captioning
     from clapjax.evaluation.benchmarks import load_benchmark
     from clapjax.evaluation.captioner import evaluate_captioner
@@ -193,7 +198,7 @@ def evaluate_models(
             "version": __version__,
             "command": command,
         }
-        folder = Path(cache) if cache else out / EMBEDDINGS
+        folder = as_path(cache) if cache else out / EMBEDDINGS
         for benchmark, path, settings in benchmarks:
             if isinstance(model, Tagger):
                 judged = load_benchmark(benchmark, path, settings.split)

@@ -1,7 +1,6 @@
 """`clapjax export`."""
 
 import argparse
-from pathlib import Path
 
 EXAMPLE = "clapjax export --workdir runs/demo --to clapjax demo-model"
 
@@ -20,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
     """Writes the newest checkpoint of a workdir, with its results on the model card."""
+    from clapjax.data.paths import as_path
     from clapjax.experiment import load_experiment
     from clapjax.inference.store import model_fingerprint
     from clapjax.interop.export import write_model
@@ -27,7 +27,7 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     from clapjax.tasks.texts import workdir_model
     from clapjax.training.checkpoint import load_variables
 
-    if Path(args.workdir).is_file():
+    if as_path(args.workdir).is_file():
         raise ValueError(
             f"{args.workdir}: a file, no folder of a run; `clapjax import` makes a model of a CLAP "
             "checkpoint, and `clapjax tag` takes a tagger (PANNs, HTS-AT, a CLAP checkpoint's) as "
@@ -54,10 +54,11 @@ def own_results(workdir: str, fingerprint: str, step: int) -> str:
     Raises:
       ValueError: they are damaged, or of another model than this.
     """
+    from clapjax.data.paths import as_path
     from clapjax.evaluation.result import FILE, read_results
     from clapjax.evaluation.text import markdown
 
-    file = Path(workdir) / FILE
+    file = as_path(workdir) / FILE
     if not file.is_file():
         return ""
     results = read_results(workdir)

@@ -56,12 +56,14 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     """Probes the frozen model, tunes it fold by fold, and compares both on the same clips."""
     from clapjax.cli.compiled import say_where_compiled
     from clapjax.cli.evaluate import find_benchmarks, find_models
+    from clapjax.data.paths import need_local
     from clapjax.evaluation import supervised
     from clapjax.evaluation.benchmarks import load_benchmark
     from clapjax.evaluation.probe import ProbeConfig, probe_labelled
     from clapjax.evaluation.result import write_results
     from clapjax.finetuning import check_given, finetune
 
+    out = need_local(args.out, "what `clapjax finetune` makes")
     ((name, source),) = find_models(args).items()
     overrides = with_model(overrides, source)
     given, experiment = given_fields(overrides), load_config(args.config or CONFIG, overrides)
@@ -75,7 +77,7 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     ((benchmark, path, settings),) = find_benchmarks(args, experiment.evaluation)
     parts = supervised.parts(load_benchmark(benchmark, path, settings.split))
     supervised.labelled(parts)  # what is wrong with it is said before a model is loaded
-    args.model, out = source, Path(args.out)
+    args.model = source
     model = load_clap(args)
     embedded = embed(model, args, name, parts, out)
     data = supervised.labelled([one.benchmark for one in embedded])

@@ -84,6 +84,7 @@ def add_parsers(actions) -> None:
 
 def generate(args: argparse.Namespace) -> int:
     """Writes the tables of this process's shards; status 1 where some clips have no caption."""
+    from clapjax.data.paths import last_name
     from clapjax.inference import captions
     from clapjax.training import distributed
 
@@ -96,7 +97,7 @@ def generate(args: argparse.Namespace) -> int:
         args.tagger and load_kind("tagger", args.tagger, args.batch_size, "--tagger"),
         args.clap and load_kind("clap", args.clap, args.batch_size, "--clap"),
     )
-    name = Path(args.model).resolve().name if args.name is None else args.name
+    name = last_name(args.model) if args.name is None else args.name
     wording = captions.Wording(
         provenance=f"captioner:{name}",
         decoding=find_decoding(args, models.captioner.settings.decoding),
@@ -162,6 +163,7 @@ def _report(out: str | os.PathLike, shards: Sequence) -> None:
 def choose(args: argparse.Namespace) -> int:
     """Writes the captions that are kept, and says how many each threshold would keep."""
     from clapjax.captions.choosing import choose, read_scored, report
+    from clapjax.data.paths import same_place
     from clapjax.data.tables import write_rows
 
     files = [file for name in args.input for file in _tables(name)]
@@ -169,7 +171,7 @@ def choose(args: argparse.Namespace) -> int:
     least = {name: value for name, value in asked.items() if value is not None}
     if args.min_score is not None and not -1 <= args.min_score <= 1:
         raise ValueError(f"--min_score: a cosine is in -1 .. 1, not {args.min_score:g}")
-    if args.output and os.path.realpath(args.output) in map(os.path.realpath, files):
+    if args.output and same_place(args.output) in map(same_place, files):
         raise ValueError(f"--output {args.output} is one of --input: name another file")
     if least and not args.output:
         raise ValueError("name a table for what is kept: --output OUT.jsonl")

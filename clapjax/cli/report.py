@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
     """Writes a page with all results, or prints them as tables."""
+    from clapjax.data.paths import as_path
     from clapjax.evaluation.text import comparison, markdown, over_seeds
 
     if args.seeds:
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
         found = [result for _, result in _read(args.results)]
         print(markdown(found) + comparison(found), end="")
         return 0
-    out = Path(args.out or Path(args.results[0]) / "report.html")
+    out = as_path(args.out or as_path(args.results[0]) / "report.html")
     write_page(args.results, out)
     print(f"wrote {out}")
     return 0
@@ -51,6 +52,7 @@ def find_seeds(given: Sequence[str]) -> dict[str, list]:
     Raises:
       ValueError: another form, a folder or a name twice, or a folder without results.
     """
+    from clapjax.data.paths import same_place
     from clapjax.evaluation.result import read_results
 
     runs: dict[str, list] = {}
@@ -59,7 +61,7 @@ def find_seeds(given: Sequence[str]) -> dict[str, list]:
         paths = [path for path in folders.split(",") if path]
         if not (name and equals and paths) or name in runs:
             raise ValueError(f"--seeds {item}: write NAME=R,R,R, each name once")
-        if len({Path(path).resolve() for path in paths}) < len(paths):
+        if len(set(map(same_place, paths))) < len(paths):
             raise ValueError(f"--seeds {item}: a folder is named twice")
         runs[name] = [read_results(path) for path in paths]
     return runs
@@ -72,7 +74,7 @@ def write_page(folders: Sequence, path: Path) -> None:
       ValueError: a folder without results, or with damaged ones.
     """
     from clapjax.evaluation.report import write_report
-    from clapjax.training.log import read_log
+    from clapjax.training.log_files import read_log
 
     found = _read(folders)
     sources = {result.model: result.provenance.get("source") for _, result in found}
@@ -82,8 +84,9 @@ def write_page(folders: Sequence, path: Path) -> None:
 
 def _read(folders: Sequence) -> list[tuple]:
     """(folder, result) of all results there, whose names tell them apart."""
+    from clapjax.data.paths import as_path
     from clapjax.evaluation.result import read_results, tell_apart
 
-    found = [(Path(folder), result) for folder in folders for result in read_results(folder)]
+    found = [(as_path(folder), result) for folder in folders for result in read_results(folder)]
     results = tell_apart([result for _, result in found])
     return [(folder, result) for (folder, _), result in zip(found, results, strict=True)]

@@ -4,7 +4,6 @@ import argparse
 import functools
 import sys
 import zlib
-from pathlib import Path
 
 from clapjax.cli.compiled import keep_compiled, say_where_compiled
 from clapjax.cli.config import (
@@ -131,11 +130,14 @@ def train_and_evaluate(
     The tokenizer is that of `clapjax.starting.resolve`.
     """
     from clapjax.data.forms import check_form
+    from clapjax.data.paths import as_path
     from clapjax.data.records import check_rate, read_form
     from clapjax.experiment import make_task, save_experiment
     from clapjax.training import distributed
     from clapjax.training.loop import train
+    from clapjax.training.workdir import builds
 
+    builds(data_dir, experiment)  # that all hosts see the same, before one stumbles
     audio, data = experiment.model.audio, experiment.data
     check_rate(data_dir, audio.sample_rate)
     check_form(data_dir, read_form(data_dir), data.split, data.audio, audio)
@@ -146,7 +148,7 @@ def train_and_evaluate(
     distributed.wait_for_all("config is read")
     if not distributed.same(zlib.crc32(repr(experiment).encode())):
         raise ValueError("the processes have different configs; start all with the same command")
-    with distributed.together(Path(workdir)):
+    with distributed.together(as_path(workdir)):
         save_experiment(experiment, workdir, write=distributed.is_main())
     if distributed.is_main():
         say_where_compiled()
@@ -204,20 +206,21 @@ def judge(experiment, data_dir: str, workdir: str, results: dict):
 
 def _judge_contrastive(experiment, data_dir: str, workdir: str, rows: int):
     """(a function of (forward, variables) to (results, scores, line), what is left out)."""
+    from clapjax.data.paths import last_name
     from clapjax.evaluation.benchmarks import load_tasks
     from clapjax.evaluation.evaluate import LACKS, evaluate, scores
     from clapjax.evaluation.text import summary
     from clapjax.inference import Clap
     from clapjax.tasks.texts import workdir_model
 
-    settings, where = experiment.evaluation, Path(data_dir).name
+    settings, where = experiment.evaluation, last_name(data_dir)
     tasks, left_out = load_tasks(where, data_dir, settings, LACKS)
 
     def look(forward, variables: dict) -> tuple[dict, dict, str]:
         name = experiment.data.tokenizer
         config, tokenizer = workdir_model(experiment.model, name, workdir)
         model = Clap(config, variables, tokenizer, batch_size=rows, forward=forward)
-        results = evaluate(model, Path(workdir).name, tasks, settings)
+        results = evaluate(model, last_name(workdir), tasks, settings)
         return {"results": results}, scores(results), summary(results)
 
     return look if tasks else None, left_out
@@ -225,6 +228,7 @@ def _judge_contrastive(experiment, data_dir: str, workdir: str, rows: int):
 
 def _judge_tagging(experiment, data_dir: str, workdir: str, rows: int):
     """As `_judge_contrastive`."""
+    from clapjax.data.paths import last_name
     from clapjax.evaluation.benchmarks import SplitError, load_benchmark
     from clapjax.evaluation.evaluate import scores
     from clapjax.evaluation.tagging import evaluate_tagging, lacks, unknown
@@ -235,7 +239,7 @@ def _judge_tagging(experiment, data_dir: str, workdir: str, rows: int):
     if not experiment.evaluation.tasks:
         return None, []
     try:
-        benchmark = load_benchmark(Path(data_dir).name, data_dir, experiment.evaluation.split)
+        benchmark = load_benchmark(last_name(data_dir), data_dir, experiment.evaluation.split)
         why = lacks(benchmark, experiment.tagging.labels)
     except SplitError as error:
         why = str(error)
@@ -250,7 +254,7 @@ def _judge_tagging(experiment, data_dir: str, workdir: str, rows: int):
             _warn(doubt)
             told.append(doubt)
         tagger = Tagger(experiment.model, settings, variables, rows, forward)
-        results = evaluate_tagging(tagger, Path(workdir).name, benchmark)
+        results = evaluate_tagging(tagger, last_name(workdir), benchmark)
         return {"results": results}, scores(results), summary(results)
 
     return look, []
@@ -258,6 +262,7 @@ def _judge_tagging(experiment, data_dir: str, workdir: str, rows: int):
 
 def _judge_captioning(experiment, data_dir: str, workdir: str, rows: int):
     """As `_judge_contrastive`."""
+    from clapjax.data.paths import last_name
     from clapjax.evaluation.benchmarks import SplitError, load_benchmark
     from clapjax.evaluation.captioner import evaluate_captioner
     from clapjax.evaluation.captioning import lacks
@@ -269,7 +274,7 @@ def _judge_captioning(experiment, data_dir: str, workdir: str, rows: int):
     if not experiment.evaluation.tasks:
         return None, []
     try:
-        benchmark = load_benchmark(Path(data_dir).name, data_dir, experiment.evaluation.split)
+        benchmark = load_benchmark(last_name(data_dir), data_dir, experiment.evaluation.split)
         why = lacks(benchmark)
     except SplitError as error:
         why = str(error)
@@ -280,7 +285,7 @@ def _judge_captioning(experiment, data_dir: str, workdir: str, rows: int):
         name, config = experiment.data.tokenizer, experiment.captioning
         settings, tokenizer = workdir_settings(config, name, workdir)
         captioner = Captioner(experiment.model, settings, tokenizer, variables, rows, forward)
-        found = evaluate_captioner(captioner, Path(workdir).name, benchmark, experiment.evaluation)
+        found = evaluate_captioner(captioner, last_name(workdir), benchmark, experiment.evaluation)
         return {"results": found}, scores(found), summary(found)
 
     return look, []

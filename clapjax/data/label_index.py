@@ -63,7 +63,7 @@ def read_index(file: Path) -> tuple[LabelIndex, str]:
       ValueError: the file is missing or damaged.
     """
     try:
-        with np.load(file) as found:
+        with np.load(io.BytesIO(file.read_bytes())) as found:
             return LabelIndex(found["counts"], found["records"]), str(found["source"])
     except Exception as error:  # a damaged zip file fails in many ways
         raise ValueError(f"{file}: missing or damaged ({error})") from error

@@ -1,12 +1,14 @@
 """Folders of this machine and of buckets: what differs between them is here and nowhere else.
 
 A path of this machine is a `pathlib.Path`; one of a bucket ("gs://bucket/folder") is etils' `epath`
-path, which has the same methods. In a bucket nothing is renamed in one go, but an object appears
-whole or not at all.
+path, which has the same methods, over gcsfs or s3fs. In a bucket nothing is renamed in one go, but
+an object appears whole or not at all, and there are no folders but those that objects are in.
 """
 
 import contextlib
 import errno
+import functools
+import importlib.util
 import io
 import os
 import shutil
@@ -19,7 +21,7 @@ import numpy as np
 
 from clapjax.audio.files import AudioError, Source, read_audio
 
-SCHEMES = ("gs", "s3")
+SCHEMES = {"gs": "gcsfs", "s3": "s3fs"}  # and the client that each needs
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room, or a limit of what may be written
 NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EBADF)
 
@@ -28,17 +30,65 @@ def as_path(name: str | os.PathLike) -> Path:
     """The path of a folder or file, here or in a bucket.
 
     Raises:
-      ValueError: a scheme that is not known.
+      ValueError: a scheme that is not known, or whose client is not installed; no bucket is named.
     """
-    scheme, found, _ = os.fspath(name).partition("://")
+    scheme, found, place = os.fspath(name).partition("://")
     if not found:
         return Path(name)
     if scheme not in SCHEMES:
         known = ", ".join(f"{one}://" for one in SCHEMES)
         raise ValueError(f"{name}: {scheme}:// is not known; use a folder of this machine, {known}")
+    if not place.strip("/"):
+        raise ValueError(f"{name}: names no bucket; write {scheme}://BUCKET/FOLDER")
+    _set_up_clients()
+    if importlib.util.find_spec(SCHEMES[scheme]) is None:
+        raise ValueError(f"{name}: needs {SCHEMES[scheme]}; pip install 'clapjax[buckets]'")
     from etils import epath
 
     return epath.Path(name)
+
+
+@functools.cache
+def _set_up_clients() -> None:
+    """Lets all of epath (ours, TFDS's and Orbax's) reach buckets in one way, by fsspec's clients.
+
+    TensorFlow's own knows no s3://, and cannot be pointed at another server than Google's. They
+    must not remember what was in a folder, for other processes write there too.
+    """
+    import fsspec.config
+    from etils.epath import gpath
+
+    os.environ["EPATH_USE_TF"] = "false"
+    gpath._is_tf_installed.cache_clear()  # it may have been asked before
+    # gcsfs asks Google of what kind a bucket is, with credentials that a test server has not.
+    if "STORAGE_EMULATOR_HOST" in os.environ:
+        os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    for client in ("gcs", "s3"):
+        fsspec.config.conf.setdefault(client, {}).setdefault("use_listings_cache", False)
+
+
+def need_local(name: str | os.PathLike, what: str) -> Path:
+    """The path of what can only be on this machine.
+
+    Raises:
+      ValueError: it is in a bucket; `what` it is that cannot be there.
+    """
+    path = as_path(name)
+    if not is_local(path):
+        raise ValueError(f"{name}: {what} cannot be in a bucket; name a place on this machine")
+    return path
+
+
+def same_place(name: str | os.PathLike) -> str:
+    """A name for a place by which it is known again: links of this machine are followed."""
+    path = as_path(name)
+    return os.path.realpath(path) if is_local(path) else os.fspath(path)
+
+
+def last_name(name: str | os.PathLike) -> str:
+    """What a folder is called, also where it is named as ".", or with a slash at its end."""
+    path = as_path(name)
+    return (path.resolve() if is_local(path) else path).name
 
 
 def is_local(path: PurePath) -> bool:
@@ -58,6 +108,32 @@ def local_file(path: str | os.PathLike) -> Iterator[str]:
         with path.open("rb") as source, copy.open("wb") as target:
             shutil.copyfileobj(source, target, 2**20)
         yield os.fspath(copy)
+
+
+@contextlib.contextmanager
+def local_model(path: str | os.PathLike) -> Iterator[str]:
+    """A folder or file of this machine to read: itself, or a copy that goes afterwards."""
+    if "://" not in os.fspath(path) or is_local(found := as_path(path)):  # or an id of a hub
+        yield os.fspath(path)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, found.name)
+        if found.is_dir():
+            copy_folder(found, copy)
+        elif found.is_file():
+            copy.write_bytes(found.read_bytes())
+        else:
+            raise FileNotFoundError(f"{path}: no such file or folder")
+        yield os.fspath(copy)
+
+
+def copy_folder(source: Path, target: Path) -> None:
+    """Copies the files of a folder, and those below it, from or to a bucket or on this machine."""
+    target.mkdir(parents=True, exist_ok=True)
+    for below, file in walk_files(source):
+        copy = target / below
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(file.read_bytes())
 
 
 @contextlib.contextmanager
@@ -84,11 +160,11 @@ def no_room(error: BaseException, path: Path) -> OSError | None:
     while cause is not None:
         for number in FULL:
             if getattr(cause, "errno", None) == number or os.strerror(number) in str(cause):
-                held = next(
-                    folder for folder in (path, *path.absolute().parents) if folder.exists()
-                )
-                what = getattr(cause, "strerror", None) or os.strerror(number)
-                why = f"{what}, {shutil.disk_usage(held).free:,} bytes are free"
+                why = getattr(cause, "strerror", None) or os.strerror(number)
+                if is_local(path):
+                    above = (path, *path.absolute().parents)
+                    held = next(folder for folder in above if folder.exists())
+                    why += f", {shutil.disk_usage(held).free:,} bytes are free"
                 return OSError(number, why, getattr(cause, "filename", None) or os.fspath(path))
         cause = cause.__cause__ or cause.__context__
     return None
@@ -190,7 +266,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         file.write(data)
 
 
-def move_folder(source: Path, target: Path, last: str) -> None:
+def move_folder(source: Path, target: Path, last: str = "") -> None:
     """Gives a finished folder its name, in place of an empty one.
 
     In a bucket file by file, that named `last` last: what looks for it finds a whole folder. Moved
@@ -201,22 +277,38 @@ def move_folder(source: Path, target: Path, last: str) -> None:
             target.rmdir()
         os.replace(source, target)
         return
-    for folder, _, names in source.walk():
-        place = target / os.fspath(folder.relative_to(source))
-        place.mkdir(parents=True, exist_ok=True)
-        for name in names:
-            if name != last:
-                (folder / name).replace(place / name)
-    (source / last).replace(target / last)
-    source.rmtree(missing_ok=True)
+    for below, file in walk_files(source):
+        if below != last:
+            move_file(file, target / below)
+    if last:
+        move_file(source / last, target / last)
+    remove_folder(source)
+
+
+def move_file(source: Path, target: Path) -> None:
+    """Gives a file another name, in place of an older one; both here, or both in a bucket."""
+    if is_local(target):
+        os.replace(source, target)
+        return
+    # By epath it would be looked whether the folder of `target` is there, which is in no bucket.
+    files = _client(source)
+    files.copy(os.fspath(source), os.fspath(target))
+    files.rm_file(os.fspath(source))
+
+
+def _client(path: Path):
+    """What fsspec has for a bucket."""
+    import fsspec
+
+    return fsspec.core.url_to_fs(os.fspath(path))[0]
 
 
 def remove_folder(folder: Path) -> None:
     """Removes a folder, if there is one, with all that is in it."""
     if is_local(folder):
         shutil.rmtree(folder, ignore_errors=True)
-    else:
-        folder.rmtree(missing_ok=True)
+    elif found := [os.fspath(file) for _, file in walk_files(folder)]:
+        _client(folder).rm(found)
 
 
 def read_text(file: Path, encoding: str = "utf-8") -> str:
@@ -248,9 +340,7 @@ def walk(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
             raise ValueError(f"{error.filename}: cannot be listed ({error.strerror})") from error
 
     if not is_local(root):
-        for folder, folders, names in root.walk():
-            folders.sort()
-            yield folder, folders, sorted(names)
+        yield from _walk_bucket(root)
         return
     seen = set()
     for folder, folders, names in os.walk(root, followlinks=True, onerror=refuse):
@@ -261,6 +351,21 @@ def walk(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
         seen.add(place)
         folders.sort()
         yield Path(folder), folders, sorted(names)
+
+
+def _walk_bucket(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """By the client itself: etils' way asks it for what s3fs does not know."""
+    path = os.fspath(root).partition("://")[2].rstrip("/")
+    folders, names = [], []
+    with contextlib.suppress(FileNotFoundError):
+        for one in _client(root).ls(path, detail=True):
+            place = one["name"].rstrip("/")
+            if place != path:  # else an object that stands for the folder itself
+                kind = folders if one["type"] == "directory" else names
+                kind.append(place.rpartition("/")[2])
+        yield root, sorted(folders), sorted(names)
+        for name in sorted(folders):
+            yield from _walk_bucket(root / name)
 
 
 def is_file(path: Path) -> bool:

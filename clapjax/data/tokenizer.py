@@ -4,9 +4,11 @@ import itertools
 import json
 import os
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
+
+from clapjax.data.paths import as_path, local_model
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 LEAST_VOCABULARY = 256 + len(SPECIAL)  # all bytes
@@ -65,11 +67,12 @@ def load_tokenizer(name: str | os.PathLike):
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(os.fspath(name), trust_remote_code=False)
+        with local_model(name) as here:
+            tokenizer = AutoTokenizer.from_pretrained(here, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        if isinstance(name, Path) and not name.is_dir():
+        if isinstance(name, PurePath) and not name.is_dir():
             raise ValueError(f"{name}: no such folder, and no tokenizer") from error
-        where = "folder" if Path(name).is_dir() else "local folder or reachable hub id"
+        where = "folder" if as_path(name).is_dir() else "local folder or reachable hub id"
         raise ValueError(f"tokenizer '{name}' is no {where} with a tokenizer: {error}") from error
     if tokenizer.pad_token_id is None:
         raise ValueError(f"tokenizer '{name}' has no padding token")

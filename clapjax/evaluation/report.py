@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clapjax.data.paths import write_text
+from clapjax.data.paths import as_path, write_text
 from clapjax.evaluation import figures, text
 from clapjax.evaluation.config import USUAL
 from clapjax.evaluation.result import Result, Shown
@@ -51,7 +51,7 @@ def write_report(path: Path, found: Found, curves: Mapping[str, Sequence[dict]])
     folded = [*_curves(curves), _folded("Where these numbers come from", _provenance(results))]
     body = f'{_absent(results)}<div class="grid">{"".join(boxes)}{"".join(folded)}</div>'
     write_text(
-        Path(path),
+        as_path(path),
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{figures.STYLE}</style></head><body>"

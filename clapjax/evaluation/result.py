@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clapjax.data.paths import write_bytes, write_text
+from clapjax.data.paths import as_path, write_bytes, write_text
 from clapjax.plain import from_dict
 
 FILE = "results.json"
@@ -90,7 +90,7 @@ def write_results(folder: str | os.PathLike, results: Sequence[Result]) -> None:
       ValueError: a number is NaN or infinite; the message names it.
       OSError: the folder is not writable.
     """
-    folder, rows, files = Path(folder), [], {}
+    folder, rows, files = as_path(folder), [], {}
     for result in results:
         provenance = dict(result.provenance)
         files.update(dict.fromkeys(s.file for e in result.examples for s in e.sounds))
@@ -147,7 +147,7 @@ def _parquet(result: Result) -> bytes:
 def _read_parquet(file: Path) -> dict:
     import pyarrow.parquet
 
-    table = pyarrow.parquet.read_table(file)
+    table = pyarrow.parquet.read_table(io.BytesIO(file.read_bytes()))
     items = {column: np.array(table[column]) for column in table.column_names}
     examples = json.loads(table.schema.metadata[EXAMPLES.encode()])
     return {"items": items, "examples": tuple(from_dict(Shown, one) for one in examples)}
@@ -159,7 +159,7 @@ def read_results(folder: str | os.PathLike) -> list[Result]:
     Raises:
       ValueError: there is none, it is damaged, or of another form; the message says which.
     """
-    path = Path(folder)
+    path = as_path(folder)
     path = path if path.name == FILE else path / FILE
     if not path.is_file():
         raise ValueError(f"{path}: no results here; `clapjax eval` writes them")

@@ -6,11 +6,12 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import BinaryIO
 
 import jax
 import numpy as np
 
+from clapjax.data.paths import as_path, is_local, local_file, new_file
 from clapjax.models.config import ClapConfig
 from clapjax.plain import to_dict
 
@@ -84,10 +85,10 @@ def check_output(path: str | os.PathLike, names: Sequence[str] = ()) -> None:
     Raises:
       ValueError: a suffix other than .npz or .parquet, no such folder, or names too long for .npz.
     """
-    path = Path(path)
+    path = as_path(path)
     if path.suffix not in SUFFIXES:
         raise ValueError(f"{path}: the name must end in {' or '.join(SUFFIXES)}")
-    if path.is_dir() or not path.absolute().parent.is_dir():
+    if path.is_dir() or (is_local(path) and not path.absolute().parent.is_dir()):
         raise ValueError(f"{path}: cannot be written there; no such folder, or it is one itself")
     size = 4 * len(names) * max(map(len, names), default=0)
     if path.suffix == ".npz" and size > MAX_NAME_BYTES:
@@ -105,20 +106,14 @@ def write_table(path: str | os.PathLike, table: Table) -> None:
       OSError: the file cannot be written.
     """
     check_output(path, table.names)
-    path = Path(path)
+    path = as_path(path)
     metadata = {"format": FORMAT, "model": table.model, "fingerprints": table.fingerprints}
-    partial = path.with_name(path.name + ".partial")
-    try:
-        if path.suffix == ".npz":
-            _write_npz(partial, table, json.dumps(metadata))
-        else:
-            _write_parquet(partial, table, json.dumps(metadata))
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with new_file(path, "wb") as file:
+        write = _write_npz if path.suffix == ".npz" else _write_parquet
+        write(file, table, json.dumps(metadata))
 
 
-def _write_npz(path: Path, table: Table, metadata: str) -> None:
+def _write_npz(file: BinaryIO, table: Table, metadata: str) -> None:
     arrays = {
         "vectors": table.vectors,
         "names": np.array(table.names, dtype=str),
@@ -127,11 +122,10 @@ def _write_npz(path: Path, table: Table, metadata: str) -> None:
     }
     if table.times is not None:
         arrays["times"] = table.times
-    with path.open("wb") as file:
-        np.savez(file, **arrays)
+    np.savez(file, **arrays)
 
 
-def _write_parquet(path: Path, table: Table, metadata: str) -> None:
+def _write_parquet(file: BinaryIO, table: Table, metadata: str) -> None:
     import pyarrow
     import pyarrow.parquet
 
@@ -144,7 +138,7 @@ def _write_parquet(path: Path, table: Table, metadata: str) -> None:
     if table.times is not None:
         columns |= {"start": table.times[:, 0], "end": table.times[:, 1]}
     rows = pyarrow.table(columns).replace_schema_metadata({"clapjax": metadata})
-    pyarrow.parquet.write_table(rows, path)
+    pyarrow.parquet.write_table(rows, file)
 
 
 def read_table(path: str | os.PathLike) -> Table:
@@ -153,11 +147,12 @@ def read_table(path: str | os.PathLike) -> Table:
     Raises:
       ValueError: missing, damaged, or no file of embeddings.
     """
-    path = Path(path)
+    path = as_path(path)
     if path.suffix not in SUFFIXES or not path.is_file():
         raise ValueError(f"{path}: no such file of embeddings; make one with `clapjax embed`")
     try:
-        table, format_ = (_read_npz if path.suffix == ".npz" else _read_parquet)(path)
+        with local_file(path) as file:
+            table, format_ = (_read_npz if path.suffix == ".npz" else _read_parquet)(file)
         rows, width = table.vectors.shape
         lengths = {rows, len(table.names), len(table.kinds)}
         if table.times is not None:
@@ -172,7 +167,7 @@ def read_table(path: str | os.PathLike) -> Table:
     return table
 
 
-def _read_npz(path: Path) -> tuple[Table, int]:
+def _read_npz(path: str) -> tuple[Table, int]:
     with np.load(path, allow_pickle=False) as file:
         metadata = json.loads(str(file["metadata"]))
         times = file.get("times")
@@ -181,7 +176,7 @@ def _read_npz(path: Path) -> tuple[Table, int]:
     return table, metadata["format"]
 
 
-def _read_parquet(path: Path) -> tuple[Table, int]:
+def _read_parquet(path: str) -> tuple[Table, int]:
     import pyarrow.parquet
 
     rows = pyarrow.parquet.read_table(path)

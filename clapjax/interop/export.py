@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from clapjax.data.paths import last_name
 from clapjax.interop import huggingface
 from clapjax.interop.card import model_card
 from clapjax.interop.errors import CheckpointError
@@ -57,7 +58,7 @@ def write_model(
         for name, value in files.items():
             (partial / name).write_text(json.dumps(value, indent=2) + "\n")
         tokenizer.save_pretrained(partial)
-        (partial / "README.md").write_text(model_card(Path(folder).name, config, to, results))
+        (partial / "README.md").write_text(model_card(last_name(folder), config, to, results))
         _save(partial / WEIGHTS, tensors)
 
 

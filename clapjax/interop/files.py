@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clapjax.data.paths import naming
+from clapjax.data.paths import as_path, copy_folder, is_local, local_folder, naming
 from clapjax.interop.errors import CheckpointError
 
 WEIGHTS = "model.safetensors"
@@ -149,9 +149,14 @@ def new_folder(folder: str | os.PathLike) -> Iterator[Path]:
     Raises:
       CheckpointError: there is something of that name already.
     """
-    folder = Path(folder)
+    folder = as_path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise CheckpointError(f"{folder}: exists already; name a new folder")
+    if not is_local(folder):
+        with local_folder(folder, folder.name) as partial:
+            yield partial
+            copy_folder(partial, folder)
+        return
     partial = folder.with_name(folder.name + ".partial")
     if partial.exists():
         shutil.rmtree(partial)

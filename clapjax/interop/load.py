@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from clapjax.data.paths import local_model
 from clapjax.data.tokenizer import load_tokenizer
 from clapjax.interop import blat, huggingface, laion
 from clapjax.interop.errors import CheckpointError
@@ -82,14 +83,14 @@ def load_any(
     """
     if tower not in (None, "audio", "text"):
         raise ValueError(f"load_pretrained: tower must be 'audio' or 'text', not {tower!r}")
-    with _named(source):
-        path = Path(source)
+    with _named(source), local_model(source) as here:
+        path = Path(here)
         if path.is_file():
             tensors = _read_file(path)
             if laion.AUDIO not in (find_head(tensors) or laion.AUDIO):
                 return read_tagger(tensors, path)
             return _load_laion(path, tensors, tokenizer, tower)
-        folder, values = _find_folder(source)
+        folder, values = _find_folder(here)
         if values is None:
             return _load_own(folder, tokenizer, tower)
         if _is_blat(values):
@@ -111,11 +112,11 @@ def load_tagger(
       ValueError: as `label_names`.
       ImportError: as `load_pretrained`.
     """
-    with _named(source):
-        path = Path(source)
+    with _named(source), local_model(source) as here:
+        path = Path(here)
         if path.is_file():
             return read_tagger(_read_file(path), path, labels)
-        folder, values = _find_folder(source)
+        folder, values = _find_folder(here)
         if values is None or not _is_blat(values):
             raise CheckpointError(f"{source}: a CLAP model in a layout that has no tagging head")
         tensors, file = _read_blat(folder)
@@ -128,6 +129,8 @@ def _named(source: str | os.PathLike) -> Iterator[None]:
     """A CheckpointError names what was to be loaded."""
     try:
         yield
+    except FileNotFoundError as error:  # in a bucket
+        raise CheckpointError(str(error)) from error
     except CheckpointError as error:
         if os.fspath(source) in str(error):
             raise

@@ -5,7 +5,6 @@ import functools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -311,6 +310,6 @@ def workdir_settings(
       name: its `data.tokenizer`.
       workdir: of the run.
     """
-    tokenizer = workdir_tokenizer(name, Path(workdir))
+    tokenizer = workdir_tokenizer(name, workdir)
     decoder = dataclasses.replace(config.decoder, vocab_size=len(tokenizer))
     return dataclasses.replace(config, decoder=decoder), tokenizer

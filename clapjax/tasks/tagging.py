@@ -14,7 +14,7 @@ import optax
 from scipy import special
 
 from clapjax.data.label_index import read_index, records_by_label, write_index
-from clapjax.data.paths import write_text
+from clapjax.data.paths import as_path, write_text
 from clapjax.data.records import RecordsError, build_id
 from clapjax.models.clap import any_length, cast_kernels, compute_dtype
 from clapjax.models.config import ClapConfig
@@ -135,7 +135,7 @@ def workdir_labels(workdir: str | os.PathLike) -> tuple[str, ...]:
     Raises:
       ValueError: the file is missing or damaged.
     """
-    file = Path(workdir) / LABELS_FILE
+    file = as_path(workdir) / LABELS_FILE
     labels = read_json(file, list)
     if not labels or not all(isinstance(label, str) for label in labels):
         raise ValueError(f"{file}: damaged (no list of labels)")

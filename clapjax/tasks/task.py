@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from clapjax.audio.config import AudioConfig
 from clapjax.data.label_index import LabelIndex
+from clapjax.data.paths import as_path
 
 
 @dataclass(frozen=True)
@@ -99,4 +100,4 @@ class Task:
 
     def open(self, workdir: str | os.PathLike) -> "Task":
         """The task with what is kept in a workdir."""
-        return self if self.opened is None else self.opened(Path(workdir))
+        return self if self.opened is None else self.opened(as_path(workdir))

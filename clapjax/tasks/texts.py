@@ -1,7 +1,6 @@
 """The texts of a run: its tokenizer, and what a row of a batch says of its record."""
 
 import os
-import shutil
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from clapjax.data.forms import has_negative
+from clapjax.data.paths import as_path, copy_folder, local_folder, put_folder, remove_folder
 from clapjax.data.records import TOKENIZER_FOLDER
 from clapjax.data.selection import select_captions
 from clapjax.data.tokenizer import load_tokenizer, tokenize
@@ -26,7 +26,7 @@ def keep_tokenizer(name: str, given, data_dir: str | os.PathLike, workdir: Path)
     """
     kept = workdir / TOKENIZER_FOLDER
     if name == "records":
-        shutil.copytree(Path(data_dir) / TOKENIZER_FOLDER, kept, dirs_exist_ok=True)
+        copy_folder(as_path(data_dir) / TOKENIZER_FOLDER, kept)
         return
     if given is None and kept.is_dir():
         return
@@ -34,16 +34,15 @@ def keep_tokenizer(name: str, given, data_dir: str | os.PathLike, workdir: Path)
         raise ValueError(
             f"data.tokenizer={FROM_MODEL}: no tokenizer in {kept}; it comes with --model"
         )
-    partial = kept.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    (load_tokenizer(name) if given is None else given).save_pretrained(partial)
-    shutil.rmtree(kept, ignore_errors=True)
-    os.replace(partial, kept)
+    with local_folder(workdir, TOKENIZER_FOLDER) as folder:
+        (load_tokenizer(name) if given is None else given).save_pretrained(folder)
+        remove_folder(kept)
+        put_folder(folder, kept)
 
 
 def workdir_tokenizer(name: str, workdir: str | os.PathLike):
     """The tokenizer of a run: the one kept in its workdir, or in an old workdir the named one."""
-    kept = Path(workdir) / TOKENIZER_FOLDER
+    kept = as_path(workdir) / TOKENIZER_FOLDER
     own = name in ("records", FROM_MODEL) or kept.is_dir()
     return load_tokenizer(kept if own else name)
 

@@ -14,7 +14,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
-from clapjax.data.paths import no_room, write_text
+from clapjax.data import paths
+from clapjax.data.paths import as_path, is_local, no_room, write_text
 from clapjax.training import distributed
 from clapjax.training.state import TrainState
 
@@ -59,10 +60,44 @@ def open_manager(
     if jax.process_count() > 1:
         barrier = distributed.make_barrier()
         options.async_options = ocp.AsyncOptions(barrier_sync_fn=barrier)
-    return _Manager(Path(workdir).absolute() / FOLDER, options=options)
+    goodness = (lambda scores: -score(scores) if lowest else score(scores)) if best else None
+    return _Manager(_folder(workdir), options, keep, goodness)
+
+
+def _folder(workdir: str | os.PathLike) -> Path:
+    """Where a run's checkpoints are, as Orbax wants to have it; S3 is made known to it."""
+    path = as_path(workdir)
+    if is_local(path):
+        return path.absolute() / FOLDER
+    from clapjax.training import orbax_s3
+
+    orbax_s3.set_up()
+    return path / FOLDER  # etils makes a folder of this machine of a bucket's "absolute" path
 
 
 class _Manager(ocp.CheckpointManager):
+    """Knows what stays: the last `keep`, and the best by a function of scores, if there is one."""
+
+    def __init__(
+        self,
+        folder: Path,
+        options: ocp.CheckpointManagerOptions,
+        keep: int,
+        goodness: Callable[[dict[str, float]], float] | None,
+    ):
+        super().__init__(folder, options=options)
+        self._keep, self._goodness = keep, goodness
+
+    def tidy(self) -> None:
+        """Deletes what scores that came late tell is not the best, as the next save would."""
+        steps = sorted(self.all_steps())
+        kept = set(steps[-self._keep :])
+        if self._goodness and (judged := scores_in(self)):
+            kept.add(max(judged, key=lambda step: (self._goodness(judged[step]), step)))
+        for step in steps:
+            if step not in kept:
+                self.delete(step)
+
     def reached_preemption(self, step: int) -> bool:
         """Asks nobody: JAX would take the step for one of the calls of `stop_requests`."""
         return False
@@ -98,13 +133,13 @@ def save(
     """
     check_room(manager, state)
     args = ocp.args.StandardSave(_to_tree(state))
-    with distributed.together(manager.directory):
+    with distributed.together(as_path(manager.directory)):
         manager.save(step, args=args, metrics=scores, force=True)
 
 
 def finish(manager: ocp.CheckpointManager) -> None:
     """Returns when all is written; raises as `save` does, on all processes."""
-    with distributed.together(manager.directory):
+    with distributed.together(as_path(manager.directory)):
         manager.wait_until_finished()
 
 
@@ -113,17 +148,19 @@ def close(manager: ocp.CheckpointManager) -> None:
     try:
         manager.close()
     except Exception as error:
-        if found := no_room(error, Path(manager.directory)):
+        if found := no_room(error, as_path(manager.directory)):
             raise found from error
         raise
 
 
 def check_room(manager: ocp.CheckpointManager, state: TrainState) -> None:
     """Raises OSError on all processes where there is no room for one more checkpoint of `state`."""
-    folder = Path(manager.directory)
+    folder = as_path(manager.directory)
     with distributed.together(folder):
         if distributed.is_main():
             needed = sum(leaf.nbytes for leaf in jax.tree.leaves(_to_tree(state)))
+            if not is_local(folder):  # a bucket has room
+                return
             disk = shutil.disk_usage(folder)
             if disk.total > 0 and disk.free < needed:  # some file systems do not tell
                 why = f"{os.strerror(errno.ENOSPC)}: a checkpoint takes {needed:,} bytes"
@@ -141,8 +178,8 @@ def read_back(manager: ocp.CheckpointManager, step: int, state: TrainState) -> N
       OSError: as `finish`.
     """
     finish(manager)
-    folder, problem = Path(manager.directory), ""
-    if step not in _steps(folder.parent):
+    folder, problem = as_path(manager.directory), ""
+    if step not in steps_in(folder.parent):
         problem = "is not found"
     else:
         try:
@@ -168,13 +205,19 @@ def _different(left: dict, right: dict) -> list[str]:
 
 
 def add_scores(manager: ocp.CheckpointManager, step: int, scores: dict[str, float]) -> None:
-    """Puts scores into checkpoint `step`, which was saved without."""
-    with distributed.together(manager.directory):
+    """Puts scores into checkpoint `step`, which was saved without; raises as `finish` does.
+
+    What is no longer among the last and the best goes.
+    """
+    finish(manager)
+    with distributed.together(as_path(manager.directory)):
         if distributed.is_main():
-            file = Path(manager.directory) / str(step) / SCORES / SCORES
+            file = as_path(manager.directory) / str(step) / SCORES / SCORES
             file.parent.mkdir(exist_ok=True)
-            write_text(Path(file), json.dumps(scores))
+            write_text(file, json.dumps(scores))
+    distributed.wait_for_all("scores are written")
     manager.reload()
+    manager.tidy()
 
 
 def scores_in(manager: ocp.CheckpointManager) -> dict[int, dict[str, float]]:
@@ -186,8 +229,8 @@ def scores_in(manager: ocp.CheckpointManager) -> dict[int, dict[str, float]]:
 def scores(workdir: str | os.PathLike) -> dict[int, dict[str, float]]:
     """{step: {name: score}} of a workdir's checkpoints that were evaluated."""
     found = {}
-    for step in sorted(_steps(workdir)):
-        file = Path(workdir) / FOLDER / str(step) / SCORES / SCORES
+    for step in steps_in(workdir):
+        file = as_path(workdir) / FOLDER / str(step) / SCORES / SCORES
         if file.is_file() and (held := json.loads(file.read_text())):
             found[step] = held
     return found
@@ -208,7 +251,7 @@ def restore(manager: ocp.CheckpointManager, template: TrainState) -> TrainState 
     Raises:
       DamagedError: there are checkpoints, but none can be read.
     """
-    folder = Path(manager.directory)
+    folder = as_path(manager.directory)
     steps, damaged, problem = sorted(manager.all_steps(), reverse=True), [], None
     for step in steps:
         state = None
@@ -242,9 +285,9 @@ def _set_aside(folder: Path, steps: list[int]) -> None:
     if steps and distributed.is_main():
         for step in steps:
             target = folder.parent / DAMAGED / str(step)
-            shutil.rmtree(target, ignore_errors=True)
+            paths.remove_folder(target)
             target.parent.mkdir(exist_ok=True)
-            shutil.move(folder / str(step), target)
+            paths.move_folder(folder / str(step), target)
     distributed.wait_for_all("damaged checkpoints are out of the way")
 
 
@@ -256,12 +299,13 @@ def _to_tree(state: TrainState) -> dict:
 
 def latest_step(workdir: str | os.PathLike) -> int | None:
     """Step of the newest finished checkpoint of a workdir; None where there is none."""
-    return max(_steps(workdir), default=None)
+    return max(steps_in(workdir), default=None)
 
 
-def _steps(workdir: str | os.PathLike) -> list[int]:
-    folder = Path(workdir).absolute() / FOLDER
-    return ocp.utils.checkpoint_steps(folder) if folder.is_dir() else []
+def steps_in(workdir: str | os.PathLike) -> list[int]:
+    """Steps of the finished checkpoints of a workdir, ascending."""
+    folder = _folder(workdir)
+    return sorted(ocp.utils.checkpoint_steps(folder)) if folder.is_dir() else []
 
 
 def load_variables(
@@ -283,12 +327,12 @@ def load_variables(
       FileNotFoundError: the workdir has no checkpoint yet, or not that one.
       DamagedError: there are checkpoints, but none can be read.
     """
-    steps = sorted(_steps(workdir), reverse=True)
+    steps = steps_in(workdir)[::-1]
     if not steps:
         raise FileNotFoundError(f"{workdir}: no checkpoint yet; train first")
     if step is not None and step not in steps:
         raise FileNotFoundError(f"{workdir}: no checkpoint of step {step}; there are {steps}")
-    folder, problem = Path(workdir).absolute() / FOLDER, None
+    folder, problem = _folder(workdir), None
     for at in steps if step is None else [step]:
         try:
             return _read_variables(folder / str(at), without), at

@@ -24,6 +24,7 @@ from clapjax.data.paths import no_room
 ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 PATIENCE = 300.0  # seconds for all processes to come
 LINGER = 5.0  # and for those that are nearly there, where this one is asked to stop
+SILENCE = 30  # seconds after which JAX takes one that is not heard for lost, and ends the others
 # What JAX, XLA and what they send by say where a process is gone.
 LOST = re.compile(
     r"Gloo \w+ failed|ncclRemoteError|coordination ?service|heartbeat|UNAVAILABLE", re.IGNORECASE
@@ -95,6 +96,7 @@ def _join(*arguments, **given) -> None:
 
     A request to stop that comes meanwhile is handed to JAX, which tells the others of it.
     """
+    given["heartbeat_timeout_seconds"] = SILENCE
     if threading.current_thread() is not threading.main_thread():
         jax.distributed.initialize(*arguments, **given)  # only the main thread handles signals
         return
@@ -196,6 +198,14 @@ def same(value: int) -> bool:
         return True
     found = multihost_utils.process_allgather(np.asarray(value, np.uint32))
     return bool(np.all(found == found[0]))
+
+
+def others(value: int) -> list[int]:
+    """The processes that have another number here, of 32 bits, than process 0."""
+    if jax.process_count() == 1:
+        return []
+    found = multihost_utils.process_allgather(np.asarray(value, np.uint32))
+    return np.flatnonzero(found != found[0]).tolist()
 
 
 def from_main(value: int) -> int:

@@ -1,32 +1,13 @@
 """Training logs: JSONL, TensorBoard, and a progress bar or plain lines."""
 
-import json
 import os
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-from clapjax.data.paths import write_text
+from clapjax.data.paths import as_path
 from clapjax.training import distributed
-
-LOG_FILE = "log.jsonl"
-
-
-def read_log(workdir: str | os.PathLike) -> list[dict]:
-    """The rows logged so far, one dict a log step; what a killed process left unfinished is not."""
-    file = Path(workdir) / LOG_FILE
-    if not file.is_file():
-        return []
-    rows = []
-    for line in file.read_text("utf-8", errors="replace").splitlines():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(row, dict) and isinstance(row.get("step"), int):
-            rows.append(row)
-    return rows
+from clapjax.training.log_files import open_files, read_log
 
 
 def is_scores(row: dict) -> bool:
@@ -54,7 +35,7 @@ class TrainLog:
     ):
         import tqdm
 
-        self._active, self._folder, self._check = active, Path(workdir), check
+        self._active, self._folder, self._check = active, as_path(workdir), check
         with distributed.together(self._folder):
             if active:
                 check()  # a slow start may have been overtaken by another
@@ -68,16 +49,13 @@ class TrainLog:
         self._bar = tqdm.tqdm(total=steps, initial=start_step, unit="step", disable=hidden)
 
     def _open(self, start_step: int, judged: bool) -> None:
-        import tensorflow as tf
-
         kept = [
             row
             for row in read_log(self._folder)
             if row["step"] < start_step
             or (row["step"] == start_step and (judged or not is_scores(row)))
         ]
-        write_text(self._folder / LOG_FILE, "".join(json.dumps(row) + "\n" for row in kept))
-        self._writer = tf.summary.create_file_writer(str(self._folder / "tensorboard"))
+        self._rows, self._events = open_files(self._folder, kept)
 
     def advance(self) -> None:
         """Counts one step on the bar; compiling the first counts in no rate but that step's own."""
@@ -122,21 +100,12 @@ class TrainLog:
         with distributed.together(self._folder):
             if self._active:
                 self._check()
-                self._write(step, scalars)
-
-    def _write(self, step: int, scalars: dict[str, float]) -> None:
-        import tensorflow as tf
-
-        with (self._folder / LOG_FILE).open("a") as file:
-            file.write(json.dumps({"step": step, **scalars}) + "\n")
-        with self._writer.as_default():
-            for name, value in scalars.items():
-                tf.summary.scalar(name, value, step=step)
-        self._writer.flush()  # else a full disk would be noticed some rows later
+                self._rows.append({"step": step, **scalars})
+                self._events.append(step, scalars)
 
     def close(self) -> None:
         """Flushes everything."""
         if not self._active:
             return
-        self._writer.close()
+        self._events.close()
         self._bar.close()

@@ -5,10 +5,10 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from pathlib import Path
 
 import jax
 
+from clapjax.data.paths import as_path
 from clapjax.data.pipeline import train_batches
 from clapjax.tasks.task import Task
 from clapjax.training import checkpoint, distributed
@@ -52,7 +52,7 @@ def train(
       data_dir: records.
       workdir: checkpoints, logs and what the task keeps go here.
       evaluate: called before the first step, every `eval_every` steps and at the end, on every
-        process, before the step is saved; its scores are logged as eval/NAME and go into the
+        process, while the step is saved; its scores are logged as eval/NAME and go into the
         checkpoint. The variables are on the devices, split as the state is. What was interrupted
         in it is evaluated first when it goes on.
       load: from `run.init_from` to {"params", "batch_stats"}; called where that is set and there
@@ -81,7 +81,7 @@ def train(
         raise ValueError(f"keep_best={run.keep_best}: nothing is evaluated")
     mesh = make_mesh(run.mesh)
     check_batch(run, mesh.size, task.group)
-    workdir = Path(workdir)
+    workdir = as_path(workdir)
     check_ours = prepare(workdir, data_dir, build, task)
     task = task.open(workdir)
 
@@ -172,9 +172,11 @@ def train(
                 log.write(step, means | {"seconds_waiting_for_data": feed.seconds() / len(pending)})
                 pending = []
             if saving:
-                # Asked to stop, there may be no time for it: it is done when the run goes on.
-                found = scores_of(step) if due(step) and not stop else {}
-                save(step, state, found, hurry=stop)
+                save(step, state, {}, hurry=stop)
+            # After the save: who is killed in it loses no step. Asked to stop, there may be no
+            # time for it: it is done when the run goes on.
+            if due(step) and not stop:
+                checkpoint.add_scores(manager, step, scores_of(step))
             if stop or last:
                 checkpoint.finish(manager)
             if stop and (due(step) or not last):

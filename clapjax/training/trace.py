@@ -1,9 +1,13 @@
 """A profiler trace of some steps of a run."""
 
+import shutil
+import tempfile
 import warnings
 from pathlib import Path
 
 import jax
+
+from clapjax.data.paths import copy_folder, is_local
 
 
 class Trace:
@@ -28,6 +32,7 @@ class Trace:
             )
             span = None
         self._folder, self._span, self._running = folder, span, False
+        self._written = folder  # by JAX, which knows no bucket
 
     def __enter__(self):
         return self
@@ -35,7 +40,9 @@ class Trace:
     def before(self, step: int) -> None:
         """Call it before each step."""
         if self._span and step == self._span[0]:
-            jax.profiler.start_trace(self._folder)
+            if not is_local(self._folder):
+                self._written = Path(tempfile.mkdtemp())
+            jax.profiler.start_trace(self._written)
             self._running = True
 
     def after(self, step: int, results) -> None:
@@ -48,3 +55,6 @@ class Trace:
         if self._running:
             jax.profiler.stop_trace()
             self._running = False
+            if self._written != self._folder:
+                copy_folder(self._written, self._folder)
+                shutil.rmtree(self._written)

@@ -23,7 +23,7 @@ from clapjax.evaluation.result import read_results
 from clapjax.evaluation.text import chance, interval, spoken
 from clapjax.experiment import Experiment
 from clapjax.synthesis.sounds import render
-from clapjax.training.log import read_log
+from clapjax.training.log_files import read_log
 from clapjax.training.mesh import micro_batches
 from tests.cli.status import main_status as _main
 

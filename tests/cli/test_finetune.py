@@ -18,7 +18,8 @@ from clapjax.evaluation.result import read_results
 from clapjax.experiment import load_experiment
 from clapjax.tasks.tagging import TaggingConfig
 from clapjax.training import loop
-from clapjax.training.log import TrainLog, read_log
+from clapjax.training.log import TrainLog
+from clapjax.training.log_files import read_log
 from clapjax.training.mesh import make_mesh
 from tests.data.miniature import write_table
 from tests.inference.tiny import RATE, make_tagging_workdir, make_workdir

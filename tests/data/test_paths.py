@@ -1,21 +1,19 @@
 """Buckets as folders: every path of a build goes through the one layer that knows both.
 
-The bucket is a folder, seen through a backend of epath that knows nothing but gs://: whatever
-opens such a path in another way fails.
+The buckets are those of servers that the tests start.
 """
 
 import errno
 import os
-import shutil
 from pathlib import Path
 
 import pytest
-from etils import epath
 
 from clapjax.data import paths, records
 from clapjax.data.checking import check
 from clapjax.data.edits.merge import merge
 from clapjax.data.overlap import read_ids
+from clapjax.data.paths import as_path, copy_folder
 from clapjax.data.sources import list_clips
 from tests.data.build.test_processes import build, folder, tree
 from tests.data.layouts import LAYOUTS
@@ -23,98 +21,48 @@ from tests.data.layouts import LAYOUTS
 assert folder  # a fixture
 
 
-class Bucket(epath.backend._OsPathBackend):
-    """gs://bucket is a folder; renaming a folder in one go is refused, as in a bucket."""
-
-    def __init__(self, root: Path):
-        self.root = root
-
-    def _local(self, path) -> str:
-        text = os.fspath(path)
-        assert text.startswith("gs://"), text
-        return os.path.join(self.root, text.removeprefix("gs://"))
-
-    def _remote(self, path: str) -> str:
-        return "gs://" + os.path.relpath(path, self.root)
-
-    def glob(self, path):
-        return [self._remote(found) for found in super().glob(self._local(path))]
-
-    def walk(self, top, **settings):
-        for at, folders, names in os.walk(self._local(top)):
-            yield self._remote(at), folders, names
-
-    def replace(self, path, dst):
-        assert os.path.isfile(self._local(path)), "folders cannot be renamed in a bucket"
-        os.replace(self._local(path), self._local(dst))
-
-
-def _through(name: str):
-    def call(self, path, *rest, **settings):
-        return getattr(super(Bucket, self), name)(self._local(path), *rest, **settings)
-
-    return call
-
-
-for _name in (
-    "open",
-    "exists",
-    "isdir",
-    "listdir",
-    "makedirs",
-    "mkdir",
-    "rmtree",
-    "remove",
-    "stat",
-):
-    setattr(Bucket, _name, _through(_name))
-
-
 @pytest.fixture
-def bucket(tmp_path, monkeypatch) -> Path:
-    """The folder that gs:// is."""
-    root = tmp_path / "buckets"
-    (root / "b").mkdir(parents=True)
-    fake = Bucket(root)
-    original = epath.gpath._GPath._backend
-    monkeypatch.setattr(
-        epath.gpath._GPath,
-        "_backend",
-        property(lambda self: fake if self._uri_scheme else original.fget(self)),
-    )
-    return root / "b"
+def bucket(bucket_of):
+    """An empty folder in a bucket."""
+    return as_path(bucket_of("gs"))
 
 
-@pytest.mark.parametrize("mode", ["direct", "mixup"])
-def test_a_build_in_a_bucket_is_the_build_in_a_folder(folder, bucket, tmp_path, mode):
+def _here(place, tmp_path: Path) -> dict[str, str]:
+    """`tree` of a folder in a bucket."""
+    copy_folder(place, tmp_path / "copy")
+    return tree(tmp_path / "copy")
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("direct", "gs"), ("mixup", "s3")])
+def test_a_build_in_a_bucket_is_the_build_in_a_folder(folder, bucket_of, tmp_path, mode, kind):
+    bucket = as_path(bucket_of(kind))
     build(folder, tmp_path / "d", mode)
-    result = build(folder, "gs://b/d", mode)
-    ours, theirs = tree(tmp_path / "d"), tree(bucket / "d")
-    assert theirs == ours
+    result = build(folder, bucket / "d", mode)
+    assert _here(bucket / "d", tmp_path) == tree(tmp_path / "d")
     assert [file.name for file in bucket.iterdir()] == ["d"]
-    again = build(folder, "gs://b/d", mode)
+    again = build(folder, bucket / "d", mode)
     assert again.reused and again.counts == result.counts and again.rejected == result.rejected
-    assert check("gs://b/d") == []
+    assert check(bucket / "d") == []
 
 
 def test_an_interrupted_move_into_a_bucket_goes_on(folder, bucket, tmp_path, monkeypatch):
-    moved, original = [], Bucket.replace
+    moved, original = [], paths.move_file
 
-    def replace(self, path, dst):
+    def move(source, target):
         if len(moved) > 2:
             raise KeyboardInterrupt
-        moved.append(dst)
-        original(self, path, dst)
+        moved.append(target)
+        original(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Bucket, "replace", replace)
+        patch.setattr(paths, "move_file", move)
         with pytest.raises(KeyboardInterrupt):
-            build(folder, "gs://b/d")
+            build(folder, bucket / "d")
     with pytest.raises(records.RecordsError, match="its build did not finish"):
-        records.read_build("gs://b/d")
-    build(folder, "gs://b/d")
+        records.read_build(bucket / "d")
+    build(folder, bucket / "d")
     build(folder, tmp_path / "d")
-    assert tree(bucket / "d") == tree(tmp_path / "d")
+    assert _here(bucket / "d", tmp_path) == tree(tmp_path / "d")
 
 
 def test_a_list_of_what_is_kept_out_may_lie_in_a_bucket(bucket):
@@ -122,23 +70,23 @@ def test_a_list_of_what_is_kept_out_may_lie_in_a_bucket(bucket):
     (bucket / "ids.txt").write_text("freesound:1\n")
     (bucket / "black.json").write_text('{"FreeSound": ["2"]}')
     (bucket / "esc50.csv").write_text("filename,src_file\n1-2-A-3.wav,3\n")
-    names = [f"gs://b/{name}" for name in ("ids.txt", "black.json", "esc50.csv")]
+    names = [f"{bucket}/{name}" for name in ("ids.txt", "black.json", "esc50.csv")]
     assert [read_ids(name) for name in names] == [{f"freesound:{n}"} for n in (1, 2, 3)]
 
 
 def test_merging_into_a_bucket(folder, bucket, tmp_path):
-    build(folder, "gs://b/one", splits=("train",))
+    build(folder, bucket / "one", splits=("train",))
     build(folder, tmp_path / "two", splits=("test",))
-    assert merge("gs://b/out", ["gs://b/one", tmp_path / "two"]) == {"train": 21, "test": 11}
-    assert check("gs://b/out") == []
+    assert merge(bucket / "out", [bucket / "one", tmp_path / "two"]) == {"train": 21, "test": 11}
+    assert check(bucket / "out") == []
 
 
 @pytest.mark.parametrize("kind", LAYOUTS)
 def test_every_source_is_read_from_a_bucket(kind, bucket, tmp_path):
     LAYOUTS[kind](tmp_path / "effects")
-    shutil.copytree(tmp_path / "effects", bucket / "effects")
+    copy_folder(tmp_path / "effects", bucket / "effects")
     here, left_out = list_clips(kind, tmp_path / "effects")
-    there, also_left_out = list_clips(kind, "gs://b/effects")
+    there, also_left_out = list_clips(kind, bucket / "effects")
     assert also_left_out == left_out
     for ours, theirs in zip(here, there, strict=True):
         assert vars(theirs) | {"read": None} == vars(ours) | {"read": None}
@@ -146,13 +94,13 @@ def test_every_source_is_read_from_a_bucket(kind, bucket, tmp_path):
 
 
 def test_what_a_bucket_lacks(bucket):
-    with pytest.raises(ValueError, match="gs://b/none: no such folder"):
-        list_clips("folder", "gs://b/none")
+    with pytest.raises(ValueError, match=f"{bucket}/none: no such folder"):
+        list_clips("folder", bucket / "none")
     (bucket / "broken.wav").write_bytes(b"no sound")
-    with pytest.raises(ValueError, match="gs://b/broken.wav: cannot be decoded"):
-        paths.read_sound(paths.as_path("gs://b/broken.wav"), 8000)
-    with pytest.raises(ValueError, match="gs://b/none.wav: cannot be read"):
-        paths.read_sound(paths.as_path("gs://b/none.wav"), 8000)
+    with pytest.raises(ValueError, match=f"{bucket}/broken.wav: cannot be decoded"):
+        paths.read_sound(bucket / "broken.wav", 8000)
+    with pytest.raises(ValueError, match=f"{bucket}/none.wav: cannot be read"):
+        paths.read_sound(bucket / "none.wav", 8000)
 
 
 @pytest.mark.parametrize("name", ["ftp://host/d", "http://host/d", "gcs://b/d"])

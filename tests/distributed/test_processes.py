@@ -96,3 +96,16 @@ def test_a_write_that_fails_on_one_process_is_known_to_both_at_once(two_processe
             assert file["seconds"].max() < 60
     for who in range(PROCESSES):
         assert checkpoint.latest_step(two_processes / f"full{who}") == 1
+
+
+def test_a_host_that_sees_other_places_is_told_so_on_all(two_processes, demo_records):
+    """Also where nobody sees any records; nothing is said where all see the same."""
+    none = two_processes / "none"
+    for index in range(PROCESSES):
+        with np.load(two_processes / f"process{index}.npz") as file:
+            apart, nobody, folder = file["told"].tolist()
+        records = none if index else demo_records
+        assert apart.startswith(f"{records}: host 1 sees no or other records there than host 0")
+        assert nobody.startswith(f"{none}: no records here")
+        own = two_processes / f"own{index}"
+        assert folder.startswith(f"{own}: host 1 sees not what host 0 wrote there")

@@ -15,8 +15,9 @@ import jax
 import numpy as np
 
 from clapjax.cli.train import judge
+from clapjax.data.records import RecordsError
 from clapjax.experiment import Experiment, make_task
-from clapjax.training import checkpoint, distributed
+from clapjax.training import checkpoint, distributed, workdir
 from clapjax.training.config import MeshConfig
 from clapjax.training.mesh import make_mesh, replicated, state_specs
 from clapjax.training.rows import make_forward
@@ -102,6 +103,25 @@ def failed_writes(out: Path) -> tuple[list[int], list[float]]:
     return numbers, seconds
 
 
+def told(out: Path, data_dir: Path) -> list[str]:
+    """What both processes hear where one of them does not see the other's workdir, or records."""
+    settings, index, heard = config(MESHES["data"]), jax.process_index(), []
+    none = out / "none"
+    for records in (data_dir, data_dir if distributed.is_main() else none, none):
+        try:
+            workdir.builds(records, settings)
+        except RecordsError as error:
+            heard.append(str(error))
+    workdir.PATIENCE = 1.0
+    build = workdir.builds(data_dir, settings)
+    for folder in (out / "seen", out / f"own{index}"):
+        try:
+            workdir.prepare(folder, data_dir, build, make_task(settings))
+        except ValueError as error:
+            heard.append(str(error))
+    return heard
+
+
 def main(out: Path, data_dir: Path) -> None:
     """Writes MESH.npz, and what this process finds in evaluations."""
     distributed.start()
@@ -115,10 +135,11 @@ def main(out: Path, data_dir: Path) -> None:
     agreed += [distributed.same(7), distributed.same(index), distributed.from_main(index) == 0]
     heard = {}
     for name in JUDGED:
-        workdir, mesh = out / f"process{index}", MESHES[name]
-        scores, embeddings = judged(config(mesh), make_mesh(mesh), data_dir, workdir)
+        folder, mesh = out / f"process{index}", MESHES[name]
+        scores, embeddings = judged(config(mesh), make_mesh(mesh), data_dir, folder)
         heard |= {f"{name}/{tower}": rows for tower, rows in embeddings.items()}
         heard[f"{name}/scores"] = json.dumps(scores)
+    heard["told"] = told(out, data_dir)
     numbers, seconds = failed_writes(out)
     np.savez(out / f"process{index}.npz", agreed=agreed, numbers=numbers, seconds=seconds, **heard)
 

@@ -66,8 +66,8 @@ def test_whole_or_not_at_all(tmp_path, monkeypatch, name):
     store.write_table(tmp_path / name, _table())
     before = (tmp_path / name).read_bytes()
 
-    def fail(path, *_):
-        path.write_bytes(b"half")
+    def fail(file, *_):
+        file.write(b"half")
         raise OSError("disk full")
 
     monkeypatch.setattr(store, "_write_npz", fail)

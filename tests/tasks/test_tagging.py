@@ -26,7 +26,7 @@ from clapjax.tasks.tagging import PLANNED, TaggingConfig, workdir_labels
 from clapjax.tasks.task import Setting
 from clapjax.training import checkpoint
 from clapjax.training.config import MeshConfig, OptimizerConfig
-from clapjax.training.log import read_log
+from clapjax.training.log_files import read_log
 from clapjax.training.mesh import make_mesh
 from tests.data.building import make_example, write_records
 from tests.training.tiny import (

@@ -108,6 +108,8 @@ def test_a_start_that_gcloud_repeats_starts_once(slice_):
         # The worker vanishes with all of the run's processes, as in a reboot.
         ("os.killpg(0, signal.SIGKILL) if worker else None", 75),
         ("os.killpg(0, signal.SIGKILL) if worker else os.abort()", 75),  # so JAX ends the others
+        ("os.kill(os.getpid(), signal.SIGKILL) if worker else os.abort()", 137),
+        ("os.kill(os.getpid(), signal.SIGKILL) if worker else sys.exit(3)", 3),
         ("os.abort()", 134),
     ],
 )
@@ -116,6 +118,8 @@ def test_one_worker_decides_for_all(slice_, code, status):
     done = slice_.run("launch.sh", *NAMES, "--poll=0.1", grace, "--wait", *_python(code))
     assert done.returncode == status
     assert ("start: " in done.stdout) == (status not in (0, 75))  # the logs of an error
+    lost = status == 137 or "killpg" in code
+    assert (" was lost: start again\n" in done.stderr) == (lost or "getpid" in code)
     slice_.run("launch.sh", *NAMES, *QUICK, "--wait", *_python("pass"))
     assert _tries(slice_) == [2, 2]  # the first run's processes had all ended
 
@@ -231,6 +235,20 @@ def test_an_error_because_the_slice_goes_away_is_a_preemption(slice_):
     done = _loop(slice_, *_python("sys.exit(134 if tries == 1 else 0)"))
     assert done.returncode == 0, done.stderr
     assert _tries(slice_) == [2, 2] and slice_.verbs().count("create") == 1
+
+
+def test_the_loop_starts_again_what_was_killed_beside_others_that_abort(slice_):
+    code = "os.kill(os.getpid(), signal.SIGKILL) if worker else os.abort()"
+    done = _loop(slice_, *_python(f"if tries < 4: {code}"))
+    assert done.returncode == 0, done.stderr
+    assert _tries(slice_) == [4, 4] and done.stderr.count(" was lost: start again\n") == 3
+
+
+def test_the_loop_gives_up_where_it_is_killed_again_and_again(slice_):
+    code = "os.kill(os.getpid(), signal.SIGKILL) if worker else os.abort()"
+    done = _loop(slice_, "--max-killed=2", *_python(code))
+    assert done.returncode == 137 and _tries(slice_) == [2, 2]
+    assert "killed 2 times in a row soon after its start; does memory do?" in done.stderr
 
 
 @pytest.mark.parametrize(("state", "status"), [("FAILED", 2), ("ACTIVE", 75)])

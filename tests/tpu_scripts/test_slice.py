@@ -42,6 +42,25 @@ def test_create_without_spot_and_without_waiting(cloud):
     assert cloud.calls() == [[*CREATE[:place], "--project=p", *CREATE[place:]]]
 
 
+def test_several_slices_are_the_nodes_of_one_queued_resource(cloud):
+    slices = "--slices=2"
+    assert cloud.run("create.sh", *NAMES, *KIND, slices, "--no-wait").returncode == 0
+    done = cloud.run("setup.sh", *NAMES, slices, "--source", cloud.source)
+    assert done.returncode == 0, done.stderr
+    done = cloud.run("launch.sh", *NAMES, slices, "--wait", "--poll=0.1", "true")
+    assert done.returncode == 0, done.stderr
+    create, scp, *ssh = cloud.calls()
+    node = CREATE.index("--node-id=pod")
+    expected = ["--node-prefix=pod", "--node-count=2"]
+    assert create == [*CREATE[:node], *expected, *CREATE[node + 1 :]]
+    assert scp[:4] == [*QUEUED, "scp"]
+    assert scp[6:] == ["pod:", "--zone=z-1", "--node=all", "--worker=all"]
+    for call in ssh:
+        assert call[:-1] == [*QUEUED, "ssh", *PLACE, "--node=all", "--worker=all"]
+    bad = cloud.run("stop.sh", *NAMES, "--slices=0")
+    assert bad.returncode == 2 and "--slices (or TPU_SLICES) is a number from 1" in bad.stderr
+
+
 def test_create_tells_failure_from_preemption(cloud):
     for state, status in {"FAILED": 1, "SUSPENDED": 75}.items():
         cloud.replies({"describe": [[0, state]]})
@@ -78,9 +97,8 @@ def test_setup_puts_the_checkout_on_every_worker_and_installs_it(cloud):
         assert (home / "clapjax" / "configs" / "it's new.py").read_text() == "changed"
         env = f"{home}/clapjax_env"
         installs.append(["venv", "--quiet", "--python", "3.13", env])
-        installs.append(
-            ["pip", "install", "--quiet", "--python", f"{env}/bin/python", f"{home}/clapjax[tpu]"]
-        )
+        python, wanted = f"{env}/bin/python", f"{home}/clapjax[tpu,buckets]"
+        installs.append(["pip", "install", "--quiet", "--python", python, wanted])
         mounts.append(["b", f"{home}/bucket"])
     assert cloud.calls("uv") == installs
     assert [call[-2:] for call in cloud.calls("gcsfuse")] == mounts

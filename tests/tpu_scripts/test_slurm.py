@@ -93,7 +93,9 @@ def test_jax_reads_the_device_ids(slurm, monkeypatch):
         ("sys.exit(75 * int(os.environ['SLURM_PROCID']))", 75, True),
         ("sys.exit(75 if os.environ['SLURM_PROCID'] == '0' else 1)", 76, False),
         ("sys.exit(1)", 76, False),
-        ("os.kill(os.getpid(), signal.SIGKILL)", 137, False),
+        ("os.abort()", 134, False),
+        # Of one that was killed JAX aborts the others.
+        ("os.abort() if os.environ['SLURM_PROCID'] == '0' else os.kill(os.getpid(), 9)", 137, True),
     ],
 )
 def test_75_requeues_and_a_real_error_does_not(slurm, code, status, requeued):

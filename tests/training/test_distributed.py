@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import jax
 import pytest
 
-from clapjax.data.records import RecordsError
 from clapjax.training import distributed, workdir
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
@@ -29,7 +28,7 @@ def calls(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(distributed.glob, "glob", lambda pattern: [])
 
-    def initialize(*args, initialization_timeout, **kwargs):
+    def initialize(*args, initialization_timeout, heartbeat_timeout_seconds, **kwargs):
         made.append((args, kwargs))
 
     monkeypatch.setattr(jax.distributed, "initialize", initialize)
@@ -107,17 +106,6 @@ def test_a_workdir_whose_name_is_a_pattern(tmp_path):
     with pytest.raises(ValueError, match="may not have . ., which Orbax takes for a pattern"):
         workdir.prepare(folder, tmp_path, {}, SimpleNamespace(keep=print))
     assert not folder.exists()
-
-
-def test_a_workdir_that_is_another_one_elsewhere(tmp_path, monkeypatch):
-    """Another process has not written what this one finds there."""
-    arguments = tmp_path / "run", tmp_path / "records", {"seed": 1}, SimpleNamespace(keep=print)
-    monkeypatch.setattr(distributed, "is_main", lambda: False)
-    with pytest.raises(ValueError, match="run: is not the same folder for all processes"):
-        workdir.prepare(*arguments)
-    monkeypatch.setattr(distributed, "same", lambda value: False)
-    with pytest.raises(RecordsError, match="records: the processes have different records there"):
-        workdir.prepare(*arguments)
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ import pytest
 from clapjax.data.records import RecordsError
 from clapjax.training.config import MeshConfig
 from clapjax.training.feed import Waiting, device_batches
-from clapjax.training.log import LOG_FILE, TrainLog, read_log
+from clapjax.training.log import TrainLog
+from clapjax.training.log_files import LOG_FILE, read_log
 from clapjax.training.mesh import batch_sharding, make_mesh
 from clapjax.training.workdir import prepare
 

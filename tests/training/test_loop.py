@@ -17,7 +17,7 @@ from clapjax.data.records import RecordsError
 from clapjax.tasks.texts import adapt_to_tokenizer, workdir_tokenizer
 from clapjax.training import checkpoint, loop
 from clapjax.training.config import MeshConfig
-from clapjax.training.log import read_log
+from clapjax.training.log_files import read_log
 from clapjax.training.workdir import RECORDS_FILE
 from tests.training.tiny import abstract_state, assert_same, init_state, some_mesh, train
 

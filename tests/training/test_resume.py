@@ -13,7 +13,8 @@ import pytest
 
 from clapjax.data.paths import FULL
 from clapjax.training import checkpoint, distributed, loop
-from clapjax.training.log import LOG_FILE, TrainLog, read_log
+from clapjax.training.log import TrainLog
+from clapjax.training.log_files import LOG_FILE, read_log
 from clapjax.training.optimizer import make_schedule
 from tests.training.tiny import assert_same, train
 
@@ -28,10 +29,10 @@ def test_resuming_equals_an_undisturbed_run(tiny, whole, demo_records, tmp_path)
             raise Killed
         return {"score": 0.0}
 
-    config = dataclasses.replace(tiny, eval_every=4)  # dies at 4; the checkpoint is of step 3
+    config = dataclasses.replace(tiny, eval_every=4)  # dies in the evaluation of 4, which is saved
     with pytest.raises(Killed):
         train(config, data_dir=demo_records, workdir=tmp_path, evaluate=die)
-    assert checkpoint.latest_step(tmp_path) == 3
+    assert checkpoint.latest_step(tmp_path) == 4
     assert [row["step"] for row in read_log(tmp_path)] == [0, 2, 3, 4]
     state = train(config, data_dir=demo_records, workdir=tmp_path)
     assert_same(jax.device_get(state), whole[1])
@@ -62,13 +63,13 @@ def test_a_named_tokenizer_is_kept(tiny, whole, demo_records, tmp_path):
 
 
 def test_a_full_disk_stops_the_run_and_it_goes_on(tiny, whole, demo_records, tmp_path):
-    """The write of step 4 fails, and is known of when the next is due; nothing is lost."""
+    """The write of step 6 fails in the background; what was there before is not lost."""
     config = dataclasses.replace(tiny, eval_every=4)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def fill(forward, variables, step):
         if step == 4:  # more than the log takes, less than a checkpoint
-            while checkpoint.latest_step(tmp_path) != 3:  # which is written meanwhile
+            while checkpoint.latest_step(tmp_path) != 4:  # which is written meanwhile
                 time.sleep(0.01)
             resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
         return {}
@@ -80,7 +81,7 @@ def test_a_full_disk_stops_the_run_and_it_goes_on(tiny, whole, demo_records, tmp
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert caught.value.errno in FULL
-    assert checkpoint.latest_step(tmp_path) == 3
+    assert checkpoint.latest_step(tmp_path) == 4
     assert [row["step"] for row in read_log(tmp_path)] == [2, 3, 4, 6]
     _wait_for_writers(tmp_path)
     state = train(config, **arguments)
@@ -178,7 +179,8 @@ def test_an_evaluation_that_was_due_is_done_first(tiny, whole, demo_records, tmp
     assert list(checkpoint.scores(tmp_path)) == [0, 2]
     with pytest.raises(Killed):
         train(config, **arguments)
-    assert calls == [0, 2, 4, 6] and _kept(tmp_path) == [0, 2, 3, 4]
+    assert calls == [0, 2, 4, 6] and _kept(tmp_path) == [0, 2, 3, 4, 6]
+    assert list(checkpoint.scores(tmp_path)) == [0, 2, 4]
     state = train(config, **arguments)
     assert calls == [0, 2, 4, 6, 6]
     assert_same(jax.device_get(state), whole[1])

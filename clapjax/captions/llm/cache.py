@@ -8,6 +8,8 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 
+from clapjax.data.paths import need_local
+
 TABLE = """
 CREATE TABLE IF NOT EXISTS answers (
   key TEXT PRIMARY KEY,  -- sha256 of model and prompt
@@ -52,7 +54,9 @@ def open_cache(path: str | os.PathLike) -> Iterator[AnswerCache]:
     Raises:
       ValueError: the file is there and is no cache.
     """
-    connection = sqlite3.connect(path, timeout=60, check_same_thread=False)
+    connection = sqlite3.connect(
+        need_local(path, "a file of answers (--cache)"), timeout=60, check_same_thread=False
+    )
     try:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(TABLE)

@@ -323,7 +323,7 @@ def _place(
     paths.write_text(folder / PLACING, json.dumps(moves))
 
     def move(pair: tuple[str, str]) -> None:
-        (folder / UNITS / pair[0]).replace(target / pair[1])
+        paths.move_file(folder / UNITS / pair[0], target / pair[1])
 
     with ThreadPoolExecutor(MOVES) as pool:
         list(pool.map(move, moves))
