@@ -1,4 +1,4 @@
-"""A run whose workdir is in a bucket, of a server that the tests start."""
+"""A run whose records and workdir are in a bucket, of a server that the tests start."""
 
 import dataclasses
 from pathlib import Path
@@ -20,29 +20,50 @@ from clapjax.training.log_files import read_log
 from tests.training.tiny import assert_same, train
 
 PLACES = ("gs", "s3")
+TIMES = ("clips_per_second", "seconds_waiting_for_data")  # in the log
 
 
 class Killed(Exception):
     """Stands for the end of a process."""
 
 
-@pytest.fixture(scope="module", params=PLACES)
-def killed(request, bucket_of, tiny, demo_records):
-    """(workdir, step of its checkpoint when it died in an evaluation, state when it had ended)."""
-    config, last = dataclasses.replace(tiny, eval_every=4), 4
-    workdir = f"{bucket_of(request.param)}/run"
+@pytest.fixture(scope="module")
+def config(tiny):
+    """Of all runs here: by blocks, as records in a bucket are read."""
+    data = dataclasses.replace(tiny.data, order="blocks")
+    return dataclasses.replace(tiny, eval_every=4, data=data)
 
-    def judge(forward, variables, step):
-        if step == last:
+
+def _scored(forward, variables, step):
+    return {"score": float(step)}
+
+
+@pytest.fixture(scope="module")
+def whole(config, demo_records, tmp_path_factory):
+    """(workdir, final state) of a run on this machine without a break."""
+    workdir = tmp_path_factory.mktemp("whole")
+    state = train(config, data_dir=demo_records, workdir=workdir, evaluate=_scored)
+    return workdir, jax.device_get(state)
+
+
+@pytest.fixture(scope="module", params=PLACES)
+def killed(request, bucket_of, config, demo_records):
+    """(workdir, step of its checkpoint when it died in an evaluation, state when it had ended)."""
+    place = bucket_of(request.param)
+    workdir = f"{place}/run"
+    paths.copy_folder(demo_records, as_path(place) / "records")
+
+    def die(forward, variables, step):
+        if step == 4:
             raise Killed
         return {"score": float(step)}
 
-    arguments = {"data_dir": demo_records, "workdir": workdir, "evaluate": judge}
+    arguments = {"data_dir": f"{place}/records", "workdir": workdir}
     save_experiment(config, workdir)
     with pytest.raises(Killed):
-        train(config, **arguments)
-    reached, last = checkpoint.latest_step(workdir), None
-    state = train(config, **arguments)
+        train(config, **arguments, evaluate=die)
+    reached = checkpoint.latest_step(workdir)
+    state = train(config, **arguments, evaluate=_scored)
     return workdir, reached, jax.device_get(state)
 
 
@@ -54,7 +75,7 @@ def test_killed_and_resumed_it_ends_as_a_local_one(killed, whole):
     assert_same(state, whole[1])
     assert checkpoint.scores(workdir) == {4: {"score": 4.0}, 6: {"score": 6.0}}
     ours, theirs = (
-        [{k: v for k, v in row.items() if k != "clips_per_second"} for row in read_log(place)]
+        [{k: v for k, v in row.items() if k not in TIMES} for row in read_log(place)]
         for place in (workdir, whole[0])
     )
     assert ours == theirs and [row["step"] for row in ours] == [0, 2, 3, 4, 4, 6, 6]
@@ -88,12 +109,12 @@ def test_the_model_is_loaded_and_exported_there(killed):
         load(f"{workdir}.nothing", compilation_cache=False)
 
 
-def test_it_is_evaluated_and_reported_there(killed, demo_records, capsys):
+def test_it_is_evaluated_and_reported_there(killed, capsys):
     """Results, sounds and embeddings lie in the workdir; a second time they are read there."""
     workdir, _, _ = killed
     if not workdir.startswith("gs"):
         pytest.skip("by the same code as in the other bucket")
-    what = ["--workdir", workdir, "--data_dir", str(demo_records), "--no_compilation_cache"]
+    what = ["--workdir", workdir, "--data_dir", f"{workdir[:-4]}/records", "--no_compilation_cache"]
     for _ in range(2):
         assert main(["eval", *what, "--config.evaluation.tasks=('zero_shot',)"]) == 0
     first, second = capsys.readouterr().out.split("wrote ")[:2]
