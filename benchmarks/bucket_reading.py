@@ -9,7 +9,6 @@ in turn. Exits with 1 below --least clips/s, or where a late start takes half as
 """
 
 import argparse
-import functools
 import os
 import statistics
 import sys
@@ -18,15 +17,13 @@ import time
 from itertools import islice
 from pathlib import Path
 
-from benchmarks.pipeline_throughput import LATE, write
+from benchmarks.pipeline_throughput import LATE, captioned_batches, write
 from benchmarks.slow_bucket import BUCKET, slow_bucket
 from clapjax.audio.config import AudioConfig
 from clapjax.data import records
 from clapjax.data.config import DataConfig
 from clapjax.data.forms import KINDS, Form
-from clapjax.data.pipeline import train_batches
 from clapjax.data.tokenizer import load_tokenizer
-from clapjax.tasks.texts import draw_texts, tokenised
 
 
 def main() -> int:
@@ -54,17 +51,9 @@ def main() -> int:
             os.environ.update(environment)
 
             def start(step: int):
-                return train_batches(
-                    f"s3://{BUCKET}/records",
-                    config,
-                    audio,
-                    functools.partial(draw_texts, "all"),
-                    functools.partial(tokenised, tokenizer, 77),
-                    draws_of_a_row=2,
-                    batch_size=args.batch,
-                    seed=0,
-                    start_step=step,
-                )
+                order = {"batch_size": args.batch, "seed": 0, "start_step": step}
+                place = f"s3://{BUCKET}/records"
+                return captioned_batches(place, config, audio, tokenizer, **order)
 
             batches = start(0)  # imports, and connections
             next(batches)

@@ -5,12 +5,11 @@
 Builds the embedded sounds, and ESC-10 where its folder is named, as PCM, FLAC and log-mels for the
 default front end (10 s at 48 kHz), and prints of each the bytes of a training record, clips per
 second into batches of 32 (all in turn, the middle of --repeats), and CPU milliseconds of a clip of
-10 s to read and, of all records, to build. Exits with 1 where a batch of
-FLAC is not that of PCM, bit for bit, or a log-mel of 10 s takes more than 130 kB.
+10 s to read and, of all records, to build. Exits with 1 where a batch of FLAC is not that of PCM,
+bit for bit, or a log-mel of 10 s takes more than 130 kB.
 """
 
 import argparse
-import functools
 import statistics
 import sys
 import tempfile
@@ -18,16 +17,15 @@ import time
 from itertools import islice
 from pathlib import Path
 
+from benchmarks.pipeline_throughput import captioned_batches
 from clapjax.audio.config import AudioConfig
 from clapjax.data import records
 from clapjax.data.build.builder import build_records
 from clapjax.data.build.config import SourceConfig
 from clapjax.data.config import DataConfig
 from clapjax.data.forms import KINDS
-from clapjax.data.pipeline import train_batches
 from clapjax.data.tokenizer import load_tokenizer
 from clapjax.synthesis.mixup import MixupConfig
-from clapjax.tasks.texts import draw_texts, tokenised
 
 BATCH, STEPS = 32, 16
 MOST_BYTES = 130_000
@@ -45,16 +43,8 @@ def _build(source: SourceConfig, kind: str, data_dir: Path) -> float:
 
 def _batches(data_dir: Path, seed: int):
     tokenizer = load_tokenizer(data_dir / records.TOKENIZER_FOLDER)
-    return train_batches(
-        data_dir,
-        DataConfig(),
-        AudioConfig(),
-        functools.partial(draw_texts, "all"),
-        functools.partial(tokenised, tokenizer, 77),
-        draws_of_a_row=2,
-        batch_size=BATCH,
-        seed=seed,
-    )
+    order = {"batch_size": BATCH, "seed": seed}
+    return captioned_batches(data_dir, DataConfig(), AudioConfig(), tokenizer, **order)
 
 
 def _compare(name: str, source: SourceConfig, root: Path, repeats: int) -> bool:

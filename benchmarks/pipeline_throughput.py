@@ -63,6 +63,19 @@ def write(data_dir: Path, clips: int, shards: int, samples: int, form: Form = PC
     train_tokenizer([CAPTION], data_dir / records.TOKENIZER_FOLDER, 300)
 
 
+def captioned_batches(place, config: DataConfig, audio: AudioConfig, tokenizer, **order):
+    """Batches as contrastive training takes them; `order`: batch_size, seed and start_step."""
+    return train_batches(
+        place,
+        config,
+        audio,
+        functools.partial(draw_texts, "all"),
+        functools.partial(tokenised, tokenizer, 77),
+        draws_of_a_row=2,
+        **order,
+    )
+
+
 def main() -> int:
     """Measures, prints, and returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -86,17 +99,9 @@ def main() -> int:
             resource.setrlimit(resource.RLIMIT_NOFILE, (args.descriptors, args.descriptors))
 
         def start(shards: int, step: int):
-            return train_batches(
-                Path(folder, str(shards)),
-                DataConfig(),
-                audio,
-                functools.partial(draw_texts, "all"),
-                functools.partial(tokenised, tokenizer, 77),
-                draws_of_a_row=2,
-                batch_size=args.batch,
-                seed=0,
-                start_step=step,
-            )
+            order = {"batch_size": args.batch, "seed": 0, "start_step": step}
+            place = Path(folder, str(shards))
+            return captioned_batches(place, DataConfig(), audio, tokenizer, **order)
 
         for shards in args.shards:
             for _ in islice(start(shards, 0), count):  # into the page cache
