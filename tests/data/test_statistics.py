@@ -98,4 +98,4 @@ def test_the_page_has_the_figures_and_the_sound(data_dir, tmp_path, capsys):
 
 def test_a_page_that_cannot_be_written(data_dir, tmp_path, capsys):
     assert main(["records", "info", str(data_dir), "--html", str(tmp_path / "no" / "p.html")]) == 2
-    assert "No such file" in capsys.readouterr().err
+    assert "there is no folder" in capsys.readouterr().err
