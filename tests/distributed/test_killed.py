@@ -141,7 +141,7 @@ def _restart(cloud: Cloud, records: str, workdir: str) -> subprocess.Popen:
         "JAX_NUM_PROCESSES": "2",
     }
     flags = [*NAMES, "--type=t", "--runtime=r", f"--source={cloud.source}", "--poll=0.5"]
-    flags += ["--delay=0", f"--max-killed={KILLS + 1}", "--", "bash", "-c", worker]
+    flags += ["--delay=0", "--grace=5", f"--max-killed={KILLS + 1}", "--", "bash", "-c", worker]
     with (cloud.root / "restart.txt").open("w") as file:
         return subprocess.Popen(
             [SCRIPTS / "restart.sh", *flags],
