@@ -38,7 +38,7 @@ def builds(data_dir: str | os.PathLike, run: TrainConfig) -> dict:
     except records.RecordsError as error:
         build, found = None, error
     apart = distributed.others(zlib.crc32(json.dumps(build, sort_keys=True).encode()))
-    if apart and found is None:
+    if apart:
         raise records.RecordsError(
             f"{data_dir}: {_hosts(apart)} no or other records there than host 0; name a folder "
             "that all hosts see, as gs://BUCKET/FOLDER, or copy the records to each"
