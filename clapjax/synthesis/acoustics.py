@@ -8,7 +8,7 @@ import numpy as np
 from scipy.signal import fftconvolve
 
 from clapjax.audio.files import int16_to_float
-from clapjax.data import paths
+from clapjax.data import paths, recordings
 from clapjax.data.sources.finding import audio_files
 
 
@@ -40,7 +40,7 @@ def read_noise(file: Path, sample_rate: int) -> np.ndarray:
       AudioError: the file cannot be decoded.
       ValueError: it is silent.
     """
-    samples = paths.read_sound(file, sample_rate)
+    samples = recordings.read_recording(file, sample_rate)
     if not samples.any():
         raise ValueError(f"{file}: is silent")
     samples.flags.writeable = False

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from clapjax.data import paths, records
+from clapjax.data import paths, recordings, records
 from clapjax.data.checking import check
 from clapjax.data.edits.merge import merge
 from clapjax.data.overlap import read_ids
@@ -98,9 +98,9 @@ def test_what_a_bucket_lacks(bucket):
         list_clips("folder", bucket / "none")
     (bucket / "broken.wav").write_bytes(b"no sound")
     with pytest.raises(ValueError, match=f"{bucket}/broken.wav: cannot be decoded"):
-        paths.read_sound(bucket / "broken.wav", 8000)
+        recordings.read_recording(bucket / "broken.wav", 8000)
     with pytest.raises(ValueError, match=f"{bucket}/none.wav: cannot be read"):
-        paths.read_sound(bucket / "none.wav", 8000)
+        recordings.read_recording(bucket / "none.wav", 8000)
 
 
 @pytest.mark.parametrize("name", ["ftp://host/d", "http://host/d", "gcs://b/d"])

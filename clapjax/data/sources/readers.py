@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from clapjax.audio.files import AudioError, Source, audio_seconds, read_audio
-from clapjax.data import paths
+from clapjax.data import recordings
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class FileReader:
         self, sample_rate: int, start: float = 0.0, seconds: float | None = None
     ) -> np.ndarray:
         """See the module."""
-        return paths.read_sound(self.file, sample_rate, start, seconds)
+        return recordings.read_recording(self.file, sample_rate, start, seconds)
 
     def seconds(self) -> float | None:
         """See the module."""
-        with paths.open_sound(self.file) as source:
+        with recordings.open_recording(self.file) as source:
             return audio_seconds(source, os.fspath(self.file))
 
 
