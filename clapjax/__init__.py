@@ -9,6 +9,10 @@ def __getattr__(name: str):
         from clapjax.api import load
 
         return load
+    if name == "Index":
+        from clapjax.inference.index import Index
+
+        return Index
     if name == "compilation_cache":
         from clapjax.compilation import compilation_cache
 

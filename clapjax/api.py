@@ -19,7 +19,6 @@ from clapjax.models.config import DecodingConfig
 from clapjax.tasks import captioning, contrastive, tagging
 from clapjax.tasks.task import Setting
 from clapjax.tasks.texts import FROM_MODEL, adapt_to_tokenizer, workdir_model
-from clapjax.training.checkpoint import load_variables
 from clapjax.training.config import MeshConfig
 from clapjax.training.mesh import make_mesh, replicated
 from clapjax.training.rows import make_forward
@@ -91,7 +90,7 @@ def load(
         if tower == "text":
             kind = KINDS[experiment.task]
             raise ValueError(f"{model}: a {kind}, which has no text tower")
-        variables, _ = load_variables(model)
+        variables = read_checkpoint(model)
     if experiment.task == "tagging":
         settings = tagging.workdir_settings(experiment.tagging, model)
         return Tagger(experiment.model, settings, variables, batch_size)
@@ -104,8 +103,25 @@ def load(
     else:
         own_tokenizer = load_tokenizer(tokenizer)
         config = adapt_to_tokenizer(experiment.model, own_tokenizer)
-    variables, _ = load_variables(model, OTHER.get(tower))
+    variables = read_checkpoint(model, OTHER.get(tower))
     return Clap(config, variables, own_tokenizer, batch_size)
+
+
+def read_checkpoint(workdir: str | os.PathLike, without: str | None = None) -> dict:
+    """The variables of `clapjax.training.checkpoint.load_variables`.
+
+    Raises:
+      ImportError: there is no Orbax; what to do is said.
+    """
+    try:
+        from clapjax.training.checkpoint import load_variables
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"{workdir}: a run's checkpoints are read with Orbax, and {error.name} is not here: "
+            "pip install 'clapjax[train]'; or `clapjax export` the run where that is installed",
+            name=error.name,
+        ) from error
+    return load_variables(workdir, without)[0]
 
 
 def on_all_devices(

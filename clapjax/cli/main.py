@@ -33,6 +33,10 @@ VERBS = {
     "tag": ("clapjax.cli.tag", "labels of audio files, by a tagger"),
     "caption": ("clapjax.cli.caption", "captions of audio files, under the guidance of tags"),
     "bootstrap": ("clapjax.cli.bootstrap", "captions made from tags, and what CLAP learns of them"),
+    "index": (
+        "clapjax.cli.index",
+        "makes an embedded collection of any size quick to search",
+    ),
     "search": ("clapjax.cli.search", "what an embedded collection holds that fits a text"),
     "import": ("clapjax.cli.importing", "a checkpoint of LAION-CLAP, BLAT or Hugging Face in"),
     "export": ("clapjax.cli.exporting", "a trained model out, for transformers or as one folder"),
@@ -62,7 +66,11 @@ def main(argv: list[str] | None = None) -> int:
     for verb, (_, text) in VERBS.items():
         verbs.add_parser(verb, help=text, add_help=False)
     verb = parser.parse_args(argv[:1]).verb
-    module = importlib.import_module(VERBS[verb][0])
+    try:
+        module = importlib.import_module(VERBS[verb][0])
+    except ModuleNotFoundError as error:
+        print(f"clapjax {verb}: {_said(error)}", file=sys.stderr)
+        return 2
     sub = argparse.ArgumentParser(
         prog=f"clapjax {verb}",
         description=VERBS[verb][1],
@@ -124,6 +132,8 @@ def _said(error: Exception) -> str:
     """What is printed of an error; of the system's the file and the reason, without its number."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    if str(error).startswith("No module named"):  # Python's own words
+        return f"{error}; pip install 'clapjax[train]' brings what is not for inference alone"
     return str(error)
 
 
