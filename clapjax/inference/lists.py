@@ -5,8 +5,11 @@ A query is compared with the rows of the lists whose centroids are nearest to it
 into memory, so that what is read of a library larger than memory is a few lists one after another.
 """
 
+import contextlib
 import importlib.util
+import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -122,12 +125,13 @@ def build_lists(vectors: np.ndarray, folder: Path, seed: int = 0) -> dict:
     _merge(index, shards, folder)
     del index
     queries = make_queries(sample, ASKED, generator)
-    return {"lists": count} | _tune(Lists(folder, vectors, 1), vectors, queries)
+    lists = Lists(folder, vectors, 1)
+    return {"lists": lists.count} | _tune(lists, vectors, queries)
 
 
 def list_count(rows: int) -> int:
-    """About four times the root of the number of rows; a square, for centroids of two levels."""
-    return max(1, round(2 * rows**0.25)) ** 2
+    """About four times the root of the number of rows; a square, for centroids in groups."""
+    return min(rows, round(2 * rows**0.25) ** 2)
 
 
 def exact_search(
@@ -198,22 +202,32 @@ def _sample(vectors: np.ndarray, size: int, generator: np.random.Generator) -> n
 def _train(sample: np.ndarray, count: int):
     """An empty index with its centroids, and the range of each dimension."""
     import faiss
-    from faiss.contrib.clustering import two_level_clustering
 
-    size = sample.shape[1]
-    few = {"min_points_per_centroid": 1}  # keeps faiss from warning of small lists
-    centroids, _ = two_level_clustering(
-        sample, round(count**0.5), count, clustering_niter=10, **few
-    )
-    near = faiss.IndexHNSWFlat(size, 32, faiss.METRIC_INNER_PRODUCT)
+    centroids = _unit(_centroids(sample, count))
+    near = faiss.IndexHNSWFlat(sample.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
     near.hnsw.efConstruction = 200
-    near.add(_unit(centroids))
+    near.add(centroids)
     near.hnsw.efSearch = 64
-    index = faiss.IndexIVFScalarQuantizer(
-        near, size, count, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
-    )
+    bytes_, inner = faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
+    index = faiss.IndexIVFScalarQuantizer(near, *centroids.shape[::-1], bytes_, inner)
     index.train(sample)
     return index
+
+
+def _centroids(sample: np.ndarray, count: int) -> np.ndarray:
+    """About (count, D), in groups: of all at once they would take as many times longer."""
+    import faiss
+
+    def learn(rows: np.ndarray, centroids: int):
+        found = faiss.Kmeans(rows.shape[1], centroids, niter=10, min_points_per_centroid=1)
+        found.train(rows)
+        return found
+
+    above = learn(sample, round(count**0.5))
+    group = above.assign(sample)[1]
+    groups = [sample[group == number] for number in np.unique(group)]
+    share = count / len(sample)
+    return np.concatenate([learn(rows, math.ceil(len(rows) * share)).centroids for rows in groups])
 
 
 def _merge(index, shards: list[str], folder: Path) -> None:
@@ -221,10 +235,24 @@ def _merge(index, shards: list[str], folder: Path) -> None:
     import faiss
     from faiss.contrib.ondisk import merge_ondisk
 
-    merge_ondisk(index, shards, os.fspath(folder / BYTES))
+    with _no_stderr():  # where faiss tells the size of the file
+        merge_ondisk(index, shards, os.fspath(folder / BYTES))
     faiss.write_index(index, os.fspath(folder / LISTS))
     for shard in shards:
         os.unlink(shard)
+
+
+@contextlib.contextmanager
+def _no_stderr() -> Iterator[None]:
+    """Within it nothing that a C library prints to stderr is seen."""
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
 
 
 def _tune(lists: Lists, vectors: np.ndarray, queries: dict[str, np.ndarray]) -> dict:

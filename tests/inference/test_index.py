@@ -97,7 +97,8 @@ def test_hits_are_the_nearest_rows(request, library, place, kind):
             np.testing.assert_array_equal(index.vectors(hit.kind)[hit.row], table.vectors[row])
             times = [None, None] if hit.kind == "text" else table.times[row].tolist()
             assert [hit.start, hit.end] == times
-    assert index.search(queries[0], 7, kind, exact=True) == results[:1]
+    (alone,) = index.search(queries[0], 7, kind, exact=True)
+    assert [hit.name for hit in alone] == [hit.name for hit in results[0]]
 
 
 def test_lists_find_what_they_say(built):
@@ -138,10 +139,10 @@ def test_near_duplicates(request, place, monkeypatch):
     pairs = [(first.row, second.row) for first, second in index.duplicates(0.9999)]
     assert pairs == [(ROWS - 5 + number, number) for number in range(5)]
     vectors = index.vectors()
-    late, early = np.nonzero(np.tril(vectors @ vectors.T >= 0.97, -1))
-    found = {(one.row, two.row): one.score for one, two in index.duplicates(0.97)}
+    late, early = np.nonzero(np.tril(vectors @ vectors.T > 0.9, -1))
+    found = {(one.row, two.row): one.score for one, two in index.duplicates(0.9)}
     missed = set(zip(late.tolist(), early.tolist(), strict=True)) - found.keys()
-    assert len(late) > 20 and len(missed) <= (0 if place == "library" else 0.02 * len(late))
+    assert len(late) > 500 and len(missed) <= (0 if place == "library" else 0.02 * len(late))
     for (one, two), score in found.items():
         assert score == pytest.approx(vectors[one] @ vectors[two], abs=1e-5)
 
@@ -192,7 +193,8 @@ def test_without_faiss(built, library, monkeypatch):
     with pytest.warns(UserWarning, match=r"6,000 rows are compared .*clapjax\[index\]"):
         index = Index(built)
     query = Made(SIZE).queries("sounds", 1)
-    assert index.search(query, 5) == Index(library).search(query, 5)
+    names = [[hit.name for hit in one.search(query, 5)[0]] for one in (index, Index(library))]
+    assert names[0] == names[1]
     with pytest.raises(ImportError, match=r"clapjax\[index\]"):
         Index.build(library, built.parent / "new", approximate=True)
     assert "lists" not in Index.build(library, built.parent / "new").about["audio"]
