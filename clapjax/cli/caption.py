@@ -3,7 +3,12 @@
 import argparse
 import json
 
-from clapjax.cli.decoding import add_decoding_arguments, add_threshold_argument, find_decoding
+from clapjax.cli.decoding import (
+    add_decoding_arguments,
+    add_threshold_argument,
+    find_decoding,
+    find_threshold,
+)
 from clapjax.cli.inputs import audio_files, load_kind, printable, status, what_is_heard
 from clapjax.cli.show import progress
 
@@ -35,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
     """Prints the captions of each file; status 1 where some could not be heard."""
+    threshold = find_threshold(args)
     files, whole = audio_files("caption", args.inputs)
     model = load_kind("captioner", args.model, args.batch_size, "--model")
     rank = None
@@ -42,7 +48,7 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
         rank = load_kind("clap", args.rerank, args.batch_size, "--rerank")
     found = model.each(
         files,
-        tags=find_tags(args, files),
+        tags=find_tags(args, files, threshold),
         order=args.order,
         style=args.style,
         decoding=find_decoding(args, model.settings.decoding),
@@ -57,7 +63,7 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     return status(files, whole, captions)
 
 
-def find_tags(args: argparse.Namespace, files: list[str]) -> list:
+def find_tags(args: argparse.Namespace, files: list[str], threshold: float) -> list:
     """Those of all files, or what the tagger hears in each."""
     if not args.tagger:
         return [tag.strip() for tag in args.tags.split(",") if tag.strip()]
@@ -65,7 +71,7 @@ def find_tags(args: argparse.Namespace, files: list[str]) -> list:
     tags = [()] * len(files)
     for index, row in progress(tagger.each(files), len(files), "tagging"):
         if not isinstance(row, ValueError):  # else captioning says why
-            tags[index] = tagger.likely(row, args.threshold)
+            tags[index] = tagger.likely(row, threshold)
     return tags
 
 
