@@ -126,8 +126,12 @@ def _long_flac() -> bytes:
 
 
 WAV = _encoded(_sine(440.0), RATE, "WAV", "PCM_16")
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a21\nsize 12345\n"
+PAGE = b"\n<!-- saved -->\n<!DOCTYPE html>\n<html><head><title>Sign in</title></head></html>"
 BAD_FILES = {
-    "empty": (b"", "cannot be decoded"),
+    "empty": (b"", "cannot be decoded; it is an empty file"),
+    "lfs": (LFS, "cannot be decoded; it is a Git LFS pointer, not the file itself; run `git lfs"),
+    "page": (PAGE, "cannot be decoded; it is a saved web page, not the file; download it by its"),
     "zero-frames": (_encoded(np.zeros(0), RATE, "WAV", "PCM_16"), "T > 0"),
     "text": (b"this is no sound\n" * 50, "cannot be decoded"),
     "header-cut": (WAV[:20], "cannot be decoded"),
@@ -177,7 +181,8 @@ BAD_ARRAYS = {
     "scalar": (np.float32(0.5), RATE, "expected"),
     "three-axes": (np.zeros((4, 2, 2), np.float32), RATE, "(4, 2, 2)"),
     "transposed": (np.zeros((2, 8000), np.float32), RATE, "transposed"),
-    "int32": (np.zeros(100, np.int32), RATE, "int32"),
+    "int32": (np.full(100, 30_000, np.int32), RATE, "up to 30000 are hardly heard; 16-bit"),
+    "int64": (np.zeros(100, np.int64), RATE, "int64"),
     "uint8": (np.zeros(100, np.uint8), RATE, "uint8"),
     "complex": (np.zeros(100, np.complex64), RATE, "complex64"),
     "text": ("hello", RATE, "expected"),
