@@ -28,7 +28,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def captioner(folder) -> Captioner:
-    return clapjax.load(folder, 4)
+    return clapjax.load(folder, batch_size=4)
 
 
 def test_captions_have_the_probability_that_the_module_gives(captioner):
@@ -142,7 +142,7 @@ def test_fingerprints_tell_captioners_apart(captioner, folder):
     """By their decoder too, of which two may stand over one encoder."""
     variables = jax.tree.map(np.copy, jax.device_get(captioner.variables))
     known = model_fingerprint(captioner.config, variables), captioner_fingerprint(captioner)
-    assert captioner_fingerprint(clapjax.load(folder, 2)) == known[1]
+    assert captioner_fingerprint(clapjax.load(folder, batch_size=2)) == known[1]
     variables["params"]["decoder"]["final_norm"]["bias"] += 1
     other = Captioner(captioner.config, captioner.settings, captioner.tokenizer, variables)
     assert model_fingerprint(other.config, variables) != known[0]
