@@ -13,7 +13,7 @@ from scipy.special import expit
 from clapjax.audio.files import AudioError
 from clapjax.data.tokenizer import tokenize
 from clapjax.inference.batches import in_batches
-from clapjax.inference.forward import frame_samples, functions
+from clapjax.inference.forward import Functions, frame_samples, functions
 from clapjax.inference.hear import default_long, hear, make_cutter
 from clapjax.inference.inputs import Audio, each_input
 from clapjax.inference.joined import Parts, mean_direction, only, stitch
@@ -67,6 +67,8 @@ class Clap:
         self.tokenizer = tokenizer
         self.batch_size = batch_size
         self.place = place = place or find_place()
+        # As `clapjax.inference.forward` has them; None of a model on several devices.
+        self.functions: Functions | None = None
         if forward is not None:
             self._variables = self._compute = variables
             self._audio, self._text = forward["audio"], forward["text"]
@@ -78,7 +80,8 @@ class Clap:
         self._variables = jax.device_put(variables, place.device)
         # Cast once and not at each call; float32 kernels are the same arrays.
         self._compute = {**self._variables, "params": cast_kernels(self.params, dtype)}
-        self._audio, self._frames, self._text = functions(config, dtype, platform, place.exact)
+        self.functions = functions(config, dtype, platform, place.exact)
+        self._audio, self._frames, self._text = self.functions
 
     def __repr__(self) -> str:
         size = f"{self.config.projection_size} dimensions"

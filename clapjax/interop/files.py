@@ -86,7 +86,7 @@ def _refuse_impostor(file: Path) -> None:
     """Raises CheckpointError where a file that cannot be read is something else altogether."""
     with contextlib.suppress(OSError), open(file, "rb") as stream:
         if what := impostor(stream.read(HEAD_BYTES)):
-            raise CheckpointError(f"{file}: {what}")
+            raise CheckpointError(f"{file}: is {what}")
 
 
 def read_torch(file: Path):
