@@ -325,6 +325,7 @@ def to_mono_at_rate(
 
 def _mix(samples: np.ndarray) -> np.ndarray:
     """(T, channels) float to (T,): the mean, or where nothing of it is left the loudest channel."""
+    samples = samples.astype(np.result_type(samples, np.float32), copy=False)  # float16 overflows
     mean = samples.mean(axis=1)
     if samples.shape[1] * np.vdot(mean, mean) < OPPOSITE * np.vdot(samples, samples):
         return samples[:, np.square(samples).sum(axis=0).argmax()]

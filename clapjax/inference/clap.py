@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import os
 import warnings
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import jax
 import numpy as np
@@ -355,7 +355,7 @@ class Clap:
         text: np.ndarray,
         labels: Iterable[str],
         against: np.ndarray | None = None,
-    ) -> list[dict[Hashable, float]]:
+    ) -> list[dict[str, float]]:
         """{label: probability} of (N, D) audio, most probable first.
 
         Args:

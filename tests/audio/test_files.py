@@ -105,13 +105,13 @@ def test_libmpg123_keeps_what_it_thinks_to_itself(capfd):
     for place in np.random.default_rng(1).integers(2000, len(data), 100):
         data[place] ^= 255
     soundfile.read(io.BytesIO(data))
-    assert "mpg123" in capfd.readouterr().err  # it has something to say
+    assert capfd.readouterr().err  # it has something to say
     assert read_audio(bytes(data), RATE).size > RATE
     with hushed(), hushed():
         print("heard", file=sys.stderr)
     assert capfd.readouterr().err == "heard\n"
     soundfile.read(io.BytesIO(data))
-    assert "mpg123" in capfd.readouterr().err  # and may
+    assert capfd.readouterr().err  # and may
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16])
@@ -346,7 +346,7 @@ def test_a_middle_that_is_not_where_it_should_be():
     """It breaks off, or is longer or shorter than it says: then it must be decoded whole."""
     flac = _encoded(_noise(RATE, 5.0), RATE, "FLAC", "PCM_16")
     assert read_middle(flac, RATE, 999)[1].size == 999
-    for broken in (flac[: len(flac) // 2], _long_flac(), flac[:200], b"", b"no sound"):
+    for broken in (flac[: len(flac) // 3], _long_flac(), flac[:200], b"", b"no sound"):
         assert read_middle(broken, RATE, 999) is None
     assert read_middle("nowhere.wav", RATE, 999) is None
 
