@@ -149,7 +149,7 @@ class Clap:
           ValueError: no such `long`, or one that this model has not; or no audio tower.
         """
         rows: dict[int, np.ndarray] = {}
-        for index, found in self.each_audio(audio, sampling_rate, long, hop):
+        for index, found in self.each_audio(audio, sampling_rate, long=long, hop=hop):
             if isinstance(found, AudioError):
                 raise found
             rows[index] = found
