@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import os
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import jax
@@ -20,6 +19,7 @@ from clapjax.inference.joined import Parts, mean_direction, only, stitch
 from clapjax.inference.labels import NEUTRAL, TEMPLATE, class_names, fill_templates, probabilities
 from clapjax.inference.pieces import Cutter, static_length
 from clapjax.inference.place import Place, describe_model, find_place
+from clapjax.inference.telling import warn
 from clapjax.models.clap import cast_kernels, compute_dtype
 from clapjax.models.config import ClapConfig
 
@@ -262,10 +262,7 @@ class Clap:
                 raise TypeError(f"text {index}: expected a string, not {type(text)}")
         empty = [index for index, text in enumerate(texts) if not text.strip()]
         if empty:
-            warnings.warn(
-                f"{len(empty)} of {len(texts)} texts are empty; the first is text {empty[0]}",
-                stacklevel=2,
-            )
+            warn(f"{len(empty)} of {len(texts)} texts are empty; the first is text {empty[0]}")
         cut: list[int] = []
         rows = dict(
             in_batches(
@@ -275,10 +272,9 @@ class Clap:
             )
         )
         if cut:
-            warnings.warn(
+            warn(
                 f"{len(cut)} of {len(texts)} texts are longer than the model's "
-                f"{self.config.text.max_length} tokens and were cut; the first is text {cut[0]}",
-                stacklevel=2,
+                f"{self.config.text.max_length} tokens and were cut; the first is text {cut[0]}"
             )
         return self._stack(rows)
 

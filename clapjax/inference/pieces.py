@@ -2,7 +2,6 @@
 
 import io
 import math
-import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from clapjax.audio.files import (
 from clapjax.audio.fill import fill
 from clapjax.audio.hushed import SoundFile
 from clapjax.inference.inputs import Samples, take
+from clapjax.inference.telling import warn
 
 THREADS = 4  # that decode
 INPUTS_AHEAD = 8  # taken from the caller's iterator before their turn
@@ -192,10 +192,9 @@ def stream(cut: Cutter, items: Iterable, workers: int = THREADS) -> Iterator[Pie
             item = take(item)  # here, as a file that is open is one for all threads
             if not warned and isinstance(item, Samples) and item.rate is None:
                 warned = True
-                warnings.warn(
+                warn(
                     f"audio {index}: an array without its rate is taken to be at the model's "
-                    f"{cut.audio.sample_rate} Hz; say so with sampling_rate=",
-                    stacklevel=2,
+                    f"{cut.audio.sample_rate} Hz; say so with sampling_rate="
                 )
             waiting.append((index, pool.submit(_cut_unless_long, cut, index, item)))
             if len(waiting) > max(INPUTS_AHEAD, workers):

@@ -49,7 +49,7 @@ def test_captions_have_the_probability_that_the_module_gives(captioner):
         captions = found[index]
         assert len({one.text for one in captions}) == len(captions) > 1
         totals = [one.log_probability for one in captions]
-        run = captioner._compiled(captioner.settings.decoding)
+        run = captioner._function(captioner.settings.decoding)
         batch = clip[None], np.full(1, CLIP, np.int32), ids, real, np.zeros((1, 2), np.uint32)
         batch = [np.repeat(x, 4, axis=0) for x in batch]  # as it is compiled already
         tokens = jax.device_get(run(captioner.variables, *batch))[0][0]

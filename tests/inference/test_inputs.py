@@ -180,7 +180,7 @@ def test_a_closed_file(file):
 def test_an_array_without_its_rate_is_warned_of_once(file):
     with pytest.warns(UserWarning, match="audio 1: an array without its rate .* 8000 Hz") as told:
         _samples([file, SOUND, PCM, (RATE, PCM)], None)
-    assert len(told) == 1
+    assert len(told) == 1 and told[0].filename == __file__
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         _samples([file, SOUND, PCM], RATE)

@@ -94,6 +94,7 @@ def test_a_model_of_the_sigmoid_loss_has_a_probability_of_its_own(clap):
 
 
 def test_empty_texts_are_embedded_and_told(clap):
-    with pytest.warns(UserWarning, match="2 of 3 texts are empty; the first is text 0"):
+    with pytest.warns(UserWarning, match="2 of 3 texts are empty; the first is text 0") as told:
         found = clap.embed_text(["", "a dog", " "])
+    assert told[0].filename == __file__
     np.testing.assert_array_equal(found[1:2], clap.embed_text("a dog"))

@@ -330,6 +330,10 @@ def test_fusion_that_transformers_cannot_run(fused, tmp_path):
         ({"projection": "linear"}, "its projections are linear, not mlp"),
         ({"mlp_transforms": True}, "heads of mlp_loss"),
         ({"normalize_eps": 1e-7}, "normalize_eps 1e-07"),
+        (
+            {"htsat": {"time_segments": 2}, "text": {"pooling": "mean"}, "projection": "linear"},
+            "2 stretches of time .*; its text encoder is .*; its projections are linear, not mlp. ",
+        ),
     ],
 )
 def test_what_transformers_cannot_represent_is_refused(changes, reason, unfused, tmp_path):
