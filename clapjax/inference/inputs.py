@@ -40,9 +40,10 @@ def each_input(audio: Iterable[Audio] | Audio) -> Iterable[Taken]:
         if array.dtype.kind in "OUT":  # paths, or arrays of several lengths; a pandas column
             return [take(item) for item in np.atleast_1d(array).ravel().tolist()]
         if array.ndim > 1 and array.shape[0] > 1 and array.shape[-1] > MAX_CHANNELS:
+            one = ", [x] for one" if array.ndim == 2 and array.shape[0] <= MAX_CHANNELS else ""
             raise AudioError(
                 f"an array of shape {array.shape}: clips, or one with channels? Give list(x) for "
-                f"{array.shape[0]} clips, [x] for one"
+                f"{array.shape[0]} clips{one}"
             )
         return [take(array)]
     if isinstance(audio, Sequence):
