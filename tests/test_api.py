@@ -253,9 +253,10 @@ def test_import_is_light():
     assert done.stdout.strip() == clapjax.__version__
 
 
-def test_load_imports_no_tensorflow(demo_workdir, quick_env):
+def test_load_imports_no_tensorflow_and_misses_no_pytorch(demo_workdir, quick_env):
     script = (
-        "import sys, clapjax; clapjax.load(sys.argv[1]).embed_text('a dog'); "
+        "import sys; sys.modules['torch'] = None\n"  # as where it is not installed
+        "import clapjax; clapjax.load(sys.argv[1]).embed_text('a dog'); "
         "print(sorted({'tensorflow', 'matplotlib'} & set(sys.modules)))"
     )
     done = subprocess.run(
@@ -267,6 +268,7 @@ def test_load_imports_no_tensorflow(demo_workdir, quick_env):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
+    assert "PyTorch" not in done.stderr  # of which transformers would warn
 
 
 def test_unknown_attribute():
