@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from clapjax.api import load
+    from clapjax.api import load, save
     from clapjax.audio.files import AudioError
     from clapjax.compilation import compilation_cache
     from clapjax.inference import Caption, Captioner, Clap, Tagger
@@ -22,6 +22,7 @@ _PLACES = {
     "Tagger": "inference",
     "compilation_cache": "compilation",
     "load": "api",
+    "save": "api",
 }
 __all__ = [
     "AudioError",
@@ -33,6 +34,7 @@ __all__ = [
     "__version__",
     "compilation_cache",
     "load",
+    "save",
 ]
 
 

@@ -1,4 +1,4 @@
-"""`clapjax.load`: a model from a workdir, from another project, or from the Hugging Face hub."""
+"""`clapjax.load` and `save`: models of workdirs, of other projects, of the Hugging Face hub."""
 
 import os
 from collections.abc import Sequence
@@ -14,7 +14,8 @@ from clapjax.experiment import is_workdir, load_experiment
 from clapjax.inference import Captioner, Clap, Tagger
 from clapjax.inference.pieces import THREADS
 from clapjax.inference.place import Place, find_place
-from clapjax.interop.load import load_any, load_tagger
+from clapjax.interop.export import best_layout, write_model
+from clapjax.interop.load import Pretrained, load_any, load_tagger
 from clapjax.interop.tagger import PretrainedTagger
 from clapjax.losses.config import LossConfig
 from clapjax.models.config import DecodingConfig
@@ -139,6 +140,28 @@ def _load_run(
         config = adapt_to_tokenizer(model, tokenizer)
     variables, _ = load_variables(workdir, OTHER.get(tower), step)
     return Clap(config, variables, tokenizer, batch_size, place=place)
+
+
+def save(model: Clap, folder: str | os.PathLike, layout: str | None = None) -> None:
+    """Writes a model as a folder, which `load` reads back: its weights bit for bit.
+
+    Args:
+      model: with both towers.
+      folder: a new one; it appears only when everything in it is written.
+      layout: "hf", which `transformers.ClapModel` reads too, or "clapjax", for every model and all of
+        its settings; None: "hf" where transformers can represent the model.
+
+    Raises:
+      CheckpointError: "hf" was asked for and transformers cannot represent the model, of which all
+        that it cannot is said; or the folder exists.
+      ValueError: one tower only, no such layout, or a tagger or captioner.
+    """
+    if not isinstance(model, Clap):
+        raise ValueError(f"{folder}: {model!r} has no layout but the workdir of its run")
+    for tower in ("audio", "text"):
+        model.require(tower)
+    pretrained = Pretrained(model.config, jax.device_get(model.variables), model.tokenizer)
+    write_model(folder, pretrained, to=layout or best_layout(model.config))
 
 
 def on_all_devices(

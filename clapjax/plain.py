@@ -5,7 +5,6 @@ import difflib
 import json
 import os
 import typing
-from collections.abc import Iterable
 from pathlib import Path
 
 # What a field of each type holds, in the words of an error.
@@ -64,25 +63,11 @@ def from_dict(cls, values: dict, path: str = ""):
     for name, value in values.items():
         where = f"{path}.{name}" if path else name
         if name not in known:
-            close = closest(name, known)
-            hint = f"; did you mean {close!r}?" if close else f"; there are {', '.join(known)}"
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}"
             raise ValueError(f"config: no field {where!r}{hint}")
         out[name] = _convert(known[name], value, where)
     return cls(**out)
-
-
-def closest(name: str, known: Iterable[str]) -> str | None:
-    """Which of the names was meant: one with these initials ("lr"), else one spelled alike."""
-    known = list(known)
-    group, _, word = name.rpartition(".")
-    short = [one for one in known if len(word) > 1 and _initials(one) == word]
-    short.sort(key=lambda one: one.rpartition(".")[0] != group)
-    return next(iter(short or difflib.get_close_matches(name, known, n=1)), None)
-
-
-def _initials(name: str) -> str:
-    """Of "optimizer.learning_rate": "lr"."""
-    return "".join(part[:1] for part in name.rpartition(".")[2].split("_"))
 
 
 def _convert(kind, value, where: str):

@@ -226,7 +226,7 @@ class Clap:
 
     def _cutter(self, sampling_rate: int | None, long: str | None, hop: float | None) -> Cutter:
         """How inputs are cut, checked."""
-        self._require("audio")
+        self.require("audio")
         return make_cutter(self.config, sampling_rate, long, hop)
 
     def _hear(self, function, cutter: Cutter, audio) -> Iterator:
@@ -253,7 +253,7 @@ class Clap:
           TypeError: something that is not text.
           ValueError: no text tower.
         """
-        self._require("text")
+        self.require("text")
         if isinstance(texts, bytes) or not isinstance(texts, Iterable):
             raise TypeError(f"embed_text: expected a string or several, not {type(texts)}")
         texts = [texts] if isinstance(texts, str) else list(texts)
@@ -377,27 +377,13 @@ class Clap:
         ]
 
     def save(self, folder: str | os.PathLike, layout: str | None = None) -> None:
-        """Writes the model as a folder, which `clapjax.load` reads back bit for bit.
+        """Writes the model as a folder: `clapjax.save`."""
+        import clapjax
 
-        Args:
-          folder: a new one; it appears only when everything in it is written.
-          layout: "hf", which `transformers.ClapModel` reads too, or "clapjax", of any model; None:
-            "hf" where transformers can represent the model.
+        clapjax.save(self, folder, layout)
 
-        Raises:
-          CheckpointError: transformers cannot represent it, and "hf" was asked for; or the folder
-            exists.
-          ValueError: one tower only.
-        """
-        from clapjax.interop.export import best_layout, write_model
-        from clapjax.interop.load import Pretrained
-
-        for tower in TOWERS:
-            self._require(tower)
-        model = Pretrained(self.config, jax.device_get(self.variables), self.tokenizer)
-        write_model(folder, model, to=layout or best_layout(self.config))
-
-    def _require(self, tower: str) -> None:
+    def require(self, tower: str) -> None:
+        """Raises ValueError where there is no "audio" or "text" tower."""
         if f"{tower}_projection" not in self.params:
             raise ValueError(
                 f"this model was loaded without its {tower} tower; load it with towers='both'"

@@ -2,6 +2,7 @@
 
 import io
 import math
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -215,7 +216,7 @@ def _is_long(item) -> bool:
     if isinstance(item, Samples | AudioError):
         return False  # an array is in memory already
     try:
-        with SoundFile(io.BytesIO(item) if isinstance(item, bytes) else item) as file:
+        with SoundFile(io.BytesIO(item) if isinstance(item, bytes) else os.fsencode(item)) as file:
             return file.frames > LONG_SECONDS * file.samplerate
     except (LibsndfileError, RuntimeError):
         return False  # decoding it will say what is wrong

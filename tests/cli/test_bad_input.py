@@ -18,7 +18,6 @@ TRAIN = ("train", "--config", DEMO, "--data_dir", "nowhere", "--workdir", "run")
     ("arguments", "message"),
     [
         ((*TRAIN, "--config.stepz=3"), "no config field 'stepz'; did you mean --config.steps?"),
-        ((*TRAIN, "--config.optimizer.lr=1"), "did you mean --config.optimizer.learning_rate?"),
         (
             (*TRAIN, "--config.loss.temporal_wait=1"),
             "'loss.temporal_wait'; did you mean --config.loss.temporal_weight?",

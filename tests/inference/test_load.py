@@ -118,6 +118,8 @@ def test_a_model_says_what_it_is(workdir, clap, tmp_path):
     assert repr(half) == f"Clap({parts}, no audio tower, bfloat16 on cpu:1, batch_size=2)"
     assert half.config == clapjax.load(workdir).config
     tagger = clapjax.load(make_tagging_workdir(tmp_path, ("a", "b")), dtype="bfloat16")
+    with pytest.raises(ValueError, match="has no layout but the workdir of its run"):
+        clapjax.save(tagger, tmp_path / "out")
     expected = "Tagger(htsat at 8000 Hz, clips of 1 s, 2 labels, bfloat16 on cpu:0, batch_size=16)"
     assert repr(tagger) == expected
 
@@ -139,7 +141,7 @@ def test_two_models_of_a_configuration_compile_once(clap, caplog):
 
 
 def test_what_there_is_at_the_top():
-    names = {"load", "Clap", "Tagger", "Captioner", "AudioError", "CheckpointError"}
+    names = {"load", "save", "Clap", "Tagger", "Captioner", "AudioError", "CheckpointError"}
     assert names <= set(dir(clapjax)) and names <= set(clapjax.__all__)
     for name in clapjax.__all__:
         assert getattr(clapjax, name) is not None
