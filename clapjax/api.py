@@ -148,7 +148,7 @@ def save(model: Clap, folder: str | os.PathLike, layout: str | None = None) -> N
     Args:
       model: with both towers.
       folder: a new one; it appears only when everything in it is written.
-      layout: "hf", which `transformers.ClapModel` reads too, or "clapjax", for every model and all of
+      layout: "hf", which `transformers.ClapModel` reads too, or "clapjax", for any model and all of
         its settings; None: "hf" where transformers can represent the model.
 
     Raises:
