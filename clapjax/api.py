@@ -22,7 +22,6 @@ from clapjax.models.config import DecodingConfig
 from clapjax.tasks import captioning, contrastive, tagging
 from clapjax.tasks.task import Setting
 from clapjax.tasks.texts import FROM_MODEL, adapt_to_tokenizer, workdir_model
-from clapjax.training.checkpoint import load_variables
 from clapjax.training.config import MeshConfig
 from clapjax.training.mesh import make_mesh, replicated
 from clapjax.training.rows import make_forward
@@ -126,7 +125,7 @@ def _load_run(
         if tower == "text":
             kind = KINDS[experiment.task]
             raise ValueError(f"{workdir}: a {kind}, which has no text tower")
-        variables, _ = load_variables(workdir, step=step)
+        variables = read_checkpoint(workdir, step=step)
     if experiment.task == "tagging":
         settings = tagging.workdir_settings(experiment.tagging, workdir)
         return Tagger(model, settings, variables, batch_size, place=place)
@@ -138,8 +137,27 @@ def _load_run(
     else:
         tokenizer = load_tokenizer(tokenizer)
         config = adapt_to_tokenizer(model, tokenizer)
-    variables, _ = load_variables(workdir, OTHER.get(tower), step)
+    variables = read_checkpoint(workdir, OTHER.get(tower), step)
     return Clap(config, variables, tokenizer, batch_size, place=place)
+
+
+def read_checkpoint(
+    workdir: str | os.PathLike, without: str | None = None, step: int | None = None
+) -> dict:
+    """The variables of `clapjax.training.checkpoint.load_variables`.
+
+    Raises:
+      ImportError: there is no Orbax; what to do is said.
+    """
+    try:
+        from clapjax.training.checkpoint import load_variables
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"{workdir}: a run's checkpoints are read with Orbax, and {error.name} is not here: "
+            "pip install 'clapjax[train]'; or `clapjax export` the run where that is installed",
+            name=error.name,
+        ) from error
+    return load_variables(workdir, without, step)[0]
 
 
 def save(model: Clap, folder: str | os.PathLike, layout: str | None = None) -> None:
