@@ -8,5 +8,5 @@ from setuptools import find_packages, setup
 setup(
     packages=[*find_packages(include=["clapjax", "clapjax.*"]), "clapjax.configs"],
     package_dir={"clapjax.configs": "configs"},
-    package_data={"clapjax.configs": ["*.sh"]},
+    package_data={"clapjax": ["py.typed"], "clapjax.configs": ["*.sh"]},
 )
