@@ -192,7 +192,7 @@ def _is_long(item) -> bool:
     import soundfile
 
     try:
-        info = soundfile.info(io.BytesIO(item) if isinstance(item, bytes) else os.fspath(item))
+        info = soundfile.info(io.BytesIO(item) if isinstance(item, bytes) else os.fsencode(item))
     except (soundfile.LibsndfileError, RuntimeError):
         return False  # decoding it will say what is wrong
     return info.duration > LONG_SECONDS
