@@ -94,9 +94,7 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except BrokenPipeError:
-        if not (closed := [one for one in (sys.stdout, sys.stderr) if _is_closed(one)]):
-            raise
-        for stream in closed:  # of what is left to be written there, Python would complain
+        for stream in _closed():  # of what is left to be written there, Python would complain
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         return 128 + signal.SIGPIPE
 
@@ -131,10 +129,10 @@ def run_verb(verb: str, argv: list[str]) -> int:
             if verb in COMPILE and verb != "train":  # which must find its other processes first
                 keep_compiled(args)
             return importlib.import_module(VERBS[verb][0]).run(args, overrides)
-    except BrokenPipeError:
-        raise
     except (ValueError, OSError, FloatingPointError, ImportError) as error:
         if isinstance(error, ImportError) and error.name is None:
+            raise
+        if isinstance(error, BrokenPipeError) and _closed():
             raise
         if args.debug:
             traceback.print_exc()
@@ -164,11 +162,15 @@ def _smaller(args: argparse.Namespace) -> str:
     return "take less at once, or a machine with more"
 
 
-def _is_closed(stream) -> bool:
-    """Whether it goes to a pipe that nobody reads any more."""
-    poll = select.poll()
-    poll.register(stream.fileno(), 0)
-    return any(event & select.POLLERR for _, event in poll.poll(0))
+def _closed() -> list:
+    """Of stdout and stderr, what goes to a pipe that nobody reads any more."""
+
+    def is_closed(stream) -> bool:
+        poll = select.poll()
+        poll.register(stream.fileno(), 0)
+        return any(event & select.POLLERR for _, event in poll.poll(0))
+
+    return [stream for stream in (sys.stdout, sys.stderr) if is_closed(stream)]
 
 
 def _versions(argv: list[str]) -> str:
