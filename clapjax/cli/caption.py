@@ -6,7 +6,12 @@ import json
 import sys
 from collections.abc import Iterator
 
-from clapjax.cli.decoding import add_decoding_arguments, add_threshold_argument, find_decoding
+from clapjax.cli.decoding import (
+    add_decoding_arguments,
+    add_threshold_argument,
+    find_decoding,
+    find_threshold,
+)
 from clapjax.cli.inputs import add_file_arguments, load_kind, need_files, print_each
 from clapjax.cli.show import progress
 
@@ -38,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
     """Prints the captions of each file; status 1 where some could not be heard."""
+    threshold = find_threshold(args)
     files = need_files("caption", args)
     model = load_kind("captioner", args.model, args.batch_size, "--model")
     rank = tagger = None
@@ -49,7 +55,7 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     def hear(some: list[str]) -> Iterator[tuple[int, list | ValueError]]:
         return model.each(
             some,
-            tags=find_tags(args, tagger, some),
+            tags=find_tags(args, tagger, some, threshold),
             order=args.order,
             style=args.style,
             decoding=find_decoding(args, model.settings.decoding),
@@ -63,14 +69,14 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     return print_each("caption", "captioning", files, hear, lines, at_once=sys.maxsize)
 
 
-def find_tags(args: argparse.Namespace, tagger, files: list[str]) -> list:
+def find_tags(args: argparse.Namespace, tagger, files: list[str], threshold: float) -> list:
     """Those of all files, or what the tagger hears in each."""
     if tagger is None:
         return [tag.strip() for tag in args.tags.split(",") if tag.strip()]
     tags = [()] * len(files)
     for index, row in progress(tagger.each(files), len(files), "tagging"):
         if not isinstance(row, ValueError):  # else captioning says why
-            tags[index] = tagger.likely(row, args.threshold)
+            tags[index] = tagger.likely(row, threshold)
     return tags
 
 

@@ -41,7 +41,7 @@ def load_clap(args: argparse.Namespace, towers: str = "both"):
     from clapjax.api import load
     from clapjax.inference import Captioner, Clap
 
-    model = load(args.model, args.batch_size, towers, args.tokenizer)
+    model = load(args.model, batch_size=args.batch_size, towers=towers, tokenizer=args.tokenizer)
     if isinstance(model, Captioner):
         raise ValueError(
             f"{args.model}: a captioner, which has no embeddings; `clapjax caption` writes with it"
@@ -66,7 +66,7 @@ def load_kind(kind: str, source: str, batch_size: int, field: str, labels: str |
     from clapjax.api import load
 
     task = "tagging" if kind == "tagger" else None
-    model = load(source, batch_size, task=task, labels=labels)
+    model = load(source, batch_size=batch_size, task=task, labels=labels)
     if not isinstance(model, getattr(inference, kind.capitalize())):
         found = KINDS[type(model).__name__.lower()]
         raise ValueError(f"{source}: {found}; {field} needs {KINDS[kind].split(',')[0]}")
