@@ -121,7 +121,8 @@ def find_files(verb: str, args: argparse.Namespace) -> Files:
     if str(survey):
         complain(verb, f"left out: {survey}")
     if args.files is not None:
-        again = os.path.isfile(args.files)  # what comes in can be read once
+        # What comes in can be read once.
+        again = args.files != "-" and os.path.isfile(args.files)
         count = count + sum(1 for _ in each_listed(args.files)) if again else None
     return Files(args.inputs, args.files, count, not survey.problems)
 
