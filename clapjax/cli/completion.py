@@ -39,13 +39,9 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
 
 def case(verb: str, parser: argparse.ArgumentParser) -> str:
     """The line about a verb."""
+    from clapjax.cli.main import actions
+
     nested = actions(parser)
     texts = [one.format_help() for one in (parser, *nested.values())]
     options = dict.fromkeys(re.findall(r"(?<![\w-])--\w+", "\n".join(texts)))
     return f'    {verb}) actions="{" ".join(nested)}" options="{" ".join(options)}" ;;'
-
-
-def actions(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    """The parsers of a verb's actions by name; {} where it has none."""
-    nested = [one for one in parser._actions if isinstance(one, argparse._SubParsersAction)]
-    return dict(nested[0].choices) if nested else {}

@@ -111,8 +111,20 @@ def verb_parser(verb: str) -> Parser:
     module.add_arguments(sub)
     if verb in COMPILE:
         add_cache_argument(sub)
-    sub.add_argument("--debug", action="store_true", help="show where in the code an error is from")
+    for one in (sub, *actions(sub).values()):
+        one.add_argument(
+            "--debug",
+            action="store_true",
+            default=False if one is sub else argparse.SUPPRESS,
+            help="show where in the code an error is from",
+        )
     return sub
+
+
+def actions(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The parsers of a verb's actions by name; {} where it has none."""
+    nested = [one for one in parser._actions if isinstance(one, argparse._SubParsersAction)]
+    return dict(nested[0].choices) if nested else {}
 
 
 def run_verb(verb: str, argv: list[str]) -> int:

@@ -70,6 +70,8 @@ def test_debug_shows_where_an_error_is_from(verb, capsys):
         error.startswith("Traceback (most recent call last):") and 'raise ValueError("no' in error
     )
     assert error.endswith("clapjax try: no such thing\n")
+    for words in (["--debug", "info", "d"], ["info", "d", "--debug"]):
+        assert verb_parser("records").parse_args(words).debug
 
 
 @pytest.mark.parametrize(
