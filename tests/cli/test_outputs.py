@@ -1,13 +1,12 @@
 """Where a verb writes is looked at before its work, of every verb alike."""
 
 import argparse
-import importlib
 import os
 
 import pytest
 
 from clapjax.cli import outputs
-from clapjax.cli.main import VERBS, main
+from clapjax.cli.main import VERBS, actions, main, verb_parser
 from clapjax.cli.outputs import EITHER, FILES, FOLDERS, OUTPUTS, TABLES
 from clapjax.inference.store import SUFFIXES
 
@@ -23,18 +22,16 @@ READ = {
 NAMES = {"out", "output", "workdir", "data_dir", "folder", "html"}
 
 
-def actions():
+def each_action():
     """(verb or verb and action, names of its arguments)."""
-    for verb, (module, _) in VERBS.items():
-        parser = argparse.ArgumentParser()
-        importlib.import_module(module).add_arguments(parser)
-        nested = [x for x in parser._actions if isinstance(x, argparse._SubParsersAction)]
-        for name, sub in nested[0].choices.items() if nested else {"": parser}.items():
+    for verb in VERBS:
+        parser = verb_parser(verb)
+        for name, sub in (actions(parser) or {"": parser}).items():
             yield f"{verb} {name}".strip(), {x.dest for x in sub._actions}
 
 
 def test_every_output_of_every_verb_is_looked_at():
-    for verb, names in actions():
+    for verb, names in each_action():
         known = {name for found in OUTPUTS.get(verb, {}).values() for name in found}
         assert known == names & NAMES - READ.get(verb, set()), verb
 
