@@ -33,5 +33,5 @@ setup(
     },
     packages=[*find_packages(include=["clapjax", "clapjax.*"]), "clapjax.configs"],
     package_dir={"clapjax.configs": "configs"},
-    package_data={"clapjax.configs": ["*.sh"]},
+    package_data={"clapjax": ["py.typed"], "clapjax.configs": ["*.sh"]},
 )

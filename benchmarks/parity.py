@@ -73,7 +73,9 @@ def measure(ours, inputs: Inputs, their_audio: Callable, their_text: Callable) -
     for seconds in SECONDS.values():
         clips = inputs.clips(ours.config.audio.sample_rate, seconds)
         theirs = their_audio(clips)
-        differences.append(np.abs(ours.embed_audio(clips) - theirs).max())
+        differences.append(
+            np.abs(ours.embed_audio(clips, ours.config.audio.sample_rate) - theirs).max()
+        )
         spreads.append(_spread(theirs))
     theirs = their_text(inputs.captions)
     differences.append(np.abs(ours.embed_text(inputs.captions) - theirs).max())

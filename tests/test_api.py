@@ -68,7 +68,7 @@ def test_every_kind_of_input_gives_the_same(clap, bark, tmp_path):
     stereo = np.stack([pcm, pcm], axis=1)  # (T, 2): one clip
     _close(clap.embed_audio(stereo), expected, 1e-5)
     _close(clap.embed_audio([stereo]), expected, 1e-5)
-    _close(clap.embed_audio(np.stack([pcm, pcm])), np.repeat(expected, 2, axis=0))  # (N, T)
+    _close(clap.embed_audio(list(np.stack([pcm, pcm]))), np.repeat(expected, 2, axis=0))
 
 
 def test_another_sampling_rate_is_resampled(clap, bark):
@@ -116,26 +116,12 @@ def test_classify(clap, bark):
 
 
 @pytest.mark.parametrize(
-    ("labels", "template", "message"),
-    [
-        ([], "{}", "labels must be a list of different class names"),
-        ("dog", "{}", "labels must be a list of different class names"),
-        (["dog", "dog"], "{}", "labels must be a list of different class names"),
-        (["dog"], "a sound", "template 'a sound' has no {}"),
-    ],
-)
-def test_classify_refuses(clap, bark, labels, template, message):
-    with pytest.raises(ValueError, match=message):
-        clap.classify([bark], labels, template)
-
-
-@pytest.mark.parametrize(
     ("audio", "message"),
     [
         (np.zeros(0, np.float32), r"audio 0: expected \(T,\) or \(T, channels\) samples"),
         (np.array([0.1, np.nan]), "audio 0: holds NaN or Inf"),
         ([np.ones(99), np.array([np.inf] * 9)], "audio 1: holds NaN or Inf"),
-        (np.ones(9, np.int32), "audio 0: expected float or int16 samples, not int32"),
+        (np.ones(9, np.int8), "audio 0: expected float, int16 or int32 samples, not int8"),
         (np.full(99, 20_000.0), "audio 0: has samples up to 2e.04; float audio is in -1 .. 1"),
         (np.float32(1.0), "audio 0: expected"),
         (None, "audio 0: expected a path or an array, not <class 'NoneType'>"),
@@ -267,9 +253,10 @@ def test_import_is_light():
     assert done.stdout.strip() == clapjax.__version__
 
 
-def test_load_imports_no_tensorflow(demo_workdir, quick_env):
+def test_load_imports_no_tensorflow_and_misses_no_pytorch(demo_workdir, quick_env):
     script = (
-        "import sys, clapjax; clapjax.load(sys.argv[1]).embed_text('a dog'); "
+        "import sys; sys.modules['torch'] = None\n"  # as where it is not installed
+        "import clapjax; clapjax.load(sys.argv[1]).embed_text('a dog'); "
         "print(sorted({'tensorflow', 'matplotlib'} & set(sys.modules)))"
     )
     done = subprocess.run(
@@ -281,6 +268,7 @@ def test_load_imports_no_tensorflow(demo_workdir, quick_env):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
+    assert "PyTorch" not in done.stderr  # of which transformers would warn
 
 
 def test_unknown_attribute():

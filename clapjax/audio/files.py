@@ -13,6 +13,8 @@ import numpy as np
 import soundfile
 import soxr
 
+from clapjax.audio.hushed import SoundFile
+from clapjax.audio.impostors import HEAD_BYTES, impostor
 from clapjax.audio.media import MediaFile, media_errors, media_format
 
 # By libsndfile.
@@ -29,6 +31,8 @@ MEDIA_SUFFIXES = (
 AUDIO_SUFFIXES = SOUND_SUFFIXES + MEDIA_SUFFIXES
 MAX_SECONDS = 3600.0
 BLOCK_SAMPLES = 2**19  # decoded at once, all channels together
+MAX_CHANNELS = 32
+OPPOSITE = 1e-3  # of the channels' power is left in their mean: they are in opposite phase
 MAX_AMPLITUDE = 1000.0  # beyond it a file is damaged, or an array holds 16-bit numbers as floats
 MIN_RATE, MAX_RATE = 100, 10_000_000  # Hz; a header that says otherwise is damaged
 UNKNOWN_LENGTH = 2**40  # more frames than this: a FLAC written to a pipe, without a length
@@ -118,8 +122,37 @@ def audio_seconds(source: Source, name: str = "") -> float | None:
         return None if frames > UNKNOWN_LENGTH else frames / file.samplerate
 
 
+def read_middle(
+    source: Source, sample_rate: int, samples: int, *, name: str = ""
+) -> tuple[int, np.ndarray] | None:
+    """The centre of a recording, without decoding what is before and behind it.
+
+    Args:
+      source, sample_rate, name: as for `read_audio`, up to whose rounding it is the same.
+      samples: of the centre.
+
+    Returns:
+      (sample at which it starts, (samples,) float32, or all of a shorter one); None of one that
+      does not say how long it is, says so wrongly, or cannot be entered there: decode it whole,
+      which also tells what is wrong with it.
+    """
+    try:
+        with _opened(source, name) as (file, name):
+            rate = file.samplerate
+            if not file.frames or file.frames > UNKNOWN_LENGTH or not MIN_RATE <= rate <= MAX_RATE:
+                return None
+            start = max(0, (round(file.frames * sample_rate / rate) - samples) // 2)
+            seconds = samples / sample_rate if start else None
+            parts = _window(file, sample_rate, start / sample_rate, seconds, MAX_SECONDS, name)
+            found = np.concatenate(list(parts))
+    except AudioError:
+        return None
+    as_told = found.size == samples if start else found.size <= samples + 1
+    return (start, found[:samples]) if as_told else None
+
+
 @contextlib.contextmanager
-def _opened(source: Source, name: str) -> Iterator[tuple[soundfile.SoundFile | MediaFile, str]]:
+def _opened(source: Source, name: str) -> Iterator[tuple[SoundFile | MediaFile, str]]:
     """(Decoder, what to call the source)."""
     if isinstance(source, str | os.PathLike):
         name = os.fspath(source)
@@ -148,20 +181,21 @@ def _as_text(name: str) -> str:
 
 
 @contextlib.contextmanager
-def _decoder(source: str | BinaryIO, name: str) -> Iterator[soundfile.SoundFile | MediaFile]:
+def _decoder(source: str | BinaryIO, name: str) -> Iterator[SoundFile | MediaFile]:
     with contextlib.ExitStack() as stack:
         try:
-            file = soundfile.SoundFile(source)
+            file = SoundFile(source)
         except soundfile.LibsndfileError as error:
             if isinstance(source, str):
                 with open(source, "rb") as stream:
-                    head = stream.read(16)
+                    head = stream.read(HEAD_BYTES)
             else:
                 source.seek(0)
-                head = source.read(16)
+                head = source.read(HEAD_BYTES)
                 source.seek(0)
-            kind = media_format(head)
-            if kind:
+            if what := impostor(head):
+                raise AudioError(f"{name}: cannot be decoded; it is {what}") from error
+            if kind := media_format(head):
                 try:
                     stack.enter_context(media_errors())
                 except ImportError:
@@ -176,12 +210,12 @@ def _decoder(source: str | BinaryIO, name: str) -> Iterator[soundfile.SoundFile 
                 copy = stack.enter_context(tempfile.NamedTemporaryFile(suffix=suffix))
                 copy.write(source.read())
                 copy.flush()
-                file = soundfile.SoundFile(copy.name)
+                file = SoundFile(copy.name)
         yield stack.enter_context(file)
 
 
 def _window(
-    file: soundfile.SoundFile | MediaFile,
+    file: SoundFile | MediaFile,
     sample_rate: int,
     start: float,
     seconds: float | None,
@@ -238,7 +272,8 @@ def to_mono_at_rate(
     """Mixes (T,) or (T, channels) audio down to mono and resamples it.
 
     Args:
-      samples: float in [-1, 1] or int16, (T,) or (T, channels).
+      samples: float in [-1, 1], int16 or int32 of full scale, (T,) or (T, channels). The mean of
+        the channels is heard; of channels in opposite phase, which cancel out, the loudest one.
       rate: Hz of `samples`.
       sample_rate: Hz wanted.
       name: what to call the input in an error.
@@ -262,13 +297,20 @@ def to_mono_at_rate(
         )
     if samples.dtype == np.int16:
         samples = int16_to_float(samples)
+    elif samples.dtype == np.int32:
+        if 0 < (peak := np.abs(samples.astype(np.float64)).max()) <= 2**16:
+            raise AudioError(
+                f"{name}: int32 samples up to {peak:.0f} are hardly heard; 16-bit numbers? Give "
+                "int16, or float"
+            )
+        samples = samples.astype(np.float32) * np.float32(2.0**-31)
     elif not np.issubdtype(samples.dtype, np.floating):
-        raise AudioError(f"{name}: expected float or int16 samples, not {samples.dtype}")
-    if samples.ndim == 2 and samples.shape[1] > 32:
+        raise AudioError(f"{name}: expected float, int16 or int32 samples, not {samples.dtype}")
+    if samples.ndim == 2 and samples.shape[1] > MAX_CHANNELS:
         raise AudioError(f"{name}: (T, channels) with {samples.shape[1]} channels; transposed?")
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused below
         if samples.ndim == 2:
-            samples = samples.mean(axis=1)
+            samples = _mix(samples)
         samples = samples.astype(np.float32, copy=False)
     if not np.isfinite(samples).all():
         raise AudioError(f"{name}: holds NaN or Inf")
@@ -279,6 +321,15 @@ def to_mono_at_rate(
         if samples.size == 0:
             raise AudioError(f"{name}: too short to resample from {rate} to {sample_rate} Hz")
     return np.ascontiguousarray(samples)
+
+
+def _mix(samples: np.ndarray) -> np.ndarray:
+    """(T, channels) float to (T,): the mean, or where nothing of it is left the loudest channel."""
+    samples = samples.astype(np.result_type(samples, np.float32), copy=False)  # float16 overflows
+    mean = samples.mean(axis=1)
+    if samples.shape[1] * np.vdot(mean, mean) < OPPOSITE * np.vdot(samples, samples):
+        return samples[:, np.square(samples).sum(axis=0).argmax()]
+    return mean
 
 
 def float_to_int16(samples: np.ndarray) -> np.ndarray:

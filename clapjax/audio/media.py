@@ -30,7 +30,7 @@ PREROLL = 0.5  # s decoded before a place sought, until decoders sound as if the
 
 
 def media_format(head: bytes) -> str:
-    """FFmpeg's name of the format of a file that begins with `head`, 16 bytes; "" of no such."""
+    """FFmpeg's name of the format of a file that begins with `head`; "" of no such."""
     return next((name for at, magic, name in MAGIC if head[at:].startswith(magic)), "")
 
 

@@ -190,7 +190,7 @@ def evaluate_models(
     results, known = [], {}
     for name, source in models.items():
         step = latest_step(source)
-        model = load(source, batch_size, tokenizer=tokenizer)
+        model = load(source, batch_size=batch_size, tokenizer=tokenizer)
         told = {
             "source": source,
             "fingerprint": model_fingerprint(model.config, model.variables),

@@ -1,9 +1,10 @@
 """Tokenizers: a Hugging Face one by id or folder, or one trained on the records' captions."""
 
+import contextlib
 import itertools
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -58,13 +59,28 @@ def train_tokenizer(captions: Iterable[str], folder: str | os.PathLike, vocab_si
     (folder / "tokenizer_config.json").write_text(json.dumps(described, indent=2) + "\n")
 
 
+@contextlib.contextmanager
+def without_advice() -> Iterator[None]:
+    """For importing transformers: what is taken of it needs no PyTorch, of which it would warn."""
+    name = "TRANSFORMERS_NO_ADVISORY_WARNINGS"
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+
+
 def load_tokenizer(name: str | os.PathLike):
     """A `transformers` tokenizer from a local folder or a hub id.
 
     Raises:
       ValueError: there is none of that name, or it cannot pad.
     """
-    from transformers import AutoTokenizer
+    with without_advice():
+        from transformers import AutoTokenizer
 
     try:
         with local_model(name) as here:

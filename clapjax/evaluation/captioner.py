@@ -25,7 +25,14 @@ class Writes(Protocol):
     config: object  # with audio.sample_rate
 
     def each(
-        self, audio: Iterable, *, tags: Sequence, order: Sequence[str], style: str, long: str | None
+        self,
+        audio: Iterable,
+        *,
+        sampling_rate: int,
+        tags: Sequence,
+        order: Sequence[str],
+        style: str,
+        long: str | None,
     ) -> Iterator[tuple[int, list | AudioError]]:
         """(number of the input, captions with a `text`, the best first; or why there is none)."""
 
@@ -108,12 +115,10 @@ def write(
     Raises:
       ValueError: none can be.
     """
-    sounds = _sounds(benchmark, captioner)
+    told = {"tags": tags, "order": orders, "style": style, "long": long}
     said = {
         number: captions[0].text if captions else ""
-        for number, captions in captioner.each(
-            sounds, tags=tags, order=orders, style=style, long=long
-        )
+        for number, captions in captioner.each(**_sounds(benchmark, captioner), **told)
         if not isinstance(captions, AudioError)
     }
     if not said:
@@ -128,15 +133,19 @@ def _predicted(tagger: Tagger, benchmark: Benchmark, long: str | None) -> list[t
     return [found.get(number, ()) for number in range(len(benchmark.clips))]
 
 
-def _sounds(benchmark: Benchmark, model) -> Iterator:
-    """What a model is given of each clip, in order."""
-    every = benchmark.sounds(model.config.audio.sample_rate, 0)
-    return (samples for _, wrong, samples in every if not wrong)
+def _sounds(benchmark: Benchmark, model) -> dict:
+    """What a model is given of each clip, in order, and its rate."""
+    rate = model.config.audio.sample_rate
+    every = benchmark.sounds(rate, 0)
+    return {
+        "audio": (samples for _, wrong, samples in every if not wrong),
+        "sampling_rate": rate,
+    }
 
 
 def _heard(clap: Embedder, benchmark: Benchmark, kept: Sequence[int]) -> np.ndarray:
     """(n, D) embeddings of the clips `kept`."""
-    rows = dict(clap.each_audio(_sounds(benchmark, clap)))
+    rows = dict(clap.each_audio(**_sounds(benchmark, clap)))
     for number in kept:
         if isinstance(rows[number], AudioError):
             raise rows[number]

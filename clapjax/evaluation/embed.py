@@ -31,9 +31,17 @@ class Embedder(Protocol):
     config: object  # with audio.sample_rate
 
     def each_audio(
-        self, audio: Iterable, *, long: str | None = None, hop: float | None = None
+        self,
+        audio: Iterable,
+        *,
+        sampling_rate: int,
+        long: str | None = None,
+        hop: float | None = None,
     ) -> Iterator[tuple[int, np.ndarray | AudioError]]:
-        """(number of the input, (D,) float32 of unit length, or why there is none)."""
+        """(number of the input, (D,) float32 of unit length, or why there is none).
+
+        `sampling_rate` of the (T,) inputs is that of `config`.
+        """
 
     def embed_text(self, texts: Sequence[str]) -> np.ndarray:
         """(N, D) float32, unit length."""
@@ -194,7 +202,8 @@ def _embed(model: Embedder, sounds: Iterator, way: dict) -> Iterator[tuple]:
             tags.append((index, wrong))
             yield samples
 
-    for number, row in model.each_audio(inputs(), **way):
+    rate = model.config.audio.sample_rate
+    for number, row in model.each_audio(inputs(), sampling_rate=rate, **way):
         yield tags[number], None if isinstance(row, AudioError) else row
 
 

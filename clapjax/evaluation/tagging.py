@@ -20,7 +20,12 @@ class Tags(Protocol):
     labels: Sequence[str]
 
     def each(
-        self, audio: Iterable, *, long: str | None = None, hop: float | None = None
+        self,
+        audio: Iterable,
+        *,
+        sampling_rate: int,
+        long: str | None = None,
+        hop: float | None = None,
     ) -> Iterator[tuple[int, np.ndarray | AudioError]]:
         """(number of the input, (C,) float, the higher the likelier; or why there is none)."""
 
@@ -86,15 +91,15 @@ def tag_clips(
     Raises:
       ValueError: none can be decoded.
     """
-    index = []
+    index, rate = [], tagger.config.audio.sample_rate
 
     def clips() -> Iterator:
-        for number, wrong, samples in benchmark.sounds(tagger.config.audio.sample_rate, 0):
+        for number, wrong, samples in benchmark.sounds(rate, 0):
             if not wrong:
                 index.append(number)
                 yield samples
 
-    found = tagger.each(clips(), long=long, hop=hop)
+    found = tagger.each(clips(), sampling_rate=rate, long=long, hop=hop)
     rows = {index[at]: row for at, row in found if not isinstance(row, AudioError)}
     if not rows:
         raise ValueError(f"{benchmark.path}: none of its clips can be decoded")

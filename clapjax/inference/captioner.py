@@ -10,11 +10,20 @@ import numpy as np
 from clapjax.audio.files import AudioError
 from clapjax.inference.batches import in_batches
 from clapjax.inference.clap import Clap
-from clapjax.inference.hear import Audio, each_input, make_cutter
+from clapjax.inference.forward import in_float32
+from clapjax.inference.hear import make_cutter
+from clapjax.inference.inputs import Audio, each_input
 from clapjax.inference.pieces import Failure, stream
+from clapjax.inference.place import Place, describe_model, find_place
 from clapjax.models.config import ClapConfig, DecodingConfig
 from clapjax.tasks.captioning import CaptioningConfig, caption_clips
-from clapjax.tasks.guidance import caption_text, find_marks, guidance_ids, guidance_text
+from clapjax.tasks.guidance import (
+    Marks,
+    caption_text,
+    find_marks,
+    guidance_ids,
+    guidance_text,
+)
 from clapjax.tasks.task import Setting
 
 
@@ -49,8 +58,10 @@ class Captioner:
         variables: dict,
         batch_size: int = 16,
         forward: Mapping[str, Callable] | None = None,
+        *,
+        place: Place | None = None,
     ):
-        """`settings` has the tokenizer's vocabulary.
+        """`settings` has the tokenizer's vocabulary; `place` is as of `Clap`.
 
         With `forward` it computes by that function, "caption", as the captioning task has it, on
         the devices on which its variables are (`clapjax.training.rows.make_forward`), and decodes
@@ -64,16 +75,20 @@ class Captioner:
         self.config, self.settings, self.tokenizer = config, settings, tokenizer
         self.batch_size = batch_size
         self._forward = forward and forward["caption"]
+        self.place = place = place or find_place()
         if forward is None:
-            variables = jax.device_put(variables, jax.local_devices()[0])
+            variables = jax.device_put(variables, place.device)
         self.variables = variables
         self._devices = len(jax.tree.leaves(variables)[0].sharding.device_set)
-        self._compiled = functools.lru_cache(maxsize=8)(self._compile)
+
+    def __repr__(self) -> str:
+        return describe_model(self, self.place, f"{len(self.tokenizer)} tokens")
 
     def caption(
         self,
         audio: Iterable[Audio] | Audio,
         sampling_rate: int | None = None,
+        *,
         tags: Sequence[str] | Sequence[Sequence[str]] = (),
         **options,
     ) -> list[str]:
@@ -93,7 +108,7 @@ class Captioner:
           ValueError: as `each`.
         """
         found: dict[int, str] = {}
-        for index, captions in self.each(audio, sampling_rate, tags, **options):
+        for index, captions in self.each(audio, sampling_rate, tags=tags, **options):
             if isinstance(captions, AudioError):
                 raise captions
             found[index] = captions[0].text if captions else ""
@@ -103,8 +118,8 @@ class Captioner:
         self,
         audio: Iterable[Audio] | Audio,
         sampling_rate: int | None = None,
-        tags: Sequence[str] | Sequence[Sequence[str]] = (),
         *,
+        tags: Sequence[str] | Sequence[Sequence[str]] = (),
         order: str | Sequence[str] = "",
         style: str | Sequence[str] = "",
         decoding: DecodingConfig | None = None,
@@ -167,7 +182,7 @@ class Captioner:
         if long == "windows":
             raise ValueError("long='windows': a caption is of one clip; cut the recording yourself")
         cutter = make_cutter(self.config, sampling_rate, long)
-        run = self._compiled(self.settings.decoding if decoding is None else decoding)
+        run = self._function(self.settings.decoding if decoding is None else decoding)
         waiting: dict[int, Told] = {}  # without their audio
 
         @functools.lru_cache(maxsize=4096)
@@ -181,7 +196,7 @@ class Captioner:
                 yield told.audio
 
         def rows() -> Iterator:
-            for part in stream(cutter, audio()):
+            for part in stream(cutter, audio(), self.place.workers):
                 told = waiting.pop(part.index)
                 if isinstance(part, Failure):
                     yield part, None
@@ -205,17 +220,31 @@ class Captioner:
                     captions.setdefault(text, Caption(text, total))
             yield part.index, list(captions.values())
 
-    def _compile(self, decoding: DecodingConfig) -> Callable:
+    def _function(self, decoding: DecodingConfig) -> Callable:
         """A function of (variables, arrays of a batch) to tokens and log probabilities."""
         if self._forward is not None:
             if decoding != self.settings.decoding:
                 raise ValueError("decoding: this model decodes as its run was configured")
             return self._forward
-        where = Setting(jax.sharding.Mesh(np.array([jax.local_devices()[0]]), ("data",)))
-        function = functools.partial(
-            caption_clips, self.config, self.settings, decoding, find_marks(self.tokenizer)
-        )
-        return jax.jit(lambda *arrays: function(*arrays, where))
+        config, place, marks = self.config, self.place, find_marks(self.tokenizer)
+        settings = place.at_work(config), self.settings, decoding, marks
+        return _compiled(*settings, place.device, place.exact)
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled(
+    config: ClapConfig,
+    settings: CaptioningConfig,
+    decoding: DecodingConfig,
+    marks: Marks,
+    device: jax.Device,
+    exact: bool,
+) -> Callable:
+    """The function of a configuration; what one captioner compiles, others of it find."""
+    where = Setting(jax.sharding.Mesh(np.array([device]), ("data",)))
+    settings = config, settings, decoding, marks
+    function = functools.partial(caption_clips, *settings, setting=where)
+    return jax.jit(in_float32(function) if exact else function)
 
 
 def tags_of(tags: Sequence[str] | Sequence[Sequence[str]], index: int) -> Sequence[str]:

@@ -2,26 +2,30 @@
 
 import dataclasses
 import functools
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import jax
 import numpy as np
+from scipy.special import expit
 
 from clapjax.audio.files import AudioError
 from clapjax.data.tokenizer import tokenize
 from clapjax.inference.batches import in_batches
-from clapjax.inference.forward import embed_frames, frame_samples
-from clapjax.inference.hear import Audio, default_long, each_input, hear, make_cutter
+from clapjax.inference.forward import Functions, frame_samples, functions
+from clapjax.inference.hear import default_long, hear, make_cutter
+from clapjax.inference.inputs import Audio, each_input
 from clapjax.inference.joined import Parts, mean_direction, only, stitch
+from clapjax.inference.labels import NEUTRAL, TEMPLATE, class_names, fill_templates, probabilities
 from clapjax.inference.pieces import Cutter, static_length
-from clapjax.models.clap import Clap as ClapModule
-from clapjax.models.clap import cast_kernels, compute_dtype, embed_clip
+from clapjax.inference.place import Place, describe_model, find_place
+from clapjax.inference.telling import warn
+from clapjax.models.clap import cast_kernels, compute_dtype
 from clapjax.models.config import ClapConfig
 
 SHORTEST_TEXT = 16  # tokens; longer texts are padded to a power of two of these
 TEXTS_AT_ONCE = 256  # through the tokenizer
-TEMPLATE = "This is a sound of {}."
+TOWERS = ("audio", "text")
 
 
 class Clap:
@@ -46,8 +50,12 @@ class Clap:
         tokenizer,
         batch_size: int = 16,
         forward: Mapping[str, Callable] | None = None,
+        *,
+        place: Place | None = None,
     ):
         """Of a model with one tower only, `variables` hold that and the logit scales.
+
+        `place` says on which device it computes, and how (`clapjax.inference.place.find_place`).
 
         With `forward` it embeds by these functions of (variables, arrays), "audio" and "text", on
         the devices on which its variables are (`clapjax.training.rows.make_forward`);
@@ -58,22 +66,27 @@ class Clap:
         self.config = config
         self.tokenizer = tokenizer
         self.batch_size = batch_size
+        self.place = place = place or find_place()
+        # As `clapjax.inference.forward` has them; None of a model on several devices.
+        self.functions: Functions | None = None
         if forward is not None:
             self._variables = self._compute = variables
             self._audio, self._text = forward["audio"], forward["text"]
             self._devices = len(jax.tree.leaves(variables)[0].sharding.device_set)
             return
         self._devices = 1
-        device = jax.local_devices()[0]
-        dtype = compute_dtype(config, device.platform)
-        self._variables = jax.device_put(variables, device)
+        platform = place.device.platform
+        dtype = compute_dtype(place.at_work(config), platform)
+        self._variables = jax.device_put(variables, place.device)
         # Cast once and not at each call; float32 kernels are the same arrays.
         self._compute = {**self._variables, "params": cast_kernels(self.params, dtype)}
-        model = ClapModule(config, dtype, platform=device.platform)
-        double = device.platform != "tpu"
-        self._audio = jax.jit(functools.partial(embed_clip, model, double))
-        self._frames = jax.jit(functools.partial(embed_frames, model, double))
-        self._text = jax.jit(functools.partial(model.apply, method="text"))
+        self.functions = functions(config, dtype, platform, place.exact)
+        self._audio, self._frames, self._text = self.functions
+
+    def __repr__(self) -> str:
+        size = f"{self.config.projection_size} dimensions"
+        lost = [f"no {one} tower" for one in TOWERS if f"{one}_projection" not in self.params]
+        return describe_model(self, self.place, size, *lost)
 
     @property
     def params(self) -> dict:
@@ -111,16 +124,20 @@ class Clap:
         self,
         audio: Iterable[Audio] | Audio,
         sampling_rate: int | None = None,
+        *,
         long: str | None = None,
         hop: float | None = None,
     ) -> np.ndarray:
         """Embeds clips.
 
         Args:
-          audio: a path, the bytes of a file, or an array (T,) or (T, channels) of float in [-1, 1]
-            or int16; or any iterable of these. A single array with more than 32 columns is a batch
-            (N, T).
-          sampling_rate: Hz of the arrays; the model's own rate where it is not given.
+          audio: one recording, or an iterable of them. A path; the bytes of a file, or a file open
+            in binary mode, which is read whole; an array of numpy, JAX or torch, (T,), or (T,
+            channels), or (channels, T), of float in [-1, 1], int16 or int32; that with its rate, as
+            (rate, array), (array, rate) or {"array", "sampling_rate"}; {"bytes"} or {"path"}. One
+            array (N, T) is refused, for it may be N clips or N channels: give `list(x)`.
+          sampling_rate: Hz of the arrays that come without; the model's own rate, with a warning,
+            where it is not given.
           long: see the class; None is the model's `default_long`.
           hop: seconds, for long="windows"; a clip (no overlap) where it is not given.
 
@@ -132,7 +149,7 @@ class Clap:
           ValueError: no such `long`, or one that this model has not; or no audio tower.
         """
         rows: dict[int, np.ndarray] = {}
-        for index, found in self.each_audio(audio, sampling_rate, long, hop):
+        for index, found in self.each_audio(audio, sampling_rate, long=long, hop=hop):
             if isinstance(found, AudioError):
                 raise found
             rows[index] = found
@@ -142,6 +159,7 @@ class Clap:
         self,
         audio: Iterable[Audio] | Audio,
         sampling_rate: int | None = None,
+        *,
         long: str | None = None,
         hop: float | None = None,
     ) -> Iterator[tuple[int, np.ndarray | AudioError]]:
@@ -156,7 +174,7 @@ class Clap:
         )
 
     def embed_windows(
-        self, audio: Audio, hop: float | None = None, sampling_rate: int | None = None
+        self, audio: Audio, hop: float | None = None, *, sampling_rate: int | None = None
     ) -> Parts:
         """Embeds the stretches of a recording of any length.
 
@@ -174,10 +192,10 @@ class Clap:
         Raises:
           AudioError, ValueError: as `embed_audio`.
         """
-        return only(self.each_windows([audio], hop, sampling_rate))
+        return only(self.each_windows([audio], hop, sampling_rate=sampling_rate))
 
     def each_windows(
-        self, audio: Iterable[Audio], hop: float | None = None, sampling_rate: int | None = None
+        self, audio: Iterable[Audio], hop: float | None = None, *, sampling_rate: int | None = None
     ) -> Iterator[tuple[int, Parts | AudioError]]:
         """`embed_windows` of many: (number of the input, its windows or its error)."""
         return self._hear(self._audio, self._cutter(sampling_rate, "windows", hop), audio)
@@ -208,18 +226,22 @@ class Clap:
 
     def _cutter(self, sampling_rate: int | None, long: str | None, hop: float | None) -> Cutter:
         """How inputs are cut, checked."""
-        self._require("audio")
+        self.require("audio")
         return make_cutter(self.config, sampling_rate, long, hop)
 
     def _hear(self, function, cutter: Cutter, audio) -> Iterator:
         """`hear` by a compiled function of the model."""
         function = functools.partial(function, self._compute)
-        return hear(function, cutter, each_input(audio), self.batch_size, self._devices)
+        inputs, workers = each_input(audio), self.place.workers
+        return hear(function, cutter, inputs, self.batch_size, self._devices, workers)
 
     # --- text -------------------------------------------------------------------------------
 
     def embed_text(self, texts: Iterable[str] | str) -> np.ndarray:
-        """Embeds captions; one warning says how many were longer than the model's limit, and cut.
+        """Embeds captions.
+
+        One warning says how many were longer than the model's limit, and cut; another one how many
+        were empty, which has an embedding like any text.
 
         Args:
           texts: one caption or several.
@@ -231,11 +253,16 @@ class Clap:
           TypeError: something that is not text.
           ValueError: no text tower.
         """
-        self._require("text")
+        self.require("text")
+        if isinstance(texts, bytes) or not isinstance(texts, Iterable):
+            raise TypeError(f"embed_text: expected a string or several, not {type(texts)}")
         texts = [texts] if isinstance(texts, str) else list(texts)
         for index, text in enumerate(texts):
             if not isinstance(text, str):
                 raise TypeError(f"text {index}: expected a string, not {type(text)}")
+        empty = [index for index, text in enumerate(texts) if not text.strip()]
+        if empty:
+            warn(f"{len(empty)} of {len(texts)} texts are empty; the first is text {empty[0]}")
         cut: list[int] = []
         rows = dict(
             in_batches(
@@ -245,10 +272,9 @@ class Clap:
             )
         )
         if cut:
-            warnings.warn(
+            warn(
                 f"{len(cut)} of {len(texts)} texts are longer than the model's "
-                f"{self.config.text.max_length} tokens and were cut; the first is text {cut[0]}",
-                stacklevel=2,
+                f"{self.config.text.max_length} tokens and were cut; the first is text {cut[0]}"
             )
         return self._stack(rows)
 
@@ -276,9 +302,11 @@ class Clap:
 
     def classify(
         self,
-        audio,
-        labels: Sequence[str],
-        template: str = TEMPLATE,
+        audio: Iterable[Audio] | Audio,
+        labels: Iterable[str],
+        template: str | Iterable[str] = TEMPLATE,
+        *,
+        multi_label: bool = False,
         sampling_rate: int | None = None,
         long: str | None = None,
         hop: float | None = None,
@@ -288,40 +316,74 @@ class Clap:
         Args:
           audio, sampling_rate, long, hop: as for `embed_audio`.
           labels: class names, put into the template with spaces for underscores.
-          template: a caption with one {}.
+          template: a caption with one {}, or several of them, whose mean counts.
+          multi_label: each label for itself, as several may be there, or none. The probability is
+            that of its caption rather than one that names nothing ("something" in the template), or
+            of a model trained with the sigmoid loss its own. It is not calibrated: what is there at
+            which score `clapjax eval` measures.
 
         Returns:
           For each clip, {label: probability}, most probable first: softmax of the scaled cosines.
 
         Raises:
-          ValueError: no labels, one of them twice, or a template without a place for the label.
+          ValueError: no labels, one of them twice or no name, a single one without `multi_label`
+            (it would always have 100 %), or a template without a place for the label.
         """
-        text = self.embed_labels(labels, template)
-        return self.rank(self.embed_audio(audio, sampling_rate, long, hop), text, labels)
+        names = class_names(labels)
+        template = template if isinstance(template, str) else list(template)
+        text = self.embed_labels(names, template)
+        against = self.embed_labels([NEUTRAL], template) if multi_label else None
+        heard = self.embed_audio(audio, sampling_rate, long=long, hop=hop)
+        return self.rank(heard, text, names, against)
 
-    def embed_labels(self, labels: Sequence[str], template: str = TEMPLATE) -> np.ndarray:
-        """(C, D) embeddings of class names in a template; errors as `classify`."""
-        if isinstance(labels, str) or not labels or len(set(labels)) != len(labels):
-            raise ValueError("classify: labels must be a list of different class names")
-        if "{}" not in template:
-            raise ValueError(f"classify: template {template!r} has no {{}}")
-        return self.embed_text(
-            [template.replace("{}", label.replace("_", " ")) for label in labels]
-        )
+    def embed_labels(
+        self, labels: Iterable[str], template: str | Iterable[str] = TEMPLATE
+    ) -> np.ndarray:
+        """(C, D) embeddings of class names in a template or several; errors as `classify`."""
+        names = class_names(labels)
+        prompts = fill_templates(names, template)  # (C, P)
+        rows = self.embed_text([text for texts in prompts for text in texts])
+        return np.stack([mean_direction(part) for part in np.split(rows, len(names))])
 
     def rank(
-        self, audio: np.ndarray, text: np.ndarray, labels: Sequence[str]
+        self,
+        audio: np.ndarray,
+        text: np.ndarray,
+        labels: Iterable[str],
+        against: np.ndarray | None = None,
     ) -> list[dict[str, float]]:
-        """{label: probability} of (N, D) audio, most probable first; `text` from `embed_labels`."""
-        logits = self.scale * self.similarity(audio, text)
-        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probabilities = weights / weights.sum(axis=1, keepdims=True)
+        """{label: probability} of (N, D) audio, most probable first.
+
+        Args:
+          audio: embeddings.
+          text: (C, D), of `embed_labels`.
+          labels: C names.
+          against: (1, D), of `embed_labels([NEUTRAL])`: each label for itself, as `classify` has
+            it with `multi_label`.
+
+        Raises:
+          ValueError: one label, and nothing to tell it from.
+        """
+        labels = list(labels)
+        logits = self.scale * self.similarity(audio, text)  # (N, C)
+        if against is None:
+            found = probabilities(logits)
+        elif "logit_bias" in self.params:
+            found = expit(logits + float(np.asarray(self.params["logit_bias"])))
+        else:
+            found = expit(logits - self.scale * self.similarity(audio, against))
         return [
-            {labels[i]: float(row[i]) for i in np.argsort(-row, kind="stable")}
-            for row in probabilities
+            {labels[i]: float(row[i]) for i in np.argsort(-row, kind="stable")} for row in found
         ]
 
-    def _require(self, tower: str) -> None:
+    def save(self, folder: str | os.PathLike, layout: str | None = None) -> None:
+        """Writes the model as a folder: `clapjax.save`."""
+        import clapjax
+
+        clapjax.save(self, folder, layout)
+
+    def require(self, tower: str) -> None:
+        """Raises ValueError where there is no "audio" or "text" tower."""
         if f"{tower}_projection" not in self.params:
             raise ValueError(
                 f"this model was loaded without its {tower} tower; load it with towers='both'"

@@ -1,22 +1,19 @@
 """Audio of any kind and length through a model: what is taken, how it is cut, what comes out."""
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 import jax
 import numpy as np
 
 from clapjax.audio.files import MAX_SECONDS, AudioError
 from clapjax.inference.batches import in_batches
-from clapjax.inference.pieces import Cutter, Failure, stream
+from clapjax.inference.inputs import Audio
+from clapjax.inference.pieces import THREADS, Cutter, Failure, stream
 from clapjax.models.clap import any_length
 from clapjax.models.config import ClapConfig
 
-MAX_CHANNELS = 32  # columns of a (T, channels) array, as in clapjax.audio.files
 WHOLE_SECONDS = 600.0  # heard as they are: some 3 GiB in a Cnn14
 LONG = ("truncate", "windows", "fusion", "whole")
-
-Audio = str | os.PathLike | bytes | np.ndarray
 
 
 def default_long(config: ClapConfig) -> str:
@@ -24,23 +21,6 @@ def default_long(config: ClapConfig) -> str:
     if config.fusion.type != "none":
         return "fusion"
     return "whole" if any_length(config) else "truncate"
-
-
-def each_input(audio: Iterable[Audio] | Audio) -> Iterable[Audio]:
-    """What a caller gave as one iterable of inputs.
-
-    A single array with more than MAX_CHANNELS columns is a batch (N, T).
-    """
-    if hasattr(audio, "__array__"):
-        audio = np.asarray(audio)
-        single = audio.ndim < 2 or (audio.ndim == 2 and audio.shape[1] <= MAX_CHANNELS)
-        return [audio] if single else audio
-    if isinstance(audio, str | os.PathLike | bytes) or not isinstance(audio, Iterable):
-        return [audio]
-    if isinstance(audio, Sequence):
-        return audio
-    # An iterator may use its array again for the next input, while this one waits.
-    return (item.copy() if isinstance(item, np.ndarray) else item for item in audio)
 
 
 def make_cutter(
@@ -53,7 +33,7 @@ def make_cutter(
 
     Args:
       config: of the model.
-      sampling_rate: Hz of arrays; None: the model's.
+      sampling_rate: Hz of arrays that come without; None: the model's, with a warning.
       long: of LONG; None: `default_long`.
       hop: seconds between windows; None: a clip.
 
@@ -76,7 +56,7 @@ def make_cutter(
     return Cutter(
         audio,
         long if long in ("truncate", "windows") else "whole",
-        audio.sample_rate if sampling_rate is None else sampling_rate,
+        sampling_rate,
         hop=audio.clip_samples if hop is None else max(1, round(hop * audio.sample_rate)),
         filled=not unfilled,
         max_seconds=WHOLE_SECONDS if long == "whole" else MAX_SECONDS,
@@ -89,6 +69,7 @@ def hear(
     inputs: Iterable[Audio],
     batch_size: int,
     devices: int = 1,
+    workers: int = THREADS,
 ) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray] | AudioError]]:
     """Runs inputs through a model; a broken one does not stop the others.
 
@@ -99,6 +80,7 @@ def hear(
       batch_size: clips at once; of longer pieces fewer.
       devices: that share them: each has as many on any number of them, for the sake of the same
         bits.
+      workers: threads that decode.
 
     Yields:
       (number of the input, its (times (N, 2) s, results (N, ...)) or its error); inputs of another
@@ -107,7 +89,7 @@ def hear(
     clip = cutter.audio.clip_samples
     rows = (
         (part, None if isinstance(part, Failure) else (part.samples, np.int32(part.length)))
-        for part in stream(cutter, inputs)
+        for part in stream(cutter, inputs, workers)
     )
     parts: dict[int, list] = {}  # of inputs that are not complete; without their samples
     failed = set()

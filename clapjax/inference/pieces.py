@@ -4,16 +4,26 @@ import io
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, pairwise
 
 import numpy as np
+from soundfile import LibsndfileError
 
 from clapjax.audio.config import AudioConfig
-from clapjax.audio.files import MAX_SECONDS, AudioError, read_blocks, to_mono_at_rate
+from clapjax.audio.files import (
+    MAX_SECONDS,
+    AudioError,
+    read_blocks,
+    read_middle,
+    to_mono_at_rate,
+)
 from clapjax.audio.fill import fill
+from clapjax.audio.hushed import SoundFile
+from clapjax.inference.inputs import Samples, take
+from clapjax.inference.telling import warn
 
 THREADS = 4  # that decode
 INPUTS_AHEAD = 8  # taken from the caller's iterator before their turn
@@ -50,24 +60,27 @@ class Cutter:
 
     audio: AudioConfig
     mode: str
-    rate: int  # Hz of arrays
+    rate: int | None = None  # Hz of arrays that come without; None: the model's, with a warning
     hop: int = 0
     grid: float = 1.0  # the last window starts at a multiple of so many samples
     filled: bool = True  # short audio is filled up as in training; else its length is what counts
     max_seconds: float = MAX_SECONDS  # but for windows, which may be many
 
     def __call__(self, index: int, item) -> Iterator[Piece]:
-        """The pieces of input number `index`.
+        """The pieces of input number `index`, which is of any kind that `take` knows.
 
         Raises:
           AudioError: the input cannot be used.
         """
         clip, rate = self.audio.clip_samples, self.audio.sample_rate
+        item = take(item)
         blocks = self._blocks(index, item)
         if self.mode == "windows":
             parts = windows(blocks, clip, self.hop, self.grid)
         elif self.mode == "truncate":
-            parts = iter([middle(blocks, clip)])
+            held = isinstance(item, Samples | AudioError)
+            found = None if held else read_middle(item, rate, clip)
+            parts = iter([middle(blocks, clip) if found is None else found])
         else:
             parts = iter([(0, self._whole(index, blocks))])
         for (start, samples), following in pairwise(chain(parts, [None])):
@@ -93,14 +106,17 @@ class Cutter:
 
     def _blocks(self, index: int, item) -> Iterator[np.ndarray]:
         """One input as consecutive (T,) float32 blocks at the model's rate."""
-        if isinstance(item, str | os.PathLike | bytes):
-            limit = math.inf if self.mode == "windows" else self.max_seconds
-            yield from read_blocks(item, self.audio.sample_rate, limit)
-        elif hasattr(item, "__array__"):
-            name, array = f"audio {index}", np.asarray(item)
-            yield to_mono_at_rate(array, self.rate, self.audio.sample_rate, name=name)
-        else:
-            raise AudioError(f"audio {index}: expected a path or an array, not {type(item)}")
+        name = f"audio {index}"
+        if isinstance(item, AudioError):
+            raise AudioError(f"{name}: {item}")
+        if isinstance(item, Samples):
+            said = (rate for rate in (item.rate, self.rate) if rate is not None)
+            rate = next(said, self.audio.sample_rate)
+            yield to_mono_at_rate(item.array, rate, self.audio.sample_rate, name=name)
+            return
+        name = name if isinstance(item, bytes) else ""
+        limit = math.inf if self.mode == "windows" else self.max_seconds
+        yield from read_blocks(item, self.audio.sample_rate, limit, name=name)
 
 
 def windows(
@@ -156,12 +172,14 @@ def static_length(samples: int, clip: int) -> int:
     return size
 
 
-def stream(cut: Callable, items: Iterable) -> Iterator[Piece | Failure]:
-    """The pieces of all inputs in order; threads decode a few inputs ahead.
+def stream(cut: Cutter, items: Iterable, workers: int = THREADS) -> Iterator[Piece | Failure]:
+    """The pieces of all inputs in order; `workers` threads decode a few inputs ahead.
 
-    Little is held at any time: `INPUTS_AHEAD` inputs of at most `LONG_SECONDS` each.
+    Little is held at any time: `INPUTS_AHEAD` inputs of at most `LONG_SECONDS` each, or as many as
+    there are threads. One warning tells of arrays of which nobody says the rate.
     """
-    pool, waiting = ThreadPoolExecutor(THREADS, "clapjax-decode"), deque()
+    pool, waiting = ThreadPoolExecutor(workers, "clapjax-decode"), deque()
+    warned = cut.rate is not None
 
     def ready() -> Iterator[Piece | Failure]:
         index, pieces = waiting.popleft()
@@ -172,8 +190,15 @@ def stream(cut: Callable, items: Iterable) -> Iterator[Piece | Failure]:
 
     try:
         for index, item in enumerate(items):
+            item = take(item)  # here, as a file that is open is one for all threads
+            if not warned and isinstance(item, Samples) and item.rate is None:
+                warned = True
+                warn(
+                    f"audio {index}: an array without its rate is taken to be at the model's "
+                    f"{cut.audio.sample_rate} Hz; say so with sampling_rate="
+                )
             waiting.append((index, pool.submit(_cut_unless_long, cut, index, item)))
-            if len(waiting) > INPUTS_AHEAD:
+            if len(waiting) > max(INPUTS_AHEAD, workers):
                 yield from ready()
         while waiting:
             yield from ready()
@@ -181,18 +206,17 @@ def stream(cut: Callable, items: Iterable) -> Iterator[Piece | Failure]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _cut_unless_long(cut: Callable, index: int, item) -> Iterable[Piece]:
+def _cut_unless_long(cut: Cutter, index: int, item) -> Iterable[Piece]:
     """All pieces of a short input; those of a long file come when they are asked for."""
-    return cut(index, item) if _is_long(item) else list(cut(index, item))
+    pieces = cut(index, item)
+    return pieces if cut.mode != "truncate" and _is_long(item) else list(pieces)
 
 
 def _is_long(item) -> bool:
-    if not isinstance(item, str | os.PathLike | bytes):
+    if isinstance(item, Samples | AudioError):
         return False  # an array is in memory already
-    import soundfile
-
     try:
-        info = soundfile.info(io.BytesIO(item) if isinstance(item, bytes) else os.fspath(item))
-    except (soundfile.LibsndfileError, RuntimeError):
+        with SoundFile(io.BytesIO(item) if isinstance(item, bytes) else os.fsencode(item)) as file:
+            return file.frames > LONG_SECONDS * file.samplerate
+    except (LibsndfileError, RuntimeError):
         return False  # decoding it will say what is wrong
-    return info.duration > LONG_SECONDS

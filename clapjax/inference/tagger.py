@@ -1,12 +1,16 @@
 """A tagger ready to use: which labels a recording has."""
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import jax
 import numpy as np
 
 from clapjax.audio.files import AudioError
-from clapjax.inference.hear import Audio, each_input, hear, make_cutter
+from clapjax.inference.forward import in_float32
+from clapjax.inference.hear import hear, make_cutter
+from clapjax.inference.inputs import Audio, each_input
+from clapjax.inference.place import Place, describe_model, find_place
 from clapjax.models.config import ClapConfig
 from clapjax.tasks.tagging import TaggingConfig, tagging
 from clapjax.tasks.task import Setting
@@ -26,8 +30,10 @@ class Tagger:
         variables: dict,
         batch_size: int = 16,
         forward: Mapping[str, Callable] | None = None,
+        *,
+        place: Place | None = None,
     ):
-        """`settings` names the labels, in the order of the head's outputs.
+        """`settings` names the labels, in the order of the head's outputs; `place` is as of `Clap`.
 
         With `forward` it computes by that function of (variables, arrays), "audio", on the devices
         on which its variables are (`clapjax.training.rows.make_forward`).
@@ -39,20 +45,23 @@ class Tagger:
             raise ValueError(f"{len(settings.labels)} labels, and the head tells {outputs} apart")
         self.config, self.settings, self.batch_size = config, settings, batch_size
         self.labels = settings.labels
+        self.place = place = place or find_place()
         if forward is None:
-            device = jax.local_devices()[0]
-            where = Setting(jax.sharding.Mesh(np.array([device]), ("data",)))
-            function = tagging(config, settings).forward["audio"]
-            forward = {"audio": jax.jit(lambda *arrays: function(*arrays, where))}
-            variables = jax.device_put(variables, device)
+            function = _compiled(place.at_work(config), settings, place.device, place.exact)
+            forward = {"audio": function}
+            variables = jax.device_put(variables, place.device)
         self.variables = variables
         self._audio = forward["audio"]
         self._devices = len(jax.tree.leaves(variables)[0].sharding.device_set)
+
+    def __repr__(self) -> str:
+        return describe_model(self, self.place, f"{len(self.labels)} labels")
 
     def tag(
         self,
         audio: Iterable[Audio] | Audio,
         sampling_rate: int | None = None,
+        *,
         long: str | None = None,
         hop: float | None = None,
     ) -> np.ndarray:
@@ -70,7 +79,7 @@ class Tagger:
           ValueError: no such `long`, or one that this model has not.
         """
         rows: dict[int, np.ndarray] = {}
-        for index, found in self.each(audio, sampling_rate, long, hop):
+        for index, found in self.each(audio, sampling_rate, long=long, hop=hop):
             if isinstance(found, AudioError):
                 raise found
             rows[index] = found
@@ -87,6 +96,7 @@ class Tagger:
         self,
         audio: Iterable[Audio] | Audio,
         sampling_rate: int | None = None,
+        *,
         long: str | None = None,
         hop: float | None = None,
     ) -> Iterator[tuple[int, np.ndarray | AudioError]]:
@@ -99,6 +109,16 @@ class Tagger:
         def run(samples: np.ndarray, lengths: np.ndarray) -> jax.Array:
             return self._audio(self.variables, samples, lengths)
 
-        heard = hear(run, cutter, each_input(audio), self.batch_size, self._devices)
-        for index, found in heard:
+        inputs, workers = each_input(audio), self.place.workers
+        for index, found in hear(run, cutter, inputs, self.batch_size, self._devices, workers):
             yield index, found if isinstance(found, AudioError) else found[1].mean(axis=0)
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled(
+    config: ClapConfig, settings: TaggingConfig, device: jax.Device, exact: bool
+) -> Callable:
+    """The function of a configuration; what one tagger compiles, others of it find."""
+    where = Setting(jax.sharding.Mesh(np.array([device]), ("data",)))
+    function = functools.partial(tagging(config, settings).forward["audio"], setting=where)
+    return jax.jit(in_float32(function) if exact else function)

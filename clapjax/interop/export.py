@@ -37,14 +37,13 @@ def write_model(
         the folder exists.
     """
     if to not in LAYOUTS:
-        raise ValueError(f"write_model: layout must be one of {LAYOUTS}, not {to!r}")
+        raise ValueError(f"write_model: layout must be one of {', '.join(LAYOUTS)}, not {to!r}")
     config, tokenizer = model.config, _limited(model.tokenizer, model.config.text.max_length)
     if to == "hf":
-        reason = huggingface.why_not(config)
-        if reason:
+        if reasons := huggingface.why_not(config):
             raise CheckpointError(
-                f"{folder}: transformers.ClapModel cannot represent this model: {reason}. "
-                "Export with --to clapjax"
+                f"{folder}: transformers.ClapModel cannot represent this model: "
+                f"{'; '.join(reasons)}. Export with --to clapjax"
             )
         tensors = split_all(pair_up(transformers_rows(config), config), model.variables)
         tensors |= huggingface.buffers(config, tensors)
@@ -65,7 +64,7 @@ def write_model(
 
 def best_layout(config) -> str:
     """The layout that most programs read: "hf" where transformers can represent the model."""
-    return "hf" if huggingface.why_not(config) is None else "clapjax"
+    return "clapjax" if huggingface.why_not(config) else "hf"
 
 
 def _limited(tokenizer, max_length: int):

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pickle
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from clapjax.audio.impostors import HEAD_BYTES, impostor
 from clapjax.data.paths import as_path, copy_folder, is_local, local_folder, naming
+from clapjax.interop import pickles
 from clapjax.interop.errors import CheckpointError
 
 WEIGHTS = "model.safetensors"
@@ -29,6 +32,7 @@ def read_json(file: Path) -> dict:
     except FileNotFoundError:
         raise CheckpointError(f"{file.parent}: no {file.name} here") from None
     except (OSError, ValueError, RecursionError) as error:
+        _refuse_impostor(file)
         raise CheckpointError(f"{file}: damaged ({error})") from error
     if not isinstance(value, dict):
         raise CheckpointError(f"{file}: expected a JSON object")
@@ -74,11 +78,21 @@ def read_safetensors(file: Path) -> dict[str, np.ndarray]:
         with safe_open(file, "np") as opened:
             return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
+        _refuse_impostor(file)
         raise CheckpointError(f"{file}: damaged or no safetensors file ({error})") from error
+
+
+def _refuse_impostor(file: Path) -> None:
+    """Raises CheckpointError where a file that cannot be read is something else altogether."""
+    with contextlib.suppress(OSError), open(file, "rb") as stream:
+        if what := impostor(stream.read(HEAD_BYTES)):
+            raise CheckpointError(f"{file}: is {what}")
 
 
 def read_torch(file: Path):
     """What torch saved in `file`: tensors, containers, numbers and strings; nothing is executed.
+
+    Pickles of protocol 3 to 5, which torch's own safe reader does not know, are read as well.
 
     Raises:
       CheckpointError: damaged, or it holds Python objects that only running its code would make.
@@ -88,8 +102,14 @@ def read_torch(file: Path):
     try:
         with torch.serialization.safe_globals(_numpy_scalars()), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Detected pickle protocol")  # it loads, or does not
-            return torch.load(file, map_location="cpu", weights_only=True)
+            try:
+                return torch.load(file, map_location="cpu", weights_only=True)
+            except pickle.UnpicklingError as error:
+                if "Unsupported operand" not in str(error):
+                    raise
+            return pickles.load(file)
     except Exception as error:  # a damaged pickle fails in as many ways as there are bytes
+        _refuse_impostor(file)
         # torch puts advice to trust the file in front of what happened.
         text = str(error).rpartition("WeightsUnpickler error:")[2]
         lines = [line.strip() for line in text.splitlines() if "Weights only load" not in line]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from clapjax.audio.config import AudioConfig
+from clapjax.data.tokenizer import without_advice
 from clapjax.interop.errors import CheckpointError
 from clapjax.interop.files import read_json
 from clapjax.models.config import ClapConfig, FusionConfig, HTSATConfig, TextConfig
@@ -106,7 +107,8 @@ def read_config(file: Path, tower: str | None = None):
     Raises:
       CheckpointError: missing, damaged, another model's, or that of the other tower alone.
     """
-    from transformers import ClapConfig as TransformersConfig
+    with without_advice():
+        from transformers import ClapConfig as TransformersConfig
 
     values = read_json(file)
     kind = values.get("model_type")
@@ -208,40 +210,52 @@ def _text(text, max_length: int) -> TextConfig:
     )
 
 
-def why_not(config: ClapConfig) -> str | None:
-    """What of a model `transformers.ClapModel` cannot represent; None where it can."""
-    audio, htsat, text = config.audio, config.htsat, config.text
-    if config.audio_encoder != "htsat":
-        return f"its audio encoder is {config.audio_encoder}, not htsat"
-    if htsat.conv_stem:
-        return "its patches come from a convolutional stem (htsat.conv_stem)"
-    if htsat.time_segments != 1:
-        return f"it pools {htsat.time_segments} stretches of time (htsat.time_segments)"
-    if htsat.position_init_std > 0:
-        return "it has absolute positions (htsat.position_init_std)"
-    if htsat.layer_norm_eps != AUDIO_FIXED["layer_norm_eps"]:
-        return f"htsat.layer_norm_eps is {htsat.layer_norm_eps:g}, not 1e-05"
-    if config.fusion.type not in ("none", FUSED) or config.fusion.antialias:
-        return f"its fusion is {config.fusion}, not {FUSED} without antialias"
-    fused = config.fusion.type == FUSED
-    if _bank(audio) != BANKS[TRUNCATION[fused]]:
-        return f"its mel filters are {'/'.join(_bank(audio))}, not {BANKS[TRUNCATION[fused]]}"
-    if fused and audio.mel_bins != 64:
-        return f"it fuses {audio.mel_bins} mels, not 64"
-    if audio.clip_samples % audio.sample_rate:
-        return f"its clips of {audio.clip_samples} samples are no whole seconds"
-    roberta = ("bert", "roberta", "pooler", "gelu")
-    if (text.arch, text.positions, text.pooling, text.activation) != roberta:
-        return f"its text encoder is {text.arch} with {text.positions} positions, not RoBERTa's"
+def why_not(config: ClapConfig) -> list[str]:
+    """All that `transformers.ClapModel` cannot represent of a model."""
+    why = _why_not_audio(config) + _why_not_text(config.text)
     if config.projection != "mlp":
-        return f"its projections are {config.projection}, not mlp"
+        why.append(f"its projections are {config.projection}, not mlp")
     if config.mlp_transforms:
-        return "it has the heads of mlp_loss (mlp_transforms)"
+        why.append("it has the heads of mlp_loss (mlp_transforms)")
     if config.logit_bias:
-        return "its logits have a bias (logit_bias)"
+        why.append("its logits have a bias (logit_bias)")
     if config.normalize_eps:
-        return f"it normalises with normalize_eps {config.normalize_eps:g}"
-    return None
+        why.append(f"it normalises with normalize_eps {config.normalize_eps:g}")
+    return why
+
+
+def _why_not_audio(config: ClapConfig) -> list[str]:
+    audio, htsat, fusion = config.audio, config.htsat, config.fusion
+    why, fused = [], fusion.type == FUSED
+    if config.audio_encoder != "htsat":
+        why.append(f"its audio encoder is {config.audio_encoder}, not htsat")
+    else:
+        if htsat.conv_stem:
+            why.append("its patches come from a convolutional stem (htsat.conv_stem)")
+        if htsat.time_segments != 1:
+            why.append(f"it pools {htsat.time_segments} stretches of time (htsat.time_segments)")
+        if htsat.position_init_std > 0:
+            why.append("it has absolute positions (htsat.position_init_std)")
+        if htsat.layer_norm_eps != AUDIO_FIXED["layer_norm_eps"]:
+            why.append(f"htsat.layer_norm_eps is {htsat.layer_norm_eps:g}, not 1e-05")
+    if fusion.type not in ("none", FUSED) or fusion.antialias:
+        why.append(f"its fusion is {fusion}, not {FUSED} without antialias")
+    if _bank(audio) != BANKS[TRUNCATION[fused]]:
+        expected = "/".join(BANKS[TRUNCATION[fused]])
+        why.append(f"its mel filters are {'/'.join(_bank(audio))}, not {expected}")
+    if fused and audio.mel_bins != 64:
+        why.append(f"it fuses {audio.mel_bins} mels, not 64")
+    if audio.clip_samples % audio.sample_rate:
+        why.append(f"its clips of {audio.clip_samples} samples are no whole seconds")
+    return why
+
+
+def _why_not_text(text: TextConfig) -> list[str]:
+    found = (text.arch, text.positions, text.pooling, text.activation)
+    if found == ("bert", "roberta", "pooler", "gelu"):
+        return []
+    what = f"{text.arch}, {text.positions} positions, {text.pooling}, {text.activation}"
+    return [f"its text encoder is none of RoBERTa's ({what})"]
 
 
 def _bank(audio: AudioConfig) -> tuple[str, str]:
@@ -249,8 +263,9 @@ def _bank(audio: AudioConfig) -> tuple[str, str]:
 
 
 def to_config(config: ClapConfig, tokenizer) -> dict:
-    """config.json of a model for which `why_not` is None."""
-    from transformers import ClapConfig as TransformersConfig
+    """config.json of a model of which `why_not` finds nothing."""
+    with without_advice():
+        from transformers import ClapConfig as TransformersConfig
 
     htsat, text = config.htsat, config.text
     theirs = TransformersConfig(

@@ -50,6 +50,7 @@ def load_pretrained(
     source: str | os.PathLike,
     tokenizer: str | os.PathLike | None = None,
     tower: str | None = None,
+    revision: str | None = None,
 ) -> Pretrained:
     """Loads a model of another project, or one that clapjax exported.
 
@@ -58,12 +59,13 @@ def load_pretrained(
         LAION-CLAP checkpoint (.pt), or a BLAT folder (config.json and a .pth file).
       tokenizer: hub id or folder, in place of the source's own.
       tower: "audio" or "text" to read that one only (the logit scales come along).
+      revision: of a hub id, the branch, tag or commit.
 
     Raises:
       CheckpointError: the source cannot be found, read, or represented; the message says why.
       ImportError: a pickled checkpoint, and no PyTorch to read it with.
     """
-    found = load_any(source, tokenizer, tower)
+    found = load_any(source, tokenizer, tower, revision)
     if isinstance(found, PretrainedTagger):
         raise CheckpointError(
             f"{source}: a tagger alone, which has no embeddings; `clapjax tag --model {source}` "
@@ -76,6 +78,7 @@ def load_any(
     source: str | os.PathLike,
     tokenizer: str | os.PathLike | None = None,
     tower: str | None = None,
+    revision: str | None = None,
 ) -> Pretrained | PretrainedTagger:
     """As `load_pretrained`, and the tagger of a checkpoint that has nothing else (PANNs, HTS-AT).
 
@@ -84,13 +87,13 @@ def load_any(
     if tower not in (None, "audio", "text"):
         raise ValueError(f"load_pretrained: tower must be 'audio' or 'text', not {tower!r}")
     with _named(source), local_model(source) as here:
-        path = Path(here)
+        path = _without_revision(here, revision)
         if path.is_file():
             tensors = _read_file(path)
             if laion.AUDIO not in (find_head(tensors) or laion.AUDIO):
                 return read_tagger(tensors, path)
             return _load_laion(path, tensors, tokenizer, tower)
-        folder, values = _find_folder(here)
+        folder, values = _find_folder(here, revision)
         if values is None:
             return _load_own(folder, tokenizer, tower)
         if _is_blat(values):
@@ -99,13 +102,16 @@ def load_any(
 
 
 def load_tagger(
-    source: str | os.PathLike, labels: Sequence[str] | str | os.PathLike | None = None
+    source: str | os.PathLike,
+    labels: Sequence[str] | str | os.PathLike | None = None,
+    revision: str | None = None,
 ) -> PretrainedTagger:
     """Loads the tagger that a checkpoint is, or has beside its towers.
 
     Args:
       source: a checkpoint of PANNs (Cnn6, Cnn10, Cnn14), HTS-AT or LAION-CLAP, or a BLAT folder.
       labels: their names, or a file of them, which `clapjax.interop.tagger.label_names` explains.
+      revision: as for `load_pretrained`.
 
     Raises:
       CheckpointError: as `load_pretrained`; or it has no tagging head.
@@ -113,10 +119,10 @@ def load_tagger(
       ImportError: as `load_pretrained`.
     """
     with _named(source), local_model(source) as here:
-        path = Path(here)
+        path = _without_revision(here, revision)
         if path.is_file():
             return read_tagger(_read_file(path), path, labels)
-        folder, values = _find_folder(here)
+        folder, values = _find_folder(here, revision)
         if values is None or not _is_blat(values):
             raise CheckpointError(f"{source}: a CLAP model in a layout that has no tagging head")
         tensors, file = _read_blat(folder)
@@ -137,9 +143,18 @@ def _named(source: str | os.PathLike) -> Iterator[None]:
         raise CheckpointError(f"{source}: {error}") from error
 
 
-def _find_folder(source: str | os.PathLike) -> tuple[Path, dict | None]:
+def _without_revision(source: str | os.PathLike, revision: str | None) -> Path:
+    """The path that a source is, if it is one; what is here already has no revisions."""
+    path = Path(source)
+    if revision is not None and path.exists():
+        raise CheckpointError(f"{path}: is here already; revision={revision!r} is of a hub id")
+    return path
+
+
+def _find_folder(source: str | os.PathLike, revision: str | None) -> tuple[Path, dict | None]:
     """The folder of a model, and its config.json; None where it is one of clapjax's exports."""
-    folder = Path(source) if Path(source).is_dir() else _download(os.fspath(source))
+    path = Path(source)
+    folder = path if path.is_dir() else _download(os.fspath(source), revision)
     if (folder / OWN_CONFIG).is_file():
         return folder, None
     if not (folder / "config.json").is_file():
@@ -256,7 +271,7 @@ def _check_tokenizer(tokenizer, config: ClapConfig, name: str | os.PathLike) -> 
     return with_vocabulary(config, config.text.vocab_size, pad)
 
 
-def _download(source: str) -> Path:
+def _download(source: str, revision: str | None) -> Path:
     """The folder of a hub id, from the hub or its local cache; pickles only without safetensors."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
@@ -266,9 +281,9 @@ def _download(source: str) -> Path:
         raise CheckpointError(f"{source}: no such file or folder")
     try:
         wanted = ["*.json", "*.txt", "*.safetensors"]
-        folder = Path(snapshot_download(source, allow_patterns=wanted))
+        folder = Path(snapshot_download(source, revision=revision, allow_patterns=wanted))
         if not any(folder.glob("*.safetensors")):
-            snapshot_download(source, allow_patterns=["*.bin"])
+            snapshot_download(source, revision=revision, allow_patterns=["*.bin"])
     except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(

@@ -1,6 +1,7 @@
 """Decoding, down-mix, resampling and refusal of audio inputs."""
 
 import io
+import platform
 import sys
 
 import numpy as np
@@ -10,13 +11,16 @@ import soundfile
 
 from clapjax.audio.files import (
     AUDIO_SUFFIXES,
+    MARGIN,
     AudioError,
     audio_seconds,
     float_to_int16,
     int16_to_float,
     read_audio,
+    read_middle,
     to_mono_at_rate,
 )
+from clapjax.audio.hushed import SoundFile, hushed
 
 RATE = 16_000
 
@@ -79,6 +83,37 @@ def test_stereo_is_averaged(tmp_path):
     )
 
 
+def test_of_channels_in_opposite_phase_the_loudest_is_heard(tmp_path):
+    """Their mean is silence. Of what is left at all in the mean, the mean is heard."""
+    left, other = _sine(440.0), _sine(300.0)
+    soundfile.write(tmp_path / "a.wav", np.stack([left, -left], 1), RATE, subtype="FLOAT")
+    np.testing.assert_array_equal(read_audio(tmp_path / "a.wav", RATE), left)
+    for channels, expected in (
+        ((left, -left), left),
+        ((0 * left, -0.5 * left, 0.5 * left), -0.5 * left),
+        ((0.5 * left, -left), -0.25 * left),
+        ((left, other), (left + other) / 2),
+        ((0 * left, 0 * left), 0 * left),
+    ):
+        found = to_mono_at_rate(np.stack(channels, axis=1), RATE, RATE)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-7)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_libmpg123_keeps_what_it_thinks_to_itself(capfd):
+    data = bytearray(_encoded(_noise(RATE, 5.0), RATE, "MP3", "MPEG_LAYER_III"))
+    for place in np.random.default_rng(1).integers(2000, len(data), 100):
+        data[place] ^= 255
+    soundfile.read(io.BytesIO(data))
+    assert capfd.readouterr().err  # it has something to say
+    assert read_audio(bytes(data), RATE).size > RATE
+    with hushed(), hushed():
+        print("heard", file=sys.stderr)
+    assert capfd.readouterr().err == "heard\n"
+    soundfile.read(io.BytesIO(data))
+    assert capfd.readouterr().err  # and may
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16])
 def test_arrays_of_every_accepted_type_give_the_same_waveform(dtype):
     samples = _sine(440.0)
@@ -126,8 +161,12 @@ def _long_flac() -> bytes:
 
 
 WAV = _encoded(_sine(440.0), RATE, "WAV", "PCM_16")
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a21\nsize 12345\n"
+PAGE = b"\n<!-- saved -->\n<!DOCTYPE html>\n<html><head><title>Sign in</title></head></html>"
 BAD_FILES = {
-    "empty": (b"", "cannot be decoded"),
+    "empty": (b"", "cannot be decoded; it is an empty file"),
+    "lfs": (LFS, "cannot be decoded; it is a Git LFS pointer, not the file itself; run `git lfs"),
+    "page": (PAGE, "cannot be decoded; it is a saved web page, not the file; download it by its"),
     "zero-frames": (_encoded(np.zeros(0), RATE, "WAV", "PCM_16"), "T > 0"),
     "text": (b"this is no sound\n" * 50, "cannot be decoded"),
     "header-cut": (WAV[:20], "cannot be decoded"),
@@ -177,7 +216,8 @@ BAD_ARRAYS = {
     "scalar": (np.float32(0.5), RATE, "expected"),
     "three-axes": (np.zeros((4, 2, 2), np.float32), RATE, "(4, 2, 2)"),
     "transposed": (np.zeros((2, 8000), np.float32), RATE, "transposed"),
-    "int32": (np.zeros(100, np.int32), RATE, "int32"),
+    "int32": (np.full(100, 30_000, np.int32), RATE, "up to 30000 are hardly heard; 16-bit"),
+    "int64": (np.zeros(100, np.int64), RATE, "int64"),
     "uint8": (np.zeros(100, np.uint8), RATE, "uint8"),
     "complex": (np.zeros(100, np.complex64), RATE, "complex64"),
     "text": ("hello", RATE, "expected"),
@@ -288,6 +328,12 @@ def test_a_window_is_a_stretch_of_the_whole(tmp_path, container, subtype, rate, 
             window = read_audio(source, RATE, start=start, seconds=seconds)
             assert window.shape == whole[first:last].shape
             np.testing.assert_allclose(window, whole[first:last], rtol=0, atol=tolerance)
+    for size in (1, 8000, 33_333, 5 * RATE - 1, 5 * RATE, 90_000):
+        start, middle = read_middle(encoded, RATE, size)
+        assert start == max(0, whole.size - size) // 2
+        expected = whole[start:][:size]
+        assert middle.shape == expected.shape
+        np.testing.assert_allclose(middle, expected, rtol=0, atol=tolerance)
     assert audio_seconds(encoded) == audio_seconds(tmp_path / "a") == 5.0
     with pytest.raises(AudioError, match="is over at 5.000 s, before 6.0 s"):
         read_audio(encoded, RATE, start=6.0)
@@ -296,7 +342,16 @@ def test_a_window_is_a_stretch_of_the_whole(tmp_path, container, subtype, rate, 
             read_audio(encoded, RATE, **bad)
 
 
-def test_a_window_of_many_hours(tmp_path):
+def test_a_middle_that_is_not_where_it_should_be():
+    """It breaks off, or is longer or shorter than it says: then it must be decoded whole."""
+    flac = _encoded(_noise(RATE, 5.0), RATE, "FLAC", "PCM_16")
+    assert read_middle(flac, RATE, 999)[1].size == 999
+    for broken in (flac[: len(flac) // 3], _long_flac(), flac[:200], b"", b"no sound"):
+        assert read_middle(broken, RATE, 999) is None
+    assert read_middle("nowhere.wav", RATE, 999) is None
+
+
+def test_a_window_of_many_hours(tmp_path, monkeypatch):
     """What is asked for alone is decoded, and alone must be shorter than an hour."""
     hours, rate, samples = 5, 8000, _sine(440.0, 8000)
     size = 2 * hours * 3600 * rate
@@ -310,6 +365,11 @@ def test_a_window_of_many_hours(tmp_path):
     assert audio_seconds(tmp_path / "a.wav") == hours * 3600
     window = read_audio(tmp_path / "a.wav", rate, start=4 * 3600 - 1.0, seconds=2.0)
     np.testing.assert_allclose(window, np.pad(samples, (rate, 0)), rtol=0, atol=1e-4)
+    decoded, read = [], SoundFile.read
+    monkeypatch.setattr(SoundFile, "read", lambda *a, **k: decoded.append(a[1]) or read(*a, **k))
+    start, middle = read_middle(tmp_path / "a.wav", 2 * rate, 4 * rate)
+    assert start == (hours * 3600 - 2) * rate and not middle.any() and middle.size == 4 * rate
+    assert sum(decoded) <= 2 * rate + 2 * MARGIN * rate + 2  # nothing but what is heard
     for asked in ({}, {"start": 3600.0}, {"seconds": 3601.0}):
         with pytest.raises(AudioError, match="is longer than 3600 s"):
             read_audio(tmp_path / "a.wav", rate, **asked)

@@ -57,7 +57,7 @@ class Numbers:
     def _row(self, number):
         return np.array([np.cos(number / 100), np.sin(number / 100)], np.float32)
 
-    def each_audio(self, audio, *, long=None, hop=None):
+    def each_audio(self, audio, *, sampling_rate, long=None, hop=None):
         for place, samples in enumerate(audio):
             number = int(np.asarray(samples)[0])
             if number == self.stops_at:

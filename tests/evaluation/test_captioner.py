@@ -25,7 +25,7 @@ class Writer:
 
     config = SimpleNamespace(audio=SimpleNamespace(sample_rate=RATE))
 
-    def each(self, audio, *, tags, order, style, long):
+    def each(self, audio, *, sampling_rate, tags, order, style, long):
         sounds = list(audio)  # the lists are as long only now
         assert len(sounds) == len(tags) == len(order) == 4 and long == "truncate"
         for index in reversed(range(4)):
@@ -42,7 +42,7 @@ class Tagger:
 
     config = Writer.config
 
-    def each(self, audio, *, long, hop=None):
+    def each(self, audio, *, sampling_rate, long, hop=None):
         for index, _ in enumerate(audio):
             yield index, AudioError("broken") if index == 2 else np.full(1, index)
 
@@ -53,7 +53,7 @@ class Tagger:
 class Clap:
     config = Writer.config
 
-    def each_audio(self, audio):
+    def each_audio(self, audio, *, sampling_rate):
         for index, _ in enumerate(audio):
             yield index, HEARD[index]
 

@@ -70,7 +70,7 @@ class Oracle:
             row[places[0] * 3 + places[-1]] = 1
         return rows
 
-    def each_audio(self, audio, *, long=None, hop=None):
+    def each_audio(self, audio, *, sampling_rate, long=None, hop=None):
         for number, samples in enumerate(audio):
             self.heard += 1
             yield number, self._embed([[EVENTS[s // 100 - 1] for s in samples[::10]]], 1)[0]

@@ -150,7 +150,7 @@ def test_a_tagger_judges_too(monkeypatch):
     class Tagger:
         labels, config = LABELS, SimpleNamespace(audio=SimpleNamespace(sample_rate=4000))
 
-        def each(self, audio, *, long=None, hop=None):
+        def each(self, audio, *, sampling_rate, long=None, hop=None):
             for at, samples in enumerate(audio):
                 yield at, np.array([np.mean(samples == 1), np.mean(samples == 2)])
 

@@ -75,7 +75,7 @@ class Stub:
     labels = LABELS
     config = SimpleNamespace(audio=SimpleNamespace(sample_rate=RATE))
 
-    def each(self, audio, *, long=None, hop=None):
+    def each(self, audio, *, sampling_rate, long=None, hop=None):
         for place, samples in enumerate(audio):
             broken = samples[0] == 4
             yield place, AudioError("broken") if broken else np.eye(3)[samples[0] % 3]

@@ -28,7 +28,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def captioner(folder) -> Captioner:
-    return clapjax.load(folder, 4)
+    return clapjax.load(folder, batch_size=4)
 
 
 def test_captions_have_the_probability_that_the_module_gives(captioner):
@@ -49,7 +49,7 @@ def test_captions_have_the_probability_that_the_module_gives(captioner):
         captions = found[index]
         assert len({one.text for one in captions}) == len(captions) > 1
         totals = [one.log_probability for one in captions]
-        run = captioner._compiled(captioner.settings.decoding)
+        run = captioner._function(captioner.settings.decoding)
         batch = clip[None], np.full(1, CLIP, np.int32), ids, real, np.zeros((1, 2), np.uint32)
         batch = [np.repeat(x, 4, axis=0) for x in batch]  # as it is compiled already
         tokens = jax.device_get(run(captioner.variables, *batch))[0][0]
@@ -142,7 +142,7 @@ def test_fingerprints_tell_captioners_apart(captioner, folder):
     """By their decoder too, of which two may stand over one encoder."""
     variables = jax.tree.map(np.copy, jax.device_get(captioner.variables))
     known = model_fingerprint(captioner.config, variables), captioner_fingerprint(captioner)
-    assert captioner_fingerprint(clapjax.load(folder, 2)) == known[1]
+    assert captioner_fingerprint(clapjax.load(folder, batch_size=2)) == known[1]
     variables["params"]["decoder"]["final_norm"]["bias"] += 1
     other = Captioner(captioner.config, captioner.settings, captioner.tokenizer, variables)
     assert model_fingerprint(other.config, variables) != known[0]

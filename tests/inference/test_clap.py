@@ -1,6 +1,5 @@
 """Embeddings: the same vector in any company, long audio by hand, texts, towers."""
 
-import dataclasses
 import functools
 import tracemalloc
 import warnings
@@ -17,6 +16,7 @@ from clapjax.audio.mel import log_mel
 from clapjax.data.tokenizer import tokenize
 from clapjax.inference import Clap, Tagger
 from clapjax.inference.pieces import INPUTS_AHEAD
+from clapjax.inference.place import find_place
 from clapjax.models.clap import Clap as ClapModule
 from clapjax.models.clap import embed_waveform
 from clapjax.tasks.tagging import TaggingConfig
@@ -80,8 +80,8 @@ def test_padding_of_texts_is_not_heard(clap):
 
 
 def test_a_bfloat16_model_keeps_its_float32_parameters(clap):
-    config = dataclasses.replace(clap.config, compute_dtype="bfloat16")
-    half = Clap(config, clap.variables, clap.tokenizer, clap.batch_size)
+    place = find_place(dtype="bfloat16")
+    half = Clap(clap.config, clap.variables, clap.tokenizer, clap.batch_size, place=place)
     jax.tree.map(np.testing.assert_array_equal, half.params, clap.params)
     found, exact = half.embed_text(TEXTS), clap.embed_text(TEXTS)
     assert 0 < np.abs(found - exact).max() < 0.05  # bfloat16 rounds to 2**-9
@@ -158,15 +158,11 @@ def test_files_bytes_and_arrays_agree(clap, tmp_path):
         expected = clap.embed_audio(samples, long=long, hop=hop)
         for source in (file, str(file), file.read_bytes(), [file]):
             found = clap.embed_audio(source, long=long, hop=hop)
-            np.testing.assert_array_equal(found, expected)
+            # The middle of a file is resampled by itself, which rounds otherwise.
+            _close(found, expected, 1e-5 if long == "truncate" else 0)
     for function in (clap.embed_windows, clap.embed_frames):
         for found, expected in zip(function(file), function(samples), strict=True):
             np.testing.assert_array_equal(found, expected)
-
-
-def test_jax_arrays(clap):
-    found = clap.embed_audio([jax.numpy.asarray(RAGGED[0])])
-    np.testing.assert_array_equal(found, clap.embed_audio(RAGGED[0]))
 
 
 def test_broken_inputs_are_reported_beside_the_others(clap, tmp_path):

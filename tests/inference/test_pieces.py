@@ -108,7 +108,9 @@ def test_files_are_cut_as_arrays_are(tmp_path, monkeypatch):
     for mode in ("truncate", "windows", "whole"):
         cut = Cutter(AUDIO, mode, RATE, hop=5000)
         for ours, theirs in zip(cut(0, file), cut(0, samples), strict=True):
-            np.testing.assert_array_equal(ours.samples, theirs.samples)
+            # The middle is resampled by itself, which rounds otherwise.
+            atol = 1e-6 if mode == "truncate" else 0
+            np.testing.assert_allclose(ours.samples, theirs.samples, rtol=0, atol=atol)
             assert (ours.start, ours.end, ours.last) == (theirs.start, theirs.end, theirs.last)
 
 
@@ -122,7 +124,9 @@ def test_long_files_wait_for_their_turn(tmp_path, monkeypatch):
     ahead = list(stream(cut, files))
     monkeypatch.setattr(pieces, "LONG_SECONDS", 2.0)
     decoded, read = [], pieces.read_blocks
-    monkeypatch.setattr(pieces, "read_blocks", lambda *a: decoded.append(a[0]) or read(*a))
+    monkeypatch.setattr(
+        pieces, "read_blocks", lambda *a, **k: decoded.append(a[0]) or read(*a, **k)
+    )
     parts = stream(cut, [files[0], files[1], files[3]])
     next(parts)
     parts.close()  # waits for the threads

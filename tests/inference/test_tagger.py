@@ -20,7 +20,9 @@ CLIPS = [noise(length, seed) for seed, length in enumerate((CLIP, 3000, 20_000))
 def taggers(tmp_path_factory) -> dict[str, Tagger]:
     """One for each loss."""
     return {
-        loss: clapjax.load(make_tagging_workdir(tmp_path_factory.mktemp(loss), LABELS, loss), 4)
+        loss: clapjax.load(
+            make_tagging_workdir(tmp_path_factory.mktemp(loss), LABELS, loss), batch_size=4
+        )
         for loss in ("bce", "ce")
     }
 

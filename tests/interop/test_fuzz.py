@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from clapjax.cli.main import main
 from clapjax.interop.export import write_model
 from clapjax.interop.load import load_pretrained
+from tests.audio.test_files import LFS, PAGE
 from tests.interop.test_blat import write_blat
 from tests.interop.torch_models import extractor, laion_state, transformers_clap
 
@@ -111,6 +112,27 @@ def test_truncated_weights(kind, attempt):
         os.truncate(folder / WEIGHTS[kind], place)
         attempt(kind, folder)
     assert all(WEIGHTS[kind] in error for error in attempt.errors)
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        (LFS, "is a Git LFS pointer, not the file itself; run `git lfs pull`"),
+        (PAGE, "is a saved web page, not the file; download it by its direct link"),
+        (b"/annex/objects/MD5E-s1--d4.pt", "is a git-annex pointer, not the file; run `git annex"),
+        (b'<?xml version="1.0"?><Error><Code>NoSuchKey', "is an error that a bucket gave, not"),
+        (b"", "is an empty file"),
+    ],
+    ids=["lfs", "page", "annex", "bucket", "empty"],
+)
+def test_what_stands_in_the_place_of_a_file(head, message, attempt):
+    settings = {"hf": "config.json", "own": "clapjax.json"}
+    places = [*WEIGHTS.items(), *settings.items()]
+    for kind, name in places:
+        folder = attempt.copy(kind)
+        (folder / name).write_bytes(head)
+        attempt(kind, folder)
+        assert f"{name}: {message}" in attempt.errors[-1]
 
 
 @pytest.mark.parametrize("kind", WEIGHTS)
@@ -269,10 +291,13 @@ def test_pickled_code_is_not_run(kind, attack, attempt, tmp_path):
     def legacy(file):
         torch.save(good | {"epoch": hostile}, file, _use_new_zipfile_serialization=False)
 
+    def newer(file):
+        torch.save(good | {"epoch": hostile}, file, pickle_protocol=5)
+
     def bare(file):
         file.write_bytes(pickle.dumps(good.keys() and {"a": hostile}))
 
-    for write in (zipped, legacy, bare):
+    for write in (zipped, legacy, newer, bare):
         folder = attempt.copy(kind)
         write(folder / WEIGHTS[kind])
         attempt(kind, folder)

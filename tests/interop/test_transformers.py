@@ -325,11 +325,15 @@ def test_fusion_that_transformers_cannot_run(fused, tmp_path):
         ({"fusion": {"type": "daf_1d"}}, "its fusion is"),
         ({"audio": {"mel_scale": "htk"}}, "its mel filters are htk/slaney"),
         ({"audio": {"clip_samples": 15_000}}, "15000 samples are no whole seconds"),
-        ({"text": {"pooling": "mean"}}, "its text encoder is bert with roberta positions"),
+        ({"text": {"pooling": "mean"}}, "none of RoBERTa's .bert, roberta positions, mean, gelu"),
         ({"audio_encoder": "cnn14"}, "its audio encoder is cnn14, not htsat"),
         ({"projection": "linear"}, "its projections are linear, not mlp"),
         ({"mlp_transforms": True}, "heads of mlp_loss"),
         ({"normalize_eps": 1e-7}, "normalize_eps 1e-07"),
+        (
+            {"htsat": {"time_segments": 2}, "text": {"pooling": "mean"}, "projection": "linear"},
+            "2 stretches of time .*; its text encoder is .*; its projections are linear, not mlp. ",
+        ),
     ],
 )
 def test_what_transformers_cannot_represent_is_refused(changes, reason, unfused, tmp_path):

@@ -118,10 +118,10 @@ def test_it_learns_from_sound_and_from_tags(config, tokenizer):
     captioner = Captioner(config.model, settings, tokenizer, state.variables(), 32)
     batch, generator = _batch(tokenizer, 999, 32), np.random.default_rng(999)
     loud, tag = generator.integers(0, 3, (2, 16)).repeat(2, axis=1)
-    found = captioner.caption(batch["audio"], tags=[[NAMES[b]] for b in tag])
+    found = captioner.caption(list(batch["audio"]), tags=[[NAMES[b]] for b in tag])
     right = [f"{NAMES[a]} {NAMES[b]}" for a, b in zip(loud, tag, strict=True)]
     assert np.mean([a == b for a, b in zip(found, right, strict=True)]) > 0.9
-    alone = captioner.caption(batch["audio"])
+    alone = captioner.caption(list(batch["audio"]))
     assert np.mean([x == f"{NAMES[a]} one" for x, a in zip(alone, loud, strict=True)]) > 0.9
 
 

@@ -111,7 +111,7 @@ def test_it_learns(wide, loss, head):
     assert np.mean([row["loss"] for row in rows[-20:]]) < 0.1 * rows[0]["loss"]
     batch = _batch(999, 96)
     tagger = Tagger(config.model, config.tagging, state.variables())
-    scores = tagger.tag(batch["audio"])
+    scores = tagger.tag(list(batch["audio"]))
     np.testing.assert_array_equal(scores.argmax(axis=1), batch["targets"].argmax(axis=1))
     value = log_loss(batch["targets"].argmax(axis=1), scores / scores.sum(axis=1, keepdims=True))
     assert value < 0.1  # as in training: its statistics are those of evaluation
@@ -152,7 +152,7 @@ def test_a_linear_probe_is_logistic_regression(wide):
     theirs = LogisticRegression(C=np.inf, tol=1e-8, max_iter=10_000)
     expected = theirs.fit(np.asarray(features, np.float64), label).predict_proba(features)
     assert rows[-1]["loss"] == pytest.approx(log_loss(label, expected), rel=1e-3)
-    found = Tagger(config.model, config.tagging, state.variables()).tag(batch["audio"])
+    found = Tagger(config.model, config.tagging, state.variables()).tag(list(batch["audio"]))
     np.testing.assert_allclose(found, expected, atol=0.01)
 
 
