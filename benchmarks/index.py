@@ -86,16 +86,18 @@ def ask(rows: int, folder: Path, rivals: bool, numpy_rows: int) -> dict:
         "clapjax, exact": lambda one: [hit.row for hit in index.search(one, TOP, exact=True)[0]],
     }
     exact = {kind: exact_search(vectors, asked, TOP) for kind, asked in queries.items()}
+    exact = {kind: [scores for _, scores in found] for kind, found in exact.items()}
     # The exact search comes last: it brings all rows into the page cache.
-    found["ways"] = [measure("clapjax", numbers["clapjax"], queries, exact)]
+    found["ways"] = [measure("clapjax", numbers["clapjax"], vectors, queries, exact)]
     found["own"] = own.most
     start = time.perf_counter()
     index.search(np.concatenate(list(queries.values())), TOP)
     found["together"] = (time.perf_counter() - start) / (len(KINDS) * ASKED)
-    found["ways"].append(measure("clapjax, exact", numbers["clapjax, exact"], queries, exact, 20))
+    way = "clapjax, exact"
+    found["ways"].append(measure(way, numbers[way], vectors, queries, exact, 20))
     if rows <= numpy_rows:
         for name, function, cost in others(np.array(vectors), rivals):
-            found["ways"].append(measure(name, function, queries, exact, 20) | cost)
+            found["ways"].append(measure(name, function, vectors, queries, exact, 20) | cost)
     return found
 
 
@@ -129,17 +131,25 @@ def others(vectors: np.ndarray, rivals: bool) -> Iterator[tuple[str, Callable, d
             yield f"usearch i8, beam {beam}", search, cost
 
 
-def measure(name: str, function: Callable, queries: dict, exact: dict, count: int = ASKED) -> dict:
+def measure(
+    name: str,
+    function: Callable,
+    vectors: np.ndarray,
+    queries: dict[str, np.ndarray],
+    exact: dict[str, list],
+    count: int = ASKED,
+) -> dict:
     """Recall and latency of each kind of query, one query at a time."""
     found = {"name": name}
     for kind, asked in queries.items():
-        rows, seconds = [], []
+        scores, seconds = [], []
         for one in asked[:count]:
             start = time.perf_counter()
-            rows.append((np.asarray(function(one)), None))
+            rows = np.asarray(function(one))
             seconds.append(time.perf_counter() - start)
+            scores.append(vectors[rows] @ one)
         ms = 1000 * np.percentile(seconds, [50, 95])
-        found[kind] = {"recall": recall(rows, exact[kind][:count]), "ms": ms.tolist()}
+        found[kind] = {"recall": recall(scores, exact[kind][:count]), "ms": ms.tolist()}
     return found
 
 

@@ -227,7 +227,7 @@ def _said(error: Exception) -> str:
     """What is printed of an error; of the system's the file and the reason, without its number."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
-    if str(error).startswith("No module named"):  # Python's own words
+    if isinstance(error, ModuleNotFoundError) and "pip install" not in str(error):
         return f"{error}; pip install 'clapjax[train]' brings what is not for inference alone"
     return str(error)
 

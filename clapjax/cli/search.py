@@ -15,7 +15,7 @@ EXAMPLE = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """--model M --index F QUERY... --audio F --plus T --minus T --kind K --top N."""
-    add_model_arguments(parser)
+    add_model_arguments(parser, required=False)
     parser.add_argument("query", metavar="QUERY", nargs="*", help="what to look for, in words")
     parser.add_argument(
         "--audio",
@@ -46,8 +46,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_threshold(parser)
     parser.add_argument("--json", action="store_true", help="a JSON object for each result")
-    for action in parser._actions:  # not of --duplicates
-        action.required &= action.dest != "model"
 
 
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
@@ -134,7 +132,7 @@ def weighted(item: str, sign: int) -> tuple[str, float]:
 
 
 def print_duplicates(args: argparse.Namespace, index) -> int:
-    """Prints pairs, nearest first only where they are next to one another."""
+    """Prints each pair, the earlier row first."""
     if not 0 < args.duplicates <= 1:
         raise ValueError(f"--duplicates: a cosine is in 0 .. 1, not {args.duplicates}")
     for first, second in index.duplicates(args.duplicates, args.kind or "audio"):

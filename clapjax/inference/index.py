@@ -69,7 +69,7 @@ class Index:
             self.about = about["kinds"]
             self._rows = {kind: open_rows(folder / kind) for kind in self.about}
             self._open_lists(folder)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:  # of pyarrow and faiss too
+        except (OSError, EOFError, ValueError, KeyError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise ValueError(f"{path}: damaged ({reason}); make it anew") from error
 
@@ -128,8 +128,10 @@ class Index:
             named = isinstance(source, str | os.PathLike)
             about = write_rows(read_tables(source) if named else source, folder)
             for kind, found in about["kinds"].items():
-                wanted = found["rows"] >= APPROXIMATE_FROM and lists.available()
-                if wanted if approximate is None else approximate:
+                wanted = approximate
+                if approximate is None:
+                    wanted = found["rows"] >= APPROXIMATE_FROM and lists.available()
+                if wanted:
                     vectors = open_rows(folder / kind).vectors
                     found |= lists.build_lists(vectors, folder / kind)
             (folder / ABOUT).write_text(json.dumps(about, indent=2) + "\n")

@@ -91,7 +91,7 @@ def test_weights():
 
 
 def test_near_duplicates_need_no_model(place, capsys):
-    ask = ("search", "--index", place / "vectors.parquet", "--duplicates", "0.9999")
+    ask = ("search", "--index", place / "vectors.parquet", "--duplicates", "0.99999")
     assert _main(*ask) == 0
     pair = [str(place / "sounds" / name) for name in ("4.wav", "5.wav")]
     assert capsys.readouterr().out == f"1.0000  {pair[0]}  {pair[1]}\n"

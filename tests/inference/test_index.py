@@ -19,9 +19,14 @@ faiss = pytest.importorskip("faiss", reason="the extra `index` is not installed"
 
 
 def parts(rows: int = ROWS, texts: int = TEXTS, times: bool = False) -> list[Table]:
-    """A library in two tables, of sounds and texts by turns, with five sounds that come twice."""
+    """A library in two tables, of sounds and texts by turns; five sounds come twice.
+
+    And some come almost so, at a cosine of about 0.99.
+    """
     made = Made(SIZE)
     sounds, words = made.block(0, rows), made.queries("words", texts)
+    almost = rows // 20
+    sounds[-almost:] = lists._unit(sounds[:almost] + 0.15 * made.block(1, almost))
     sounds[rows - 5 :] = sounds[:5]
     vectors = np.concatenate([sounds[: rows // 2], words, sounds[rows // 2 :]])
     kinds = ["audio"] * (rows // 2) + ["text"] * texts + ["audio"] * (rows - rows // 2)
@@ -109,16 +114,15 @@ def test_lists_find_what_they_say(built):
     vectors = index.vectors()
     for kind in ("sounds", "words"):
         queries = Made(SIZE, seed=0).queries(kind, 100)
-        exact = exact_search(vectors, queries, 10)
-        found = [
-            (np.array([hit.row for hit in hits]), np.array([hit.score for hit in hits]))
-            for hits in index.search(queries, 10, "audio")
-        ]
-        assert recall(found, exact) > 0.97
-        alone = index.search(queries[0], 10, "audio")[0]
-        assert [hit.row for hit in alone] == found[0][0].tolist()
-        for query, (rows, scores) in zip(queries, found, strict=True):
-            np.testing.assert_allclose(scores, vectors[rows] @ query, atol=1e-6)
+        exact = [scores for _, scores in exact_search(vectors, queries, 10)]
+        results = index.search(queries, 10, "audio")
+        scores = [np.array([hit.score for hit in hits]) for hits in results]
+        assert recall(scores, exact) > 0.97
+        (alone,) = index.search(queries[0], 10, "audio")
+        assert [hit.row for hit in alone] == [hit.row for hit in results[0]]
+        for query, hits, found in zip(queries, results, scores, strict=True):
+            rows = [hit.row for hit in hits]
+            np.testing.assert_allclose(found, vectors[rows] @ query, atol=1e-6)
 
 
 def test_every_row_is_in_a_list(built):
@@ -127,7 +131,10 @@ def test_every_row_is_in_a_list(built):
     opened, queries = index._lists["audio"], Made(SIZE).queries("words", 20)
     assert opened._index.ntotal == ROWS
     found = opened.search(queries, 10, opened.count)
-    assert recall(found, exact_search(index.vectors(), queries, 10)) == 1.0
+    for (rows, _), (expected, _) in zip(
+        found, exact_search(index.vectors(), queries, 10), strict=True
+    ):
+        assert rows.tolist() == expected.tolist()
     for number in range(0, ROWS, 97):
         assert index.search(index.vectors()[number], 1, "audio")[0][0].score > 1 - 1e-5
 
@@ -139,10 +146,10 @@ def test_near_duplicates(request, place, monkeypatch):
     pairs = [(first.row, second.row) for first, second in index.duplicates(0.9999)]
     assert pairs == [(ROWS - 5 + number, number) for number in range(5)]
     vectors = index.vectors()
-    late, early = np.nonzero(np.tril(vectors @ vectors.T > 0.9, -1))
-    found = {(one.row, two.row): one.score for one, two in index.duplicates(0.9)}
+    late, early = np.nonzero(np.tril(vectors @ vectors.T >= 0.97, -1))
+    found = {(one.row, two.row): one.score for one, two in index.duplicates(0.97)}
     missed = set(zip(late.tolist(), early.tolist(), strict=True)) - found.keys()
-    assert len(late) > 500 and len(missed) <= (0 if place == "library" else 0.02 * len(late))
+    assert len(late) > 200 and len(missed) <= (0 if place == "library" else 0.02 * len(late))
     for (one, two), score in found.items():
         assert score == pytest.approx(vectors[one] @ vectors[two], abs=1e-5)
 
@@ -155,6 +162,13 @@ def test_near_rows_across_blocks(monkeypatch):
     found = np.concatenate(pairs)
     assert len(expected) > 5
     assert sorted(map(tuple, found.tolist())) == sorted(map(tuple, expected.tolist()))
+
+
+def test_equally_near_rows_are_found_too():
+    """Half of a library of silence: which of its rows are found does not matter."""
+    found = [np.array([1, 1, 0.5]), np.array([0.9, 0.8])]
+    exact = [np.array([1, 1, 1]), np.array([0.9, 0.8, 0.7])]
+    assert recall(found, exact) == pytest.approx(2 / 3)
 
 
 def test_combine():
@@ -244,6 +258,7 @@ def test_bad_indices_and_questions_are_one_error(library, built, tmp_path):
         ("audio/rows.arrow", lambda file: file.write_bytes(b"no")),
         ("audio/lists.faiss", lambda file: file.write_bytes(b"no")),
         ("audio/lists.bytes", lambda file: file.unlink()),
+        ("audio/lists.bytes", lambda file: file.write_bytes(file.read_bytes()[:-1])),
     ):
         shutil.copytree(built, tmp_path / "bad", dirs_exist_ok=True)
         damage(tmp_path / "bad" / name)
