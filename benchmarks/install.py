@@ -17,37 +17,24 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
 import soundfile
+
+from clapjax.interop.export import write_model
+from clapjax.interop.load import Pretrained
+from tests.inference.tiny import RATE, make_clap, make_tokenizer, noise
 
 REPO = Path(__file__).resolve().parents[1]
 PIP = ("-m", "pip", "--disable-pip-version-check", "--quiet")
-WORDS = ["rain", "a dog barks", "thunder", "a man speaks", "a siren"]
 
 
 def make_model(folder: Path) -> None:
-    """An export of random weights, and ten sounds beside it."""
-    import jax
-
-    from clapjax.data.tokenizer import load_tokenizer, train_tokenizer
-    from clapjax.interop.export import write_model
-    from clapjax.interop.load import Pretrained
-    from clapjax.models.clap import init_variables
-    from clapjax.models.presets import small_clap
-    from clapjax.tasks.texts import adapt_to_tokenizer
-
-    train_tokenizer(WORDS * 20, folder / "tokenizer", 280)
-    tokenizer = load_tokenizer(folder / "tokenizer")
-    config = adapt_to_tokenizer(small_clap(), tokenizer)
-    variables = jax.device_get(init_variables(config, jax.random.key(0)))
-    write_model(folder / "model", Pretrained(config, variables, tokenizer), "clapjax")
+    """An export of the tests' tiny model, and ten sounds beside it."""
+    clap = make_clap("plain", make_tokenizer(folder / "tokenizer"))
+    pretrained = Pretrained(clap.config, clap.variables, clap.tokenizer)
+    write_model(folder / "model", pretrained, "clapjax")
     (folder / "sounds").mkdir()
-    rate, generator = config.audio.sample_rate, np.random.default_rng(0)
     for number in range(10):
-        samples = generator.normal(0, 0.1, 2 * rate) * np.sin(
-            np.arange(2 * rate) * (number + 1) / 9
-        )
-        soundfile.write(folder / "sounds" / f"{number}.wav", samples, rate)
+        soundfile.write(folder / "sounds" / f"{number}.wav", noise(2 * RATE, number), RATE)
 
 
 def best(command: list[str], folder: Path, times: int = 3) -> float:
