@@ -5,6 +5,7 @@ import difflib
 import json
 import os
 import typing
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 # What a field of each type holds, in the words of an error.
@@ -34,14 +35,41 @@ def read_lines(file: str | os.PathLike) -> list[str]:
     Raises:
       ValueError: no such file, not UTF-8, or nothing in it.
     """
-    try:
-        lines = [line.strip() for line in Path(file).read_text("utf-8-sig").split("\n")]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file}: cannot be read as UTF-8 text ({error})") from error
-    lines = [line for line in lines if line]
+    lines = list(each_line(file))
     if not lines:
         raise ValueError(f"{file}: no lines of text in it")
     return lines
+
+
+def each_line(file: str | os.PathLike) -> Iterator[str]:
+    """`read_lines` one by one, none of which are held; of a file without any it yields nothing."""
+    try:
+        with Path(file).open(encoding="utf-8-sig") as lines:
+            yield from (line for text in lines if (line := text.strip()))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file}: cannot be read as UTF-8 text ({error})") from error
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The name that was meant by one that is not known, if one is near; dots are between groups.
+
+    Near are the same letters but for a few, best in the same group, and what a name is short for:
+    by "optimizer.lr" optimizer.learning_rate is meant.
+    """
+
+    def alike(ours: str, theirs: str) -> float:
+        return difflib.SequenceMatcher(None, ours, theirs).ratio()
+
+    def likeness(other: str) -> float:
+        (group, _, ours), (their_group, _, theirs) = name.rpartition("."), other.rpartition(".")
+        short = "".join(word[:1] for word in theirs.split("_"))
+        near = 1.0 if ours == short else alike(ours, theirs)
+        if group == their_group:
+            return near
+        return near * (0.8 + 0.1 * alike(group, their_group) if group else 0.95)
+
+    best = max(known, key=likeness, default=None)
+    return best if best is not None and likeness(best) >= 0.7 else None
 
 
 def to_dict(config) -> dict:
@@ -63,8 +91,8 @@ def from_dict(cls, values: dict, path: str = ""):
     for name, value in values.items():
         where = f"{path}.{name}" if path else name
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}"
+            meant = closest(name, known)
+            hint = f"; did you mean {meant!r}?" if meant else f"; there are {', '.join(known)}"
             raise ValueError(f"config: no field {where!r}{hint}")
         out[name] = _convert(known[name], value, where)
     return cls(**out)

@@ -65,8 +65,6 @@ def command(quick_env):
 @pytest.fixture(scope="session")
 def bucket_of():
     """bucket_of("gs"): a folder of nobody else in a bucket, whose server this session starts."""
-    if not os.environ.get("CLAPJAX_BUCKET_TESTS"):
-        pytest.skip("tests against servers of buckets run where CLAPJAX_BUCKET_TESTS is set")
     with contextlib.ExitStack() as servers, pytest.MonkeyPatch.context() as patch:
         started, numbers = set(), itertools.count()
 

@@ -58,7 +58,7 @@ def choose(rows: Iterable[dict], least: Mapping[str, float]) -> Iterator[dict]:
             yield _with(row, stay)
     if missing := [name for name in least if name not in known]:
         one = missing[0]
-        raise ValueError(f"no caption has a {one}: generate them with {FROM[one]}")
+        raise ValueError(f"no caption has its {one}: generate them with {FROM[one]}")
 
 
 def _passes(row: dict, name: str, index: int, least: float) -> bool:

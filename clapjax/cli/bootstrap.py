@@ -1,7 +1,6 @@
 """`clapjax bootstrap`: captions from audio and tags, and what a CLAP model learns of them."""
 
 import argparse
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +15,7 @@ READ_BY = {"loss": "clap", "captioning": "captioner", "tagging": "tagger"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """--config FILE[:DATA] --workdir W."""
+    """--config FILE[:DATA] --workdir W --jobs N."""
     parser.add_argument(
         "--config",
         default=CONFIG,
@@ -34,25 +33,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="Y",
         help="share of the tags that a caption of (d) names, at least (default: 1)",
     )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="trainings at once, which share the cores (default: 2 on a CPU, 1 on a chip)",
+    )
 
 
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
-    """Runs one command after the other; the same again goes on where it ended."""
-    from clapjax.cli.main import main
+    """Runs one group of commands after the other; the same again goes on where it ended."""
+    from clapjax.cli.side_by_side import default_jobs, run_all
     from clapjax.data.paths import need_local
 
     root = need_local(args.workdir, "what `clapjax bootstrap` makes")
-    for words in commands(args.config, root, args.min_agreement, overrides):
-        print(f"$ clapjax {shlex.join(words)}", flush=True)
-        if status := main(words):
+    jobs = default_jobs() if args.jobs is None else args.jobs
+    if jobs < 1:
+        raise ValueError(f"--jobs must be positive, not {jobs}")
+    for group in commands(args.config, root, args.min_agreement, overrides):
+        if status := run_all(group, jobs):
             return status
     return 0
 
 
 def commands(
     config: str, root: Path, min_agreement: float, overrides: list[str]
-) -> Iterator[list[str]]:
-    """What is done, one command line of `clapjax` after the other."""
+) -> Iterator[dict[str, list[str]]]:
+    """What is done, in groups of command lines of `clapjax` that do not need one another."""
     place = {
         name: str(root / name) for name in ("captioned", "rest", "captioner", "tagger", *"abcde")
     }
@@ -65,37 +72,43 @@ def commands(
     # --- records, a captioner and a first CLAP model of the captioned part ----------------------
     for part in ("captioned", "rest"):
         where = ["--config", _part(config, part), "--data_dir", place[part]]
-        yield ["records", "build", *where, *overrides]
-    yield train("captioner", "captioner", "captioned")
-    yield train("tagger", "tagger", "rest")
-    yield train("a", "clap", "captioned")
+        yield {part: ["records", "build", *where, *overrides]}
+    yield {
+        "captioner": train("captioner", "captioner", "captioned"),
+        "a": train("a", "clap", "captioned"),
+    }
 
-    # --- captions for the rest --------------------------------------------------------------------
+    # --- captions for the rest, and a tagger of its tags ------------------------------------------
     tables, learned = {}, {"e": place["rest"]}
+    group = {"tagger": train("tagger", "tagger", "rest")}
     for model, guidance in GUIDED.items():
-        out = root / "captions" / model
         how = ["--model", place["captioner"], "--guidance", guidance, "--clap", place["a"]]
-        yield ["captions", "generate", f"{place['rest']}:train", *how, "--out", str(out)]
-        tables[model] = sorted(map(str, out.glob("*.jsonl")))
+        how += ["--out", str(root / "captions" / model)]
+        group[f"captions/{model}"] = ["captions", "generate", f"{place['rest']}:train", *how]
+    yield group
+    for model in GUIDED:
+        tables[model] = sorted(map(str, (root / "captions" / model).glob("*.jsonl")))
     tables["d"] = [str(root / "captions" / "d.jsonl")]
     choose = ["--input", str(root / "captions" / "c"), "--output", *tables["d"]]
-    yield ["captions", "filter", *choose, "--min_agreement", str(min_agreement)]
+    yield {"filter": ["captions", "filter", *choose, "--min_agreement", str(min_agreement)]}
     for model, files in tables.items():
         learned[model] = str(root / "records" / model)
         told = f"{learned[model]}.all"  # clips without a caption of the table keep the true ones
         how = ["--captions", *files, "--replace", "--apart"]
-        yield ["records", "annotate", told, place["rest"], *how]
+        yield {"annotate": ["records", "annotate", told, place["rest"], *how]}
         where = ["--where", "provenance=captioner", "split=train"]
-        yield ["records", "filter", learned[model], told, *where]
+        yield {"filter": ["records", "filter", learned[model], told, *where]}
 
     # --- CLAP on both, and what all are worth -----------------------------------------------------
-    for model, records in sorted(learned.items()):
-        yield train(model, "clap", "captioned", f"--config.data.mixture=('{records}={SHARE}',)")
+    yield {
+        model: train(model, "clap", "captioned", f"--config.data.mixture=('{records}={SHARE}',)")
+        for model, records in sorted(learned.items())
+    }
     models = [f"{name}={place[name]}" for name in ("captioner", *"abcde")]
     judged = ["--config.evaluation.guidance=('none', 'tags', 'order')"]
     judged.append(f"--config.evaluation.tagger={place['tagger']}")
     where = ["--benchmark", f"held_out={place['captioned']}", "--out", str(root)]
-    yield ["eval", "--model", *models, *where, *judged]
+    yield {"eval": ["eval", "--model", *models, *where, *judged]}
 
 
 def _group(override: str) -> str:

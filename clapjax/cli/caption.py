@@ -1,10 +1,18 @@
 """`clapjax caption`."""
 
 import argparse
+import functools
 import json
+import sys
+from collections.abc import Iterator
 
-from clapjax.cli.decoding import add_decoding_arguments, add_threshold_argument, find_decoding
-from clapjax.cli.inputs import audio_files, load_kind, printable, status, what_is_heard
+from clapjax.cli.decoding import (
+    add_decoding_arguments,
+    add_threshold_argument,
+    find_decoding,
+    find_threshold,
+)
+from clapjax.cli.inputs import add_file_arguments, load_kind, need_files, print_each
 from clapjax.cli.show import progress
 
 EXAMPLE = 'clapjax caption --model runs/captioner --tags "dog bark,rain" sounds/'
@@ -13,7 +21,7 @@ EXAMPLE = 'clapjax caption --model runs/captioner --tags "dog bark,rain" sounds/
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """--model M FILE..., what guides, how words are chosen, and by what captions are ranked."""
     parser.add_argument("--model", required=True, help="workdir of a captioning run")
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="file, folder or 'pattern'")
+    add_file_arguments(parser)
     parser.add_argument("--batch_size", type=int, default=16, help="clips at once (default: 16)")
     told = parser.add_mutually_exclusive_group()
     told.add_argument("--tags", default="", help="names of what sounds, with commas between them")
@@ -35,37 +43,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
     """Prints the captions of each file; status 1 where some could not be heard."""
-    files, whole = audio_files("caption", args.inputs)
+    threshold = find_threshold(args)
+    files = need_files("caption", args)
     model = load_kind("captioner", args.model, args.batch_size, "--model")
-    rank = None
+    rank = tagger = None
     if args.rerank:
         rank = load_kind("clap", args.rerank, args.batch_size, "--rerank")
-    found = model.each(
-        files,
-        tags=find_tags(args, files),
-        order=args.order,
-        style=args.style,
-        decoding=find_decoding(args, model.settings.decoding),
-        seed=args.seed,
-        long=args.long,
-        rank=rank,
-    )
-    captions = what_is_heard("caption", "captioning", found, len(files))
-    for index in sorted(captions):
-        for line in told(printable(files[index]), captions[index], args.json):
-            print(line)
-    return status(files, whole, captions)
+    if args.tagger:
+        tagger = load_kind("tagger", args.tagger, args.batch_size, "--tagger")
+
+    def hear(some: list[str]) -> Iterator[tuple[int, list | ValueError]]:
+        return model.each(
+            some,
+            tags=find_tags(args, tagger, some, threshold),
+            order=args.order,
+            style=args.style,
+            decoding=find_decoding(args, model.settings.decoding),
+            seed=args.seed,
+            long=args.long,
+            rank=rank,
+        )
+
+    lines = functools.partial(told, as_json=args.json)
+    # All at once: words are drawn by the number of the file.
+    return print_each("caption", "captioning", files, hear, lines, at_once=sys.maxsize)
 
 
-def find_tags(args: argparse.Namespace, files: list[str]) -> list:
+def find_tags(args: argparse.Namespace, tagger, files: list[str], threshold: float) -> list:
     """Those of all files, or what the tagger hears in each."""
-    if not args.tagger:
+    if tagger is None:
         return [tag.strip() for tag in args.tags.split(",") if tag.strip()]
-    tagger = load_kind("tagger", args.tagger, args.batch_size, "--tagger")
     tags = [()] * len(files)
     for index, row in progress(tagger.each(files), len(files), "tagging"):
         if not isinstance(row, ValueError):  # else captioning says why
-            tags[index] = tagger.likely(row, args.threshold)
+            tags[index] = tagger.likely(row, threshold)
     return tags
 
 

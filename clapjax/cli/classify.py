@@ -2,17 +2,18 @@
 
 import argparse
 import functools
+from collections.abc import Callable, Iterator
 
 from clapjax.cli.inputs import (
+    add_file_arguments,
     add_long_arguments,
     add_model_arguments,
     add_threshold,
-    audio_files,
+    label_lines,
     load_clap,
-    print_labels,
+    need_files,
+    print_each,
     read_threshold,
-    status,
-    what_is_heard,
 )
 from clapjax.plain import read_lines
 
@@ -22,7 +23,7 @@ EXAMPLE = "clapjax classify --model laion/clap-htsat-unfused --labels dog,rain,s
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """--model M --labels L FILE..., the template, and how long audio is heard."""
     add_model_arguments(parser)
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="file, folder or 'pattern'")
+    add_file_arguments(parser)
     labels = parser.add_mutually_exclusive_group(required=True)
     labels.add_argument("--labels", help="class names with commas between them")
     labels.add_argument("--labels_file", metavar="FILE", help="a file with a name on each line")
@@ -43,10 +44,11 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
         labels = read_lines(args.labels_file)
     else:
         labels = [label.strip() for label in args.labels.split(",") if label.strip()]
-    files, whole = audio_files("classify", args.inputs)
-    found = classify(args, files, labels)
-    print_labels(files, found, functools.partial(told, top=args.top), args.json)
-    return status(files, whole, found)
+    files = need_files("classify", args)
+    hear = make_classifier(args, labels)
+    words = functools.partial(told, top=args.top)
+    lines = functools.partial(label_lines, words=words, as_json=args.json)
+    return print_each("classify", "classifying", files, hear, lines)
 
 
 def told(found: dict, top: int) -> list[str]:
@@ -60,8 +62,8 @@ def told(found: dict, top: int) -> list[str]:
     return words[:top] or ["none of the labels"]
 
 
-def classify(args: argparse.Namespace, files: list[str], labels: list[str]) -> dict:
-    """{number of the file: what is printed of it as JSON}; complains about broken ones.
+def make_classifier(args: argparse.Namespace, labels: list[str]) -> Callable:
+    """A function of some files to (number of the file, what is printed of it as JSON or its error).
 
     {"probabilities": {label: probability}}, which sum up to 1; with --threshold {"cosines": {label:
     cosine}, "heard": labels that reach it}, and of one that was measured "presence": {label: how
@@ -75,20 +77,23 @@ def classify(args: argparse.Namespace, files: list[str], labels: list[str]) -> d
     model = load_clap(args)
     known = read_threshold(args.threshold, model, template) if args.threshold else None
     text = model.embed_labels(labels, template)
-    found = {}
-    results = model.each_audio(files, long=args.long, hop=args.hop)
-    heard = what_is_heard("classify", "classifying", results, len(files))
-    for index, result in heard.items():
+
+    def judge(vector) -> dict:  # (D,)
         if known is None:
-            found[index] = {"probabilities": model.rank(result[None], text, labels)[0]}
-            continue
-        pairs = zip(labels, model.similarity(result[None], text)[0].tolist(), strict=True)
+            return {"probabilities": model.rank(vector[None], text, labels)[0]}
+        pairs = zip(labels, model.similarity(vector[None], text)[0].tolist(), strict=True)
         cosines = dict(sorted(pairs, key=lambda pair: -pair[1]))
         there = [label for label, cosine in cosines.items() if cosine >= known["threshold"]]
-        found[index] = {"cosines": cosines, "heard": there}
+        found = {"cosines": cosines, "heard": there}
         if "slope" in known:
-            found[index]["presence"] = {
+            found["presence"] = {
                 label: float(expit(known["slope"] * cosine + known["offset"]))
                 for label, cosine in cosines.items()
             }
-    return found
+        return found
+
+    def hear(files: list[str]) -> Iterator[tuple[int, dict | ValueError]]:
+        for index, heard in model.each_audio(files, long=args.long, hop=args.hop):
+            yield index, heard if isinstance(heard, ValueError) else judge(heard)
+
+    return hear

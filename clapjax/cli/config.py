@@ -1,7 +1,6 @@
 """From a config file and overrides on the command line to an `Experiment`."""
 
 import argparse
-import difflib
 import os
 import re
 import traceback
@@ -12,7 +11,7 @@ from ml_collections import ConfigDict, config_flags
 
 from clapjax.data.paths import need_local
 from clapjax.experiment import Experiment, from_dict, to_dict
-from clapjax.plain import HOLDS
+from clapjax.plain import HOLDS, closest
 
 GIVEN = re.compile(r"--config\.([\w.]+)=")  # a field, in absl's words for a wrong value
 
@@ -151,8 +150,8 @@ def load_config(source: str | Experiment, overrides: list[str]) -> Experiment:
     for item in overrides:
         field, equals, _ = item.removeprefix("--config.").partition("=")
         if field not in known:
-            close = difflib.get_close_matches(field, known, n=1)
-            hint = f"; did you mean --config.{close[0]}?" if close else ""
+            meant = closest(field, known)
+            hint = f"; did you mean --config.{meant}?" if meant else ""
             raise ValueError(f"no config field {field!r}{hint} (`clapjax config` lists all)")
         if not equals:
             raise ValueError(f"{item}: write --config.{field}=VALUE")

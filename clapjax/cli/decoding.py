@@ -3,6 +3,8 @@
 import argparse
 from dataclasses import replace
 
+LIKELY = 0.5  # of a tag, where no threshold is given
+
 
 def add_decoding_arguments(parser: argparse.ArgumentParser) -> None:
     """--style S, --beam K or --nucleus P, --groups G, --n N, --seed S, --long MODE."""
@@ -40,13 +42,23 @@ def find_decoding(args: argparse.Namespace, own):
 
 
 def add_threshold_argument(parser: argparse.ArgumentParser) -> None:
-    """--threshold X."""
+    """--threshold X, beside --tagger T."""
     parser.add_argument(
         "--threshold",
         type=probability,
-        default=0.5,
-        help="how probable its tags are (default: 0.5)",
+        help=f"how probable the tagger's tags are, at least (default: {LIKELY})",
     )
+
+
+def find_threshold(args: argparse.Namespace) -> float:
+    """That of `add_threshold_argument`.
+
+    Raises:
+      ValueError: it is given, and no tagger that it is of.
+    """
+    if args.threshold is not None and not args.tagger:
+        raise ValueError("--threshold is of the tags that --tagger hears; name one")
+    return LIKELY if args.threshold is None else args.threshold
 
 
 def probability(text: str) -> float:

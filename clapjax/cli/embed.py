@@ -1,27 +1,47 @@
 """`clapjax embed`."""
 
 import argparse
+import functools
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
 
 from clapjax.cli.inputs import (
+    Files,
+    add_file_arguments,
     add_long_arguments,
     add_model_arguments,
-    find_audio,
+    find_files,
     load_clap,
     printable,
 )
-from clapjax.cli.show import complain, progress
-from clapjax.plain import read_lines
+from clapjax.cli.outputs import TABLES
+from clapjax.cli.show import Progress, complain
+from clapjax.plain import each_line
 
-EXAMPLE = "clapjax embed --model laion/clap-htsat-unfused sounds/ 'more/**/*.flac' --out index.npz"
+EXAMPLE = "clapjax embed --model laion/clap-htsat-unfused sounds/ 'more/**/*.flac' --out embedded"
+PART_SIZE, PART_SIZE_OF_WINDOWS = 1000, 100  # inputs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """--model M INPUT... --text T --texts F --out F, and how long audio is heard."""
+    """--model M INPUT... --files LIST --text T --texts F --out O, and how long audio is heard."""
     add_model_arguments(parser)
-    parser.add_argument("inputs", nargs="*", metavar="INPUT", help="file, folder or 'pattern'")
+    add_file_arguments(parser)
     parser.add_argument("--text", action="append", default=[], help="a text; may be repeated")
     parser.add_argument("--texts", metavar="FILE", help="a file with a text on each line")
-    parser.add_argument("--out", required=True, help=".npz or .parquet file, written at the end")
+    parser.add_argument(
+        "--out",
+        required=True,
+        help="folder of Parquet parts, each written when it is done: the same command again goes "
+        "on; or, of few inputs, a .npz or .parquet file, written at the end",
+    )
+    parser.add_argument(
+        "--part_size",
+        type=int,
+        metavar="N",
+        help=f"inputs of a part (default: {PART_SIZE}, with --windows {PART_SIZE_OF_WINDOWS})",
+    )
     add_long_arguments(parser)
     parser.add_argument(
         "--windows",
@@ -32,78 +52,164 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
-    """Writes the file; status 1 where some input is not in it, 2 (and no file) where none is."""
-    from clapjax.inference.store import check_output
-
+    """Writes a file or parts; status 1 where some input is not in it, 2 where none is."""
     if args.windows is not None and (args.long or args.hop):
         raise ValueError("--windows is instead of --long and --hop")
-    texts = args.text + (read_lines(args.texts) if args.texts else [])
-    files, problems = find_audio(args.inputs)
-    for problem in problems:
-        complain("embed", problem)
-    if not files and not texts:
-        raise ValueError("nothing to embed; name files, folders, --text or --texts")
-    check_output(args.out, [*map(printable, files), *texts])
-    done = embed(args, files, texts)
-    failed = len(problems) + len(files) + len(texts) - done
-    if failed:
-        complain("embed", f"{failed} inputs left out")
-    return 1 if failed else 0
-
-
-def embed(args: argparse.Namespace, files: list[str], texts: list[str]) -> int:
-    """Embeds and writes the file; the number of inputs that are in it."""
-    import numpy as np
-
-    from clapjax.inference.store import Table, fingerprint, write_table
-
-    towers = {"audio": bool(files), "text": bool(texts)}
-    chosen = "both" if all(towers.values()) else "audio" if files else "text"
-    model = load_clap(args, chosen)
-    found = embed_files(model, args, files)
-    times = [found[index][0] for index in sorted(found)]
-    vectors = [found[index][1] for index in sorted(found)]
-    names = [printable(files[index]) for index in sorted(found) for _ in found[index][0]]
-    kinds = ["audio"] * len(names)
-    if texts:
-        vectors.append(model.embed_text(texts))
-        names, kinds = names + texts, kinds + ["text"] * len(texts)
-        times.append(np.full((len(texts), 2), np.nan))
-    if not names:
+    if args.part_size is not None and args.part_size < 1:
+        raise ValueError(f"--part_size must be positive, not {args.part_size}")
+    texts = find_texts(args)
+    files = find_files("embed", args)
+    if files.count == 0 and texts.count == 0:
+        raise ValueError("nothing to embed; name files, folders, --files, --text or --texts")
+    work = start(args, files, texts)
+    items = chain((("audio", file) for file in files), (("text", text) for text in texts))
+    one_file = os.fspath(args.out).endswith(TABLES)
+    with work.shown:
+        rows, inputs, left_out = (into_file if one_file else into_parts)(work, items)
+    if not rows:
         raise ValueError(f"none of the inputs could be embedded; {args.out} is not written")
-    table = Table(
-        vectors=np.concatenate(vectors),
-        names=names,
-        kinds=kinds,
-        model=str(args.model),
-        fingerprints={
-            tower: fingerprint(model.config, model.variables, tower)
-            for tower, used in towers.items()
-            if used
-        },
-        times=None if args.windows is None else np.concatenate(times),
-    )
-    write_table(args.out, table)
-    print(f"{args.out}: {len(names)} embeddings of {len(found)} files and {len(texts)} texts")
-    return len(found) + len(texts)
+    print(f"{args.out}: {rows} embeddings of {inputs - left_out} inputs")
+    if left_out:
+        complain("embed", f"{left_out} inputs left out")
+    return 1 if left_out or not files.whole else 0
 
 
-def embed_files(model, args: argparse.Namespace, files: list[str]) -> dict:
-    """{number of the file: (times (N, 2), vectors (N, D))}; complains about broken ones."""
+@dataclass(frozen=True)
+class Texts:
+    """The texts of a command line, of which those of a file are not held."""
+
+    given: list[str]
+    file: str | None
+    count: int | None  # None: nobody knows
+
+    def __iter__(self) -> Iterator[str]:
+        return chain(self.given, () if self.file is None else each_line(self.file))
+
+
+def find_texts(args: argparse.Namespace) -> Texts:
+    """The texts of --text and --texts.
+
+    Raises:
+      ValueError: one is empty, or no UTF-8; or there are none in the file.
+    """
+    for text in args.text:
+        if not text.strip() or printable(text) != text:
+            raise ValueError(f"--text {printable(text)!r}: there are no words in it, or no UTF-8")
+    count = len(args.text)
+    if args.texts is not None and os.path.exists(args.texts) and not os.path.isfile(args.texts):
+        count = None  # a pipe can be read once
+    elif args.texts is not None:
+        lines = sum(1 for _ in each_line(args.texts))
+        if not lines:
+            raise ValueError(f"{args.texts}: no lines of text in it")
+        count += lines
+    return Texts(args.text, args.texts, count)
+
+
+@dataclass(frozen=True)
+class Work:
+    """A model, and what is to be done with it."""
+
+    args: argparse.Namespace
+    model: object  # a `clapjax.inference.Clap`
+    fingerprints: dict[str, str]
+    shown: Progress
+
+
+def start(args: argparse.Namespace, files: Files, texts: Texts) -> Work:
+    """Loads what is needed of the model."""
+    from clapjax.inference.store import fingerprint
+
+    towers = [t for t, found in (("audio", files), ("text", texts)) if found.count != 0]
+    model = load_clap(args, "both" if len(towers) == 2 else towers[0])
+    prints = {tower: fingerprint(model.config, model.variables, tower) for tower in towers}
+    known = None not in (files.count, texts.count)
+    total = files.count + texts.count if known else None
+    return Work(args, model, prints, Progress(total, "embedding"))
+
+
+def into_file(work: Work, items: Iterable) -> tuple[int, int, int]:
+    """Embeds all inputs and writes one file: (rows, inputs, inputs left out)."""
+    from clapjax.inference.store import check_output, write_table
+
+    items = list(items)
+    check_output(work.args.out, [printable(name) for _, name in items])
+    table, left_out = embed(work, items)
+    if table is None:
+        return 0, len(items), len(left_out)
+    write_table(work.args.out, table)
+    return len(table.names), len(items), len(left_out)
+
+
+def into_parts(work: Work, items: Iterable) -> tuple[int, int, int]:
+    """Writes the parts that lack: (rows, inputs, inputs left out) of all of them."""
+    from clapjax.cli.parts import write_parts
+
+    args, model = work.args, work.model
+    size = args.part_size or (PART_SIZE if args.windows is None else PART_SIZE_OF_WINDOWS)
+    long = None if args.windows is not None else args.long or model.default_long
+    settings = {"long": long, "hop": args.hop, "windows": args.windows, "tokenizer": args.tokenizer}
+    lacking = functools.partial(embed, work)
+    found = args.out, items, size, work.fingerprints, settings
+    totals = write_parts(*found, embed=lacking, skip=work.shown.skip)
+    if totals.done_before:
+        before = f"{totals.done_before} of {totals.inputs} inputs were done before"
+        complain("embed", f"{args.out}: {before}")
+    return totals.rows, totals.inputs, totals.left_out
+
+
+def embed(work: Work, items: list[tuple[str, str]]) -> tuple:
+    """Embeds inputs, files before texts: (their `Table`, names of those left out).
+
+    The table is None where none could be embedded; complains about broken ones.
+    """
     import numpy as np
 
-    if not files:
-        return {}
-    if args.windows is None:
-        results = model.each_audio(files, long=args.long, hop=args.hop)
-    else:
-        results = model.each_windows(files, args.windows)
-    found = {}
-    for index, result in progress(results, len(files), "embedding"):
+    from clapjax.inference.store import Table
+
+    model, windows = work.model, work.args.windows
+    files = [name for kind, name in items if kind == "audio"]
+    texts = [name for kind, name in items if kind == "text"]
+    found = {}  # (times (N, 2) s, vectors (N, D)) by the number of the file
+    for index, result in each_heard(work, files):
+        work.shown.step()
         if isinstance(result, ValueError):
             complain("embed", result)
-        elif args.windows is None:
-            found[index] = np.full((1, 2), np.nan), result[None]
         else:
             found[index] = result
-    return found
+    kept = sorted(found)
+    names = [printable(files[index]) for index in kept for _ in found[index][0]]
+    times, vectors = [found[index][0] for index in kept], [found[index][1] for index in kept]
+    kinds = ["audio"] * len(names) + ["text"] * len(texts)
+    if texts:
+        vectors.append(model.embed_text(texts))
+        times.append(np.full((len(texts), 2), np.nan))
+        for _ in texts:
+            work.shown.step()
+    left_out = [printable(file) for index, file in enumerate(files) if index not in found]
+    if not kinds:
+        return None, left_out
+    table = Table(
+        vectors=np.concatenate(vectors),
+        names=names + texts,
+        kinds=kinds,
+        model=str(work.args.model),
+        fingerprints=work.fingerprints,
+        times=None if windows is None else np.concatenate(times),
+    )
+    return table, left_out
+
+
+def each_heard(work: Work, files: list[str]) -> Iterator[tuple]:
+    """(number of the file, (times (N, 2) s, vectors (N, D)) or its error)."""
+    import numpy as np
+
+    args, model = work.args, work.model
+    if not files:
+        return
+    if args.windows is not None:
+        yield from model.each_windows(files, args.windows)
+        return
+    for index, result in model.each_audio(files, long=args.long, hop=args.hop):
+        broken = isinstance(result, ValueError)
+        yield index, result if broken else (np.full((1, 2), np.nan), result[None])

@@ -24,6 +24,7 @@ def entry() -> int:
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # that there is no PyTorch
     # TFDS and Orbax tell much of themselves, and of an error that they raise the whole stack.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
+    sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal has no letters for
     from clapjax.cli.main import main
 
     if not goes_on:

@@ -9,6 +9,7 @@ from clapjax.cli.decoding import (
     add_decoding_arguments,
     add_threshold_argument,
     find_decoding,
+    find_threshold,
     probability,
 )
 from clapjax.cli.inputs import load_kind
@@ -88,6 +89,7 @@ def generate(args: argparse.Namespace) -> int:
     from clapjax.inference import captions
     from clapjax.training import distributed
 
+    threshold = find_threshold(args)
     index, processes = distributed.place(args.num_processes, args.process_id)
     out = args.out or captions.folder_beside(args.records)
     shards = captions.find_shards(args.records, out)
@@ -102,7 +104,7 @@ def generate(args: argparse.Namespace) -> int:
         provenance=f"captioner:{name}",
         decoding=find_decoding(args, models.captioner.settings.decoding),
         guidance=args.guidance,
-        threshold=args.threshold,
+        threshold=threshold,
         style=args.style,
         seed=args.seed,
         long=args.long,
@@ -156,7 +158,7 @@ def _report(out: str | os.PathLike, shards: Sequence) -> None:
     if len(there) < len(shards):
         print(f"{out}: {len(there)} of {len(shards)} tables; other processes write the rest")
         return
-    print(f"{out}: {len(there)} tables")
+    print(f"{out}: all tables are there, {len(there)} of {len(shards)}")
     print("\n".join(report(read_scored(there))))
 
 
@@ -185,6 +187,8 @@ def choose(args: argparse.Namespace) -> int:
         for row in choose(read_scored(files), least):
             clips, kept = clips + 1, kept + len(row["captions"])
             yield row
+        if not kept:
+            raise ValueError(f"no caption is kept, and {args.output} not written; ask for less")
 
     write_rows(args.output, written())
     print(f"{args.output}: {kept} captions of {clips} clips")

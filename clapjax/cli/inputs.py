@@ -1,12 +1,16 @@
 """What the verbs that use a model take: audio files, folders and patterns, and lines of text."""
 
 import argparse
-import glob
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
 
-from clapjax.cli.show import complain, progress
+from clapjax.cli.files import Survey, chunks, each_file, each_listed
+from clapjax.cli.show import Progress, complain, say
+
+FILES_AT_ONCE = 1000  # heard together: what one of them waits for, the others wait for
 
 KINDS = {
     "clap": "a CLAP model, which `clapjax classify` and `clapjax embed` take",
@@ -80,84 +84,109 @@ def add_long_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hop", type=float, help="seconds between windows of --long windows")
 
 
-def find_audio(inputs: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Files, folders and patterns to files.
+def add_file_arguments(parser: argparse.ArgumentParser) -> None:
+    """INPUT..., --files LIST."""
+    parser.add_argument("inputs", nargs="*", metavar="INPUT", help="file, folder or 'pattern'")
+    parser.add_argument(
+        "--files",
+        metavar="LIST",
+        help="a file with the path of a file on each line, or - for what comes in",
+    )
 
-    Args:
-      inputs: a file counts whatever it is called; of a folder, all files in it and below with a
-        suffix of audio, by name; a pattern may have *, ?, [] and ** (any folders).
 
-    Returns:
-      (files, each once; one line about each input that gives none).
+@dataclass(frozen=True)
+class Files:
+    """The audio files of a command line, of which none are held."""
+
+    inputs: list[str]
+    listed: str | None
+    count: int | None  # None: nobody knows
+    whole: bool  # whether all inputs gave some
+
+    def __iter__(self) -> Iterator[str]:
+        listed = () if self.listed is None else each_listed(self.listed)
+        return chain(each_file(self.inputs), listed)
+
+
+def find_files(verb: str, args: argparse.Namespace) -> Files:
+    """The files of `add_file_arguments`; tells which inputs give none, and what is left out.
+
+    Raises:
+      OSError: the list cannot be read.
     """
-    from clapjax.audio.files import AUDIO_SUFFIXES  # loads decoders
-
-    files, problems = [], []
-    for item in inputs:
-        if os.path.isdir(item):
-            found = sorted(
-                os.path.join(folder, name)
-                for folder, _, names in os.walk(item)
-                for name in names
-                if name.lower().endswith(AUDIO_SUFFIXES)
-            )
-            if not found:
-                problems.append(
-                    f"{item}: no audio files in this folder ({' '.join(AUDIO_SUFFIXES)})"
-                )
-        elif os.path.exists(item) or not glob.has_magic(item):
-            found = [item]  # where it is missing, the decoder says so
-        else:
-            found = sorted(path for path in glob.glob(item, recursive=True) if os.path.isfile(path))
-            if not found:
-                problems.append(f"{item}: no file matches")
-        files += found
-    return list(dict.fromkeys(files)), problems
+    survey = Survey()
+    count = sum(1 for _ in each_file(args.inputs, survey))
+    for problem in survey.problems:
+        complain(verb, problem)
+    if str(survey):
+        complain(verb, f"left out: {survey}")
+    if args.files is not None:
+        # What comes in can be read once.
+        again = args.files != "-" and os.path.isfile(args.files)
+        count = count + sum(1 for _ in each_listed(args.files)) if again else None
+    return Files(args.inputs, args.files, count, not survey.problems)
 
 
-def audio_files(verb: str, inputs: Iterable[str]) -> tuple[list[str], bool]:
-    """The files of `find_audio`, and whether all inputs gave some; the others are told of.
+def need_files(verb: str, args: argparse.Namespace) -> Files:
+    """`find_files`, which must be some.
 
     Raises:
       ValueError: there is no file.
     """
-    files, problems = find_audio(inputs)
-    for problem in problems:
-        complain(verb, problem)
-    if not files:
+    files = find_files(verb, args)
+    if files.count == 0:
         raise ValueError(f"no audio files to {verb}")
-    return files, not problems
+    return files
 
 
-def what_is_heard(verb: str, doing: str, results: Iterable[tuple], count: int) -> dict:
-    """{number of the file: its result} of (number, result or error); broken ones are told of."""
-    found = {}
-    for index, result in progress(results, count, doing):
-        if isinstance(result, ValueError):
-            complain(verb, result)
-        else:
-            found[index] = result
-    return found
+def print_each(
+    verb: str,
+    doing: str,
+    files: Files,
+    hear: Callable[[list[str]], Iterable[tuple[int, object]]],
+    lines: Callable[[str, object], list[str]],
+    at_once: int = FILES_AT_ONCE,
+) -> int:
+    """Prints lines about each file, in their order, as soon as it and those before are heard.
 
+    Args:
+      verb: whose name complaints about broken files begin with.
+      doing: "classifying", for the progress.
+      files: the files.
+      hear: from some files to (number of the file among them, result or error).
+      lines: of the name of a file and its result.
+      at_once: files that `hear` is given.
 
-def status(files: list[str], whole: bool, found: dict) -> int:
-    """Of a verb that hears files: 0, all are in the result; 1, some are not; 2, none is."""
-    if not found:
+    Returns:
+      The exit status: 0, all inputs are told of; 1, some are not; 2, none is.
+    """
+    count = told = 0
+    with Progress(files.count, doing) as shown:
+        for some in chunks(files, at_once):
+            count += len(some)
+            found, following = {}, 0
+            for index, result in hear(some):
+                shown.step()
+                found[index] = result
+                if isinstance(result, ValueError):
+                    complain(verb, result)
+                while following in found:
+                    result = found.pop(following)
+                    if not isinstance(result, ValueError):
+                        told += 1
+                        for line in lines(printable(some[following]), result):
+                            say(line)
+                    following += 1
+    if not told:
         return 2
-    return 0 if whole and len(found) == len(files) else 1
+    return 0 if files.whole and told == count else 1
 
 
-def print_labels(
-    files: list[str], found: dict[int, dict], told: Callable[[dict], list[str]], as_json: bool
-) -> None:
-    """A line about each file: what is `told` of it, or all that was found as JSON."""
-    width = max((len(printable(files[index])) for index in found), default=0)
-    for index in sorted(found):
-        name = printable(files[index])
-        if as_json:
-            print(json.dumps({"file": name, **found[index]}, ensure_ascii=False))
-        else:
-            print(name.ljust(width), *told(found[index]), sep="  ")
+def label_lines(name: str, found: dict, words: Callable[[dict], list[str]], as_json: bool) -> list:
+    """A line about a file: the words for what was found, or all of it as JSON."""
+    if as_json:
+        return [json.dumps({"file": name, **found}, ensure_ascii=False)]
+    return ["  ".join([name, *words(found)])]
 
 
 def printable(path: str) -> str:

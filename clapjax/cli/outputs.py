@@ -4,7 +4,8 @@ import argparse
 import os
 from pathlib import Path
 
-FOLDERS, FILES = "folders", "files"
+FOLDERS, FILES, EITHER = "folders", "files", "folders, or files of TABLES"
+TABLES = (".npz", ".parquet")
 # Arguments by verb, or verb and action: those that name a folder to be made, and files in one.
 OUTPUTS = {
     "bootstrap": {FOLDERS: ("workdir",)},
@@ -13,7 +14,7 @@ OUTPUTS = {
     "captions generate": {FOLDERS: ("out",)},
     "captions negate": {FILES: ("output",)},
     "demo": {FOLDERS: ("workdir",)},
-    "embed": {FILES: ("out",)},
+    "embed": {EITHER: ("out",)},
     "eval": {FOLDERS: ("out",)},
     "export": {FOLDERS: ("folder",)},
     "finetune": {FOLDERS: ("out",)},
@@ -26,6 +27,7 @@ OUTPUTS = {
     "report": {FILES: ("out",)},
     "train": {FOLDERS: ("workdir",)},
 }
+INSTEAD = {"eval": "workdir"}  # where the output is not named
 
 
 def check_outputs(verb: str, args: argparse.Namespace) -> None:
@@ -34,12 +36,18 @@ def check_outputs(verb: str, args: argparse.Namespace) -> None:
     outputs = OUTPUTS.get(f"{verb} {action}" if action else verb, {})
     for kind, names in outputs.items():
         for name in names:
-            given = getattr(args, name, None)
+            given = getattr(args, name, None) or getattr(args, INSTEAD.get(verb, ""), None)
             if given and "://" not in given:
                 _check(Path(given), kind)
 
 
 def _check(place: Path, kind: str) -> None:
+    if kind == EITHER:
+        kind = FILES if place.suffix in TABLES else FOLDERS
+        if kind == FOLDERS and place.suffix[1:].isalpha() and not place.is_dir():
+            raise ValueError(
+                f"{place}: name a folder, or a file that ends in {' or '.join(TABLES)}"
+            )
     if kind == FILES and place.is_dir():
         raise ValueError(f"{place}: is a folder; name a file in it")
     if kind == FILES and not place.parent.is_dir():

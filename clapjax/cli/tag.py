@@ -2,14 +2,15 @@
 
 import argparse
 import functools
+from collections.abc import Iterator
 
 from clapjax.cli.inputs import (
+    add_file_arguments,
     add_long_arguments,
-    audio_files,
+    label_lines,
     load_kind,
-    print_labels,
-    status,
-    what_is_heard,
+    need_files,
+    print_each,
 )
 
 EXAMPLE = "clapjax tag --model Cnn14_mAP=0.431.pth --labels class_labels_indices.csv sounds/"
@@ -23,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="workdir of a tagging run; or a checkpoint of PANNs, HTS-AT or LAION-CLAP, or a BLAT "
         "folder, for the tagging head in it",
     )
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="file, folder or 'pattern'")
+    add_file_arguments(parser)
     parser.add_argument(
         "--labels",
         metavar="FILE",
@@ -47,18 +48,22 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
         raise ValueError(f"--top must be positive, not {args.top}")
     if args.threshold is not None and not 0 <= args.threshold <= 1:
         raise ValueError(f"--threshold: a probability is in 0 .. 1, not {args.threshold:g}")
-    files, whole = audio_files("tag", args.inputs)
+    files = need_files("tag", args)
     tagger = load_kind("tagger", args.model, args.batch_size, "--model", args.labels)
-    results = tagger.each(files, long=args.long, hop=args.hop)
-    found = {}
-    for index, row in what_is_heard("tag", "tagging", results, len(files)).items():
+
+    def hear(some: list[str]) -> Iterator[tuple[int, dict | ValueError]]:
+        for index, row in tagger.each(some, long=args.long, hop=args.hop):
+            yield index, row if isinstance(row, ValueError) else found_in(row)
+
+    def found_in(row) -> dict:
         names = tagger.likely(row, 0.0)
         probable = dict(zip(names, sorted(row.tolist(), reverse=True), strict=True))
-        found[index] = {"probabilities": probable}
-        if args.threshold is not None:
-            found[index]["heard"] = tagger.likely(row, args.threshold)
-    print_labels(files, found, functools.partial(told, top=args.top), args.json)
-    return status(files, whole, found)
+        heard = {} if args.threshold is None else {"heard": tagger.likely(row, args.threshold)}
+        return {"probabilities": probable} | heard
+
+    words = functools.partial(told, top=args.top)
+    lines = functools.partial(label_lines, words=words, as_json=args.json)
+    return print_each("tag", "tagging", files, hear, lines)
 
 
 def told(found: dict, top: int) -> list[str]:

@@ -165,7 +165,7 @@ def claim(out: str | os.PathLike, made: dict) -> None:
     changed = [name for name in made | there if made.get(name) != there.get(name)]
     if changed:
         raise ValueError(
-            f"{folder}: holds captions made from something else ({', '.join(changed)} differ); "
+            f"{folder}: holds captions made from something else (other {', '.join(changed)}); "
             "remove it, or choose another --out"
         )
 

@@ -95,11 +95,12 @@ def check_output(path: str | os.PathLike, names: Sequence[str] = ()) -> None:
         raise ValueError(f"{path}: its names would take {size / 2**30:.0f} GiB; write .parquet")
 
 
-def write_table(path: str | os.PathLike, table: Table) -> None:
+def write_table(path: str | os.PathLike, table: Table, told: dict | None = None) -> None:
     """Writes .npz or Parquet, whole or not at all; an older file of that name is replaced.
 
     .npz: arrays vectors, names, kinds, times (of windows), and metadata (JSON). Parquet: columns
-    embedding (list of D floats), name, kind, start and end (of windows); metadata under "clapjax".
+    embedding (list of D floats), name, kind, start and end (of windows); metadata under "clapjax",
+    with what else is `told`, plain values.
 
     Raises:
       ValueError: as `check_output`.
@@ -108,6 +109,7 @@ def write_table(path: str | os.PathLike, table: Table) -> None:
     check_output(path, table.names)
     path = as_path(path)
     metadata = {"format": FORMAT, "model": table.model, "fingerprints": table.fingerprints}
+    metadata |= told or {}
     with new_file(path, "wb") as file:
         write = _write_npz if path.suffix == ".npz" else _write_parquet
         write(file, table, json.dumps(metadata))

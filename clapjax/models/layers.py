@@ -8,13 +8,16 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.ad_checkpoint import checkpoint_name
 
 from clapjax.audio.spec_augment import spec_augment
 from clapjax.models import cpu
 
-# What the backward pass finds of a layer: everything, the results of its dense products, or only
-# its input, from which it then computes the rest again.
+# What the backward pass finds of a layer: everything, the results of its dense products and
+# convolutions (by their name: those behind a custom_vjp no policy sees), or only its input, from
+# which it then computes the rest again.
 REMAT = ("none", "dots", "full")
+PRODUCT = "product"
 
 
 def initializer(std: float):
@@ -101,7 +104,7 @@ def dense(
     )
 
     def apply(x: jax.Array) -> jax.Array:
-        flat = layer(x.reshape(-1, x.shape[-1])).astype(dtype)
+        flat = checkpoint_name(layer(x.reshape(-1, x.shape[-1])).astype(dtype), PRODUCT)
         return flat.reshape(*x.shape[:-1], features)
 
     return apply
@@ -128,8 +131,8 @@ def rematerialised(layer: type[nn.Module], remat: str, **options):
     """
     if remat == "none":
         return layer
-    policies = jax.checkpoint_policies
-    policy = policies.dots_with_no_batch_dims_saveable if remat == "dots" else None
+    keep = jax.checkpoint_policies.save_only_these_names(PRODUCT)
+    policy = keep if remat == "dots" else None
     return nn.remat(layer, policy=policy, **options)
 
 

@@ -6,10 +6,11 @@ Shapes: B batch, F frames, M mels, T steps of time behind the blocks, C channels
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from clapjax.models.config import PANN_BLOCKS, PANN_HALVINGS, FusionConfig, PANNConfig
 from clapjax.models.feature_fusion import ImageFusion, MelFusion, fusion_input, split_type
-from clapjax.models.layers import BatchNorm, augment, rematerialised
+from clapjax.models.layers import PRODUCT, BatchNorm, augment, rematerialised
 
 
 class ConvBlock(nn.Module):
@@ -30,7 +31,7 @@ class ConvBlock(nn.Module):
         """(B, F, M, C), and the frames (B,) of each row or None, to (B, F/pool, M/pool, width)."""
         mask = _within(x, lengths)
         for index in range(1, self.convolutions + 1):
-            x = nn.Conv(
+            convolution = nn.Conv(
                 self.width,
                 (self.kernel, self.kernel),
                 padding=self.kernel // 2,
@@ -38,7 +39,8 @@ class ConvBlock(nn.Module):
                 kernel_init=nn.initializers.xavier_uniform(),
                 dtype=self.dtype,
                 name=f"conv{index}",
-            )(_zero_outside(x, mask))
+            )
+            x = checkpoint_name(convolution(_zero_outside(x, mask)), PRODUCT)
             x = nn.relu(BatchNorm(name=f"norm{index}")(x, train, mask)).astype(self.dtype)
         return nn.avg_pool(x, (self.pool, self.pool), (self.pool, self.pool))
 

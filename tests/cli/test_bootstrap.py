@@ -36,7 +36,7 @@ def run(monkeypatch, tmp_path):
 
     def run(*more: str) -> tuple[int, list[list[str]]]:
         monkeypatch.setattr(command_line, "main", called)
-        return real(["bootstrap", "--workdir", str(tmp_path), *more]), found
+        return real(["bootstrap", "--workdir", str(tmp_path), "--jobs", "1", *more]), found
 
     return run
 
@@ -60,7 +60,7 @@ def test_what_each_model_learns_from(run, tmp_path, capsys):
         if words[:2] == ["records", "annotate"]:
             assert args.replace and args.source == str(tmp_path / "rest")
             texts[Path(args.data_dir).name] = [str(Path(x).parent.name) for x in args.captions]
-    assert list(trained) == ["captioner", "tagger", *"abcde"]
+    assert list(trained) == ["captioner", "a", "tagger", *"bcde"]
     assert trained["captioner"][:2] == ("captioned", "captioning")
     assert trained["tagger"][:2] == ("rest", "tagging")
     assert {trained[name] for name in "abcde"} == {("captioned", "contrastive", trained["a"][2])}

@@ -1,6 +1,10 @@
 """`clapjax embed`, `classify` and `search`, with a tiny model of random weights."""
 
+import functools
 import json
+import os
+import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -9,10 +13,10 @@ from scipy.special import expit
 
 import clapjax
 from clapjax.cli import show
-from clapjax.cli.inputs import find_audio, printable
+from clapjax.cli.inputs import Files, print_each, printable
 from clapjax.evaluation.result import Metric, Result, write_results
 from clapjax.inference import TEMPLATE
-from clapjax.inference.store import model_fingerprint, read_table
+from clapjax.inference.store import fingerprint, model_fingerprint, read_table
 from clapjax.plain import read_lines
 from tests.cli.status import main_status as _main
 from tests.inference.tiny import RATE, make_workdir, noise
@@ -59,11 +63,12 @@ def test_embed_folders_and_texts(workdir, clap, sounds, tmp_path, capsys, suffix
     where = ("--model", workdir, "--out", out, "--texts", texts, "--text", "a siren")
     assert _main("embed", sounds, *where) == 1
     captured = capsys.readouterr()
-    assert captured.out == f"{out}: 7 embeddings of 4 files and 3 texts\n"
-    lines = [line for line in captured.err.splitlines() if line.startswith("clapjax ")]
+    assert captured.out == f"{out}: 7 embeddings of 7 inputs\n"
+    first, second, *last = [x for x in captured.err.splitlines() if x.startswith("clapjax ")]
     broken = sounds / "deep" / "broken.flac"
-    assert len(lines) == 2 and lines[1] == "clapjax embed: 1 inputs left out"
-    assert lines[0].startswith(f"clapjax embed: {broken}: cannot be decoded")
+    assert first == "clapjax embed: left out: 1 .txt"
+    assert second.startswith(f"clapjax embed: {broken}: cannot be decoded")
+    assert last == ["clapjax embed: 1 inputs left out"]
     table = read_table(out)
     assert table.names == [str(sounds / n) for n in GOOD] + ["a siren", "a dog barks", "rain falls"]
     assert table.kinds == ["audio"] * 4 + ["text"] * 3 and table.times is None
@@ -77,7 +82,7 @@ def test_embed_windows_with_times(workdir, clap, sounds, tmp_path, capsys):
     out = tmp_path / "index.npz"
     embed = ("embed", "--model", workdir, "--windows", "0.6", "--out", out, "--text", "a dog")
     assert _main(*embed, sounds / "deep" / "c.flac", sounds / "b.wav") == 0
-    assert capsys.readouterr().out == f"{out}: 6 embeddings of 2 files and 1 texts\n"
+    assert capsys.readouterr().out == f"{out}: 6 embeddings of 3 inputs\n"
     table = read_table(out)
     assert table.names == [str(sounds / "deep" / "c.flac")] * 4 + [str(sounds / "b.wav"), "a dog"]
     expected = [[0, 1], [0.6, 1.6], [1.2, 2.2], [1.5, 2.5], [0, 0.5], [np.nan, np.nan]]
@@ -102,6 +107,35 @@ def test_embed_long_audio_and_texts(workdir, clap, sounds, tmp_path, capsys):
     )
 
 
+def test_parts_of_a_list(workdir, clap, sounds, tmp_path, monkeypatch, capsys):
+    """They come to what one file holds; the same command again has nothing to do."""
+    latin = os.fsencode(tmp_path) + b"/latin\xe9.wav"
+    shutil.copy(os.fsencode(sounds / "b.wav"), latin)
+    files = [*(os.fsencode(sounds / name) for name in GOOD), b"gone.wav", latin]
+    (tmp_path / "list").write_bytes(b"\n".join(files))
+    out = tmp_path / "parts"
+    embed = ("embed", "--model", workdir, "--files", "-", "--text", "a dog", "--out", out)
+    for found in ("", f"clapjax embed: {out}: 7 of 7 inputs were done before"):
+        with (tmp_path / "list").open() as stdin:
+            monkeypatch.setattr(sys, "stdin", stdin)
+            assert _main(*embed, "--part_size", "3") == 1
+        captured = capsys.readouterr()
+        assert captured.out == f"{out}: 6 embeddings of 6 inputs\n"
+        assert (found in captured.err) and ("gone.wav: no such file" in captured.err) == (not found)
+    tables = [read_table(file) for file in sorted(out.iterdir())]
+    assert [file.name for file in sorted(out.iterdir())] == [
+        f"parts-0000{number}.parquet" for number in range(3)
+    ]
+    names = [name for table in tables for name in table.names]
+    assert names == [*(str(sounds / n) for n in GOOD), f"{tmp_path}/latin\ufffd.wav", "a dog"]
+    vectors = np.concatenate([table.vectors for table in tables])
+    heard = clap.embed_audio([*(sounds / name for name in GOOD), sounds / "b.wav"])
+    np.testing.assert_allclose(vectors[:5], heard, atol=1e-6)
+    np.testing.assert_allclose(vectors[5:], clap.embed_text("a dog"), atol=1e-6)
+    towers = {t: fingerprint(clap.config, clap.variables, t) for t in ("audio", "text")}
+    assert all(table.fingerprints == towers for table in tables)
+
+
 def test_nothing_good_writes_nothing(workdir, sounds, tmp_path, capsys):
     out = tmp_path / "index.npz"
     inputs = (sounds / "deep" / "broken.flac", tmp_path / "missing.wav")
@@ -109,6 +143,7 @@ def test_nothing_good_writes_nothing(workdir, sounds, tmp_path, capsys):
     lines = _errors(capsys)
     assert len(lines) == 3 and lines[1] == f"clapjax embed: {inputs[1]}: no such file"
     assert lines[2] == f"clapjax embed: none of the inputs could be embedded; {out} is not written"
+    assert _main("embed", "--model", workdir, "--out", tmp_path / "parts", *inputs) == 2
     assert list(tmp_path.iterdir()) == []
 
 
@@ -228,7 +263,12 @@ EMBED = ("embed", "--model", "nowhere/at/all", "a.wav", "--out")
     ("arguments", "message"),
     [
         ((*EMBED, "x.npz"), "nowhere/at/all"),
-        ((*EMBED, "x.csv"), "x.csv: the name must end in .npz or .parquet"),
+        ((*EMBED, "x.csv"), "x.csv: must be a folder, or end in .npz or .parquet"),
+        ((*EMBED, "x", "--part_size", "0"), "--part_size must be positive, not 0"),
+        ((*EMBED, "x", "--text", " "), "--text ' ': there are no words in it, or no UTF-8"),
+        ((*EMBED, "x", "--text", "\udce9"), "there are no words in it, or no UTF-8"),
+        ((*EMBED, "x", "--files", "no.txt"), "no.txt: No such file or directory"),
+        (("classify", "--model", "m", "--labels", "a"), "no audio files to classify"),
         ((*EMBED, "no/x.npz"), "no/x.npz: there is no folder no"),
         ((*EMBED, "x.npz", "--windows", "1", "--hop", "1"), "--windows is instead of --long"),
         ((*EMBED, "x.npz", "--texts", "no.txt"), "no.txt: cannot be read as UTF-8 text"),
@@ -282,33 +322,14 @@ def test_in_a_process(command, workdir, sounds, tmp_path):
     """As a user runs it: no stack trace, no word from another library."""
     done = command("classify", "--model", workdir, "--labels", "dog,rain", sounds)
     assert done.returncode == 1 and len(done.stdout.splitlines()) == 4
-    first, *rest = done.stderr.splitlines()
-    assert first.startswith(f"clapjax classify: {sounds / 'deep' / 'broken.flac'}: cannot be dec")
+    first, second, *rest = done.stderr.splitlines()
+    assert first == "clapjax classify: left out: 1 .txt"
+    broken = sounds / "deep" / "broken.flac"
+    assert second.startswith(f"clapjax classify: {broken}: cannot be dec")
     assert len(rest) == 1 and rest[0].startswith("classifying: 5 in ")
 
 
 # --- files, lines, progress -----------------------------------------------------------------
-
-
-def test_find_audio(sounds, monkeypatch):
-    monkeypatch.chdir(sounds)
-    (sounds / "empty").mkdir(exist_ok=True)
-    everything = sorted([*GOOD, "deep/broken.flac"])
-    assert find_audio(["."]) == ([f"./{name}" for name in everything], [])
-    assert find_audio(["deep", "b.wav", "deep/c.flac"])[0] == [
-        "deep/broken.flac",
-        "deep/c.flac",
-        "deep/er/d.ogg",
-        "b.wav",
-    ]
-    assert find_audio(["**/*.ogg", "[ab].*"])[0] == ["deep/er/d.ogg", "a.WAV", "b.wav"]
-    assert find_audio(["notes.txt", "gone.wav"]) == (["notes.txt", "gone.wav"], [])
-    files, problems = find_audio(["empty", "*.xyz"])
-    assert files == [] and problems[1] == "*.xyz: no file matches"
-    assert problems[0].startswith("empty: no audio files in this folder (.wav .flac")
-    (sounds / "[x].wav").write_bytes((sounds / "b.wav").read_bytes())
-    assert find_audio(["[x].wav"]) == (["[x].wav"], [])
-    (sounds / "[x].wav").unlink()
 
 
 def test_names_that_are_not_utf8():
@@ -321,11 +342,47 @@ def test_read_lines(tmp_path):
 
 
 def test_progress_in_a_log(monkeypatch, capsys):
-    clock = iter(range(0, 1000, 20))
+    """How long the first item takes, with which a model is compiled, is not in the rate."""
+    clock = iter([0, *range(1000, 2000, 20)])
     monkeypatch.setattr(show.time, "perf_counter", lambda: float(next(clock)))
     assert list(show.progress(range(4), 4, "embedding")) == [0, 1, 2, 3]
     assert capsys.readouterr().err.splitlines() == [
         "embedding: 2/4, 0.1/s, 0 min 40 s left",
         "embedding: 4/4, 0.1/s, 0 min 0 s left",
-        "embedding: 4 in 100.0 s (0.0/s)",
+        "embedding: 4 in 1080.0 s (0.0/s)",
     ]
+
+
+def test_progress_of_an_unknown_number_and_of_what_need_not_be_done(monkeypatch, capsys):
+    clock = iter(range(0, 1000, 50))
+    monkeypatch.setattr(show.time, "perf_counter", lambda: float(next(clock)))
+    for total, skipped in ((None, 3), (7, 3)):
+        with show.Progress(total, "embedding") as shown:
+            shown.skip(skipped)
+            for _ in range(2):
+                shown.step()
+    assert [line for line in capsys.readouterr().err.splitlines() if " in " not in line] == [
+        "embedding: 2, 0.0/s",
+        "embedding: 2/4, 0.0/s, 1 min 40 s left",
+    ]
+
+
+def test_results_are_printed_in_order_as_soon_as_they_can_be(capsys):
+    """Each with what comes before it, of so many files at once as are heard together."""
+    given, seen = Files(["a", "b", "c", "d", "e"], None, 5, True), []
+
+    def hear(some):
+        seen.append(some)
+        for index in range(len(some))[::-1]:
+            seen.append(capsys.readouterr().out)
+            yield index, ValueError("broken") if some[index] == "d" else some[index].upper()
+
+    told = functools.partial(print_each, "tag", "tagging", lines=lambda name, x: [f"{name} {x}"])
+    assert told(given, hear, at_once=3) == 1
+    assert seen == [["a", "b", "c"], "", "", "", ["d", "e"], "a A\nb B\nc C\n", ""]
+    captured = capsys.readouterr()
+    assert captured.out == "e E\n" and "clapjax tag: broken" in captured.err
+    good = Files(["a"], None, None, True)
+    assert told(good, lambda some: [(0, 1)]) == 0
+    assert told(Files(["a"], None, 1, False), lambda some: [(0, 1)]) == 1
+    assert told(good, lambda some: [(0, ValueError("broken"))]) == 2

@@ -11,12 +11,35 @@ from clapjax.cli.config import load_config
 from clapjax.cli.fields import describe, meanings
 from clapjax.cli.main import main
 from clapjax.experiment import Experiment
+from clapjax.plain import closest
 from clapjax.training.config import TrainConfig
 
 
 def test_every_field_of_a_config_has_a_meaning():
     bare = [path for path, _, _, meaning in describe(Experiment(), Experiment()) if not meaning]
     assert bare == []
+
+
+@pytest.mark.parametrize(
+    ("field", "meant"),
+    [
+        ("optimizer.lr", "optimizer.learning_rate"),
+        ("lr", "optimizer.learning_rate"),
+        ("optimiser.lr", "optimizer.learning_rate"),
+        ("optimizer.learningrate", "optimizer.learning_rate"),
+        ("optimizer.wd", "optimizer.weight_decay"),
+        ("stepz", "steps"),
+        ("batchsize", "batch_size"),
+        ("data.batch_size", "batch_size"),
+        ("temporal_weight", "loss.temporal_weight"),
+        ("modle.text.dropout", "model.text.dropout"),
+        ("epochs", None),
+        ("zzz", None),
+    ],
+)
+def test_the_field_that_was_meant(field, meant):
+    known = [path for path, *_ in describe(Experiment(), Experiment())]
+    assert closest(field, known) == meant
 
 
 @dataclass(frozen=True)

@@ -173,12 +173,13 @@ def test_interrupted_and_started_again_by_two_processes(room, whole, tmp_path, m
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--seed 4", "holds captions made from something else (seed differ)"),
-        ("--n 3 --name other", "(provenance, decoding differ)"),
+        ("--seed 4", "holds captions made from something else (other seed)"),
+        ("--n 3 --name other", "(other provenance, decoding)"),
         ("--name a;b", "'a;b' names no model in a provenance"),
         ("--num_processes 2", "several processes need --num_processes and --process_id"),
         ("--process_id 2 --num_processes 2", "process_id 2 is not one of 2 processes"),
         ("--model C", "`clapjax embed` take; --model needs a captioner"),
+        ("--threshold 0.3", "--threshold is of the tags that --tagger hears"),
         ("--out T", "holds tables, but no made_from.json"),
     ],
 )
@@ -275,10 +276,13 @@ def test_joined_to_the_records_and_chosen_in_training(room, whole, tmp_path, cap
     ("more", "message"),
     [
         (["--min_agreement", "0.5", "--output", "captions-a.jsonl"], "is one of --input"),
+        (["--min_agreement", "0.5", "--output", "b.jsonl"], "no caption is kept, and b.jsonl not"),
         (["--min_score", "nan", "--output", "b.jsonl"], "a cosine is in -1 .. 1, not nan"),
     ],
 )
-def test_filter_does_not_write_over_what_it_reads(tmp_path, monkeypatch, capsys, more, message):
+def test_filter_writes_nothing_where_it_ends_with_an_error(
+    tmp_path, monkeypatch, capsys, more, message
+):
     monkeypatch.chdir(tmp_path)
     row = {"id": "1", "captions": ["rain"], "log_probability": [-1.0], "agreement": [0.0]}
     text = json.dumps(row) + "\n"

@@ -8,7 +8,7 @@ from clapjax.experiment import make_task
 from clapjax.training.step import setting
 from tests.training.tiny import run_steps, some_batch, some_mesh
 
-STEPS = 12
+STEPS = 50
 
 
 def test_a_run_of_log_mels_is_that_of_the_samples(tiny):

@@ -1,0 +1,202 @@
+"""A folder of embeddings that is written part by part: parts-00000.parquet, parts-00001.parquet ...
+
+Each part is of so many inputs, by their place in the row of all of them, and tells which in its
+metadata: what is done is known from the finished parts alone. Where none of its inputs could be
+embedded there is no part.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from clapjax.cli.files import chunks
+from clapjax.data import paths
+from clapjax.inference.store import Table, write_table
+
+PART = re.compile(r"parts-(\d{5,})\.parquet")
+UNFINISHED = re.compile(r"\.parts-\d+\.parquet\.\w+\.tmp")  # of `paths.new_file`
+LOCK = ".lock"
+
+Input = tuple[str, str]  # "audio" or "text", and its path or words
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a part tells of itself."""
+
+    rows: int
+    model: str
+    fingerprints: dict[str, str]
+    settings: dict  # what else its vectors depend on, and how many inputs a part has
+    inputs: int
+    digest: str  # of these
+    left_out: list[str]  # names of inputs that could not be embedded
+
+
+@dataclass
+class Totals:
+    """Of all parts, those that were done before included."""
+
+    rows: int = 0
+    inputs: int = 0
+    left_out: int = 0
+    done_before: int = 0  # inputs
+
+
+def write_parts(
+    folder: str | os.PathLike,
+    items: Iterable[Input],
+    size: int,
+    fingerprints: dict[str, str],
+    settings: dict,
+    embed: Callable[[list[Input]], tuple[Table | None, list[str]]],
+    skip: Callable[[int], None],
+) -> Totals:
+    """Writes what lacks of the parts of a folder.
+
+    Args:
+      folder: the folder, which is made; here or in a bucket.
+      items: all inputs, in the same order at each start.
+      size: inputs of a part.
+      fingerprints, settings: of the parts, see `Part`.
+      embed: from inputs to a table of those that could be embedded, and the names of the others.
+      skip: is told how many inputs are done already, part by part.
+
+    Raises:
+      ValueError: there are parts of another model, of other settings or of other inputs, or damaged
+        ones; or another process writes there.
+    """
+    path, totals = paths.as_path(folder), Totals()
+    settings = settings | {"part_size": size}
+    with _alone(path):
+        there = _numbers(path)
+        for number, some in enumerate(chunks(items, size)):
+            file, part = path / f"parts-{number:05}.parquet", None
+            if number in there:
+                part = read_part(file)
+                _check_origin(file, part, fingerprints, settings)
+                if _is_of(file, part, some, is_last=number == max(there)):
+                    skip(part.inputs)
+                    totals.done_before += part.inputs
+                else:
+                    part = None
+                there.remove(number)
+            if part is None:
+                part = _write(file, some, fingerprints, settings, embed)
+            totals.rows += part.rows
+            totals.inputs += part.inputs
+            totals.left_out += len(part.left_out)
+    if there:
+        raise ValueError(
+            f"{folder}: has {len(there)} parts more than its inputs make, from number {min(there)} "
+            "on; remove them, or name another --out"
+        )
+    return totals
+
+
+def _write(
+    file: Path, some: list[Input], fingerprints: dict, settings: dict, embed: Callable
+) -> Part:
+    table, left_out = embed(some)
+    told = {"settings": settings, "inputs": len(some)}
+    told |= {"digest": _digest(some), "left_out": left_out}
+    if table is None:
+        return Part(0, "", fingerprints, **told)
+    write_table(file, table, {"part": told})
+    return Part(len(table.names), table.model, fingerprints, **told)
+
+
+def read_part(file: Path) -> Part:
+    """What a part tells of itself; its rows are not read.
+
+    Raises:
+      ValueError: it is damaged, or no part.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with file.open("rb") as source:
+            found = pyarrow.parquet.read_metadata(source)
+        told = json.loads(found.metadata[b"clapjax"])
+        return Part(found.num_rows, told["model"], told["fingerprints"], **told["part"])
+    except (OSError, pyarrow.ArrowException, KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"{file}: damaged, or no part of `clapjax embed` ({reason}); remove it, and the same "
+            "command makes it anew"
+        ) from error
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Makes the folder, which goes again if it stays empty, and keeps others from it.
+
+    Raises:
+      ValueError: another process writes there.
+    """
+    if not paths.is_local(path):
+        yield
+        return
+    path.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(paths.locked(path / LOCK))
+        except BlockingIOError as error:
+            raise ValueError(f"{path}: another process is writing there") from error
+        for name in os.listdir(path):
+            if UNFINISHED.fullmatch(name):  # of a start that was killed
+                (path / name).unlink()
+        yield
+    if not os.listdir(path):
+        path.rmdir()
+
+
+def _numbers(path: Path) -> set[int]:
+    """Of the parts in a folder."""
+    _, _, names = next(paths.walk(path), (path, [], []))
+    return {int(match[1]) for name in names if (match := PART.fullmatch(name))}
+
+
+def _check_origin(file: Path, part: Part, fingerprints: dict, settings: dict) -> None:
+    """Raises ValueError where a part was made with another model or other settings."""
+    if part.fingerprints != fingerprints:
+        raise ValueError(
+            f"{file}: was made with another model, or of other kinds of inputs ({part.model}: "
+            f"{' and '.join(part.fingerprints)}); name another --out"
+        )
+    for name, value in settings.items():
+        if (old := part.settings.get(name)) != value:
+            raise ValueError(
+                f"{file}: was made with --{name} {_said(old)}, not {_said(value)}; name another "
+                "--out"
+            )
+
+
+def _said(value: object) -> object:
+    return "left out" if value is None else value
+
+
+def _is_of(file: Path, part: Part, some: list[Input], is_last: bool) -> bool:
+    """Whether a part is of these inputs; not so the last one, if there are more of them now.
+
+    Raises:
+      ValueError: it is of others.
+    """
+    whole = part.inputs == len(some)
+    if _digest(some[: part.inputs]) != part.digest or not (whole or is_last):
+        raise ValueError(
+            f"{file}: was made of other inputs than those that are there now, from {some[0][1]!r} "
+            "on; name another --out, or remove this part and those behind it"
+        )
+    return whole
+
+
+def _digest(some: list[Input]) -> str:
+    names = b"\0".join(f"{kind}:".encode() + os.fsencode(name) for kind, name in some)
+    return hashlib.sha256(names).hexdigest()[:32]
