@@ -53,7 +53,7 @@ main() {
     "$python" -m venv "$environment" ||
       die "no virtual environment: install python3-venv, or name another Python with PYTHON="
     python=$environment/bin/python
-    "$python" -m pip install --quiet -c "$root/requirements.txt" "jax[$extra]" flax optax numpy \
+    "$python" -m pip install --quiet -c "$root/requirements-core.txt" "jax[$extra]" flax optax numpy \
       soundfile soxr
     sees_gpu "$python" || die "JAX in $environment does not see the GPU; try: $python -c 'import jax; jax.devices()'"
   fi

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from clapjax.audio.files import AudioError
     from clapjax.compilation import compilation_cache
     from clapjax.inference import Caption, Captioner, Clap, Tagger
+    from clapjax.inference.index import Index
     from clapjax.interop.errors import CheckpointError
 
 __version__ = "0.1.0"
@@ -19,6 +20,7 @@ _PLACES = {
     "Captioner": "inference",
     "CheckpointError": "interop.errors",
     "Clap": "inference",
+    "Index": "inference.index",
     "Tagger": "inference",
     "compilation_cache": "compilation",
     "load": "api",
@@ -30,6 +32,7 @@ __all__ = [
     "Captioner",
     "CheckpointError",
     "Clap",
+    "Index",
     "Tagger",
     "__version__",
     "compilation_cache",

@@ -18,7 +18,7 @@ from clapjax.tasks.captioning import CaptioningConfig, captioning
 from clapjax.tasks.contrastive import check, contrastive
 from clapjax.tasks.tagging import TaggingConfig, tagging
 from clapjax.tasks.task import Task
-from clapjax.training.config import TrainConfig
+from clapjax.training.config import CHECKPOINTS, TrainConfig
 
 CONFIG_FILE = "config.json"
 TASKS = ("contrastive", "tagging", "captioning")
@@ -159,12 +159,10 @@ def check_workdir(workdir: str | os.PathLike) -> None:
 
 def is_workdir(folder: str | os.PathLike) -> bool:
     """Whether a training run was begun here; other projects have a config.json as well."""
-    from clapjax.training.checkpoint import FOLDER
-
     folder = as_path(folder)
     if not (folder / CONFIG_FILE).is_file():
         return False
-    if (folder / FOLDER).is_dir():
+    if (folder / CHECKPOINTS).is_dir():
         return True
     try:
         fields = read_json(folder / CONFIG_FILE, dict)

@@ -19,11 +19,11 @@ KINDS = {
 }
 
 
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+def add_model_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """--model M, --tokenizer NAME, --batch_size N."""
     parser.add_argument(
         "--model",
-        required=True,
+        required=required,
         help="workdir, export, Hugging Face folder or hub id, LAION .pt file or BLAT folder",
     )
     parser.add_argument(

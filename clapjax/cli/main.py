@@ -42,6 +42,7 @@ VERBS = {
     "tag": ("clapjax.cli.tag", "labels of audio files, by a tagger"),
     "caption": ("clapjax.cli.caption", "captions of audio files, under the guidance of tags"),
     "bootstrap": ("clapjax.cli.bootstrap", "captions made from tags, and what CLAP learns of them"),
+    "index": ("clapjax.cli.index", "makes an embedded collection of any size quick to search"),
     "search": ("clapjax.cli.search", "what an embedded collection holds that fits a text"),
     "import": ("clapjax.cli.importing", "a checkpoint of LAION-CLAP, BLAT or Hugging Face in"),
     "export": ("clapjax.cli.exporting", "a trained model out, for transformers or as one folder"),
@@ -129,7 +130,11 @@ def actions(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParse
 
 def run_verb(verb: str, argv: list[str]) -> int:
     """Runs a verb, of which errors are told; returns the exit status."""
-    sub = verb_parser(verb)
+    try:
+        sub = verb_parser(verb)
+    except ModuleNotFoundError as error:
+        print(f"clapjax {verb}: {_said(error)}", file=sys.stderr)
+        return 2
     args, overrides = sub.parse_known_args(argv[1:])
     args.command = shlex.join(["clapjax", *argv])
     stray = [item for item in overrides if not item.startswith("--config.")]
@@ -222,6 +227,8 @@ def _said(error: Exception) -> str:
     """What is printed of an error; of the system's the file and the reason, without its number."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    if isinstance(error, ModuleNotFoundError) and "pip install" not in str(error):
+        return f"{error}; pip install 'clapjax[train]' brings what is not for inference alone"
     return str(error)
 
 

@@ -19,6 +19,7 @@ OUTPUTS = {
     "export": {FOLDERS: ("folder",)},
     "finetune": {FOLDERS: ("out",)},
     "import": {FOLDERS: ("folder",)},
+    "index": {FOLDERS: ("out",)},
     "records annotate": {FOLDERS: ("data_dir",)},
     "records build": {FOLDERS: ("data_dir",)},
     "records filter": {FOLDERS: ("data_dir",)},

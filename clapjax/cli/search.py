@@ -8,49 +8,150 @@ import numpy as np
 from clapjax.cli.inputs import add_model_arguments, add_threshold, load_clap, read_threshold
 from clapjax.cli.show import complain
 
-EXAMPLE = "clapjax search --model laion/clap-htsat-unfused --index index.npz 'a dog barks' --top 5"
+EXAMPLE = (
+    "clapjax search --model laion/clap-htsat-unfused --index library.index 'a dog barks' --top 5"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """--model M --index F QUERY --top N."""
-    add_model_arguments(parser)
-    parser.add_argument("query", metavar="QUERY", help="what to look for, in words")
-    parser.add_argument("--index", required=True, help="file that `clapjax embed` wrote")
-    parser.add_argument("--top", type=int, default=10, help="results (default: 10)")
+    """--model M --index F QUERY... --audio F --plus T --minus T --kind K --top N."""
+    add_model_arguments(parser, required=False)
+    parser.add_argument("query", metavar="QUERY", nargs="*", help="what to look for, in words")
+    parser.add_argument(
+        "--audio",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="a sound to look for the like of; may be repeated",
+    )
+    for sign, told in (("plus", "also"), ("minus", "not")):
+        parser.add_argument(
+            f"--{sign}",
+            metavar="TEXT[:WEIGHT]",
+            action="append",
+            default=[],
+            help=f"what each query is {told} to be like, with a weight (default: 1)",
+        )
+    parser.add_argument(
+        "--index", required=True, help="what `clapjax index` made, or `clapjax embed` wrote"
+    )
+    parser.add_argument("--kind", choices=("audio", "text"), help="results of this kind only")
+    parser.add_argument("--top", type=int, default=10, help="results a query (default: 10)")
+    parser.add_argument("--exact", action="store_true", help="compare with every row of the index")
+    parser.add_argument(
+        "--duplicates",
+        type=float,
+        metavar="COSINE",
+        help="instead of a query: pairs that are at least so similar, as 0.98; needs no --model",
+    )
     add_threshold(parser)
     parser.add_argument("--json", action="store_true", help="a JSON object for each result")
 
 
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
-    """Prints the rows of the index that are closest to the query."""
-    from clapjax.inference.store import fingerprint, nearest, read_table
+    """Prints the rows of the index that are closest to each query."""
+    from clapjax.inference.index import Index
 
     if args.top < 1:
         raise ValueError(f"--top must be positive, not {args.top}")
-    table = read_table(args.index)
-    # The audio tower only has to show that it is the one that made the index, or was judged.
-    towers = "both" if "audio" in table.fingerprints or args.threshold else "text"
-    model = load_clap(args, towers)
-    for tower, made_by in table.fingerprints.items():
-        if fingerprint(model.config, model.variables, tower) != made_by:
-            raise ValueError(
-                f"{args.index}: was made with another model ({table.model}); make it anew with "
-                f"`clapjax embed --model {args.model}`"
-            )
-    query = model.embed_text(args.query)[0]
+    asked = [*args.query, *args.audio]
+    if args.duplicates is not None:
+        if asked or args.plus or args.minus:
+            raise ValueError("--duplicates is instead of a query")
+        return print_duplicates(args, Index(args.index))
+    if not asked:
+        raise ValueError("nothing to look for; name a QUERY, --audio or --duplicates")
+    if args.model is None:
+        raise ValueError("--model is needed, the one that made the index")
+    index = Index(args.index)
+    model = load_for(args, index)
     # A threshold is of sounds: texts are nearer to one another.
     least = read_threshold(args.threshold, model)["threshold"] if args.threshold else -np.inf
-    hits = nearest(table, query, args.top)
-    kept = [(row, score) for row, score in hits if score >= least or table.kinds[row] == "text"]
-    if not kept:
-        complain("search", f"nothing reaches {least:.4f}; the nearest has {hits[0][1]:.4f}")
-    for row, score in kept:
-        hit = {"score": score, "kind": table.kinds[row], "name": table.names[row]}
-        if table.times is not None and table.kinds[row] == "audio":
-            hit |= {"start": float(table.times[row, 0]), "end": float(table.times[row, 1])}
-        if args.json:
-            print(json.dumps(hit, ensure_ascii=False))
-        else:
-            place = f"  {hit['start']:.1f}-{hit['end']:.1f} s" if "start" in hit else ""
-            print(f"{score:.4f}  {hit['name']}{place}")
+    found = index.search(make_queries(args, model), args.top, args.kind, args.exact)
+    for query, hits in zip(asked, found, strict=True):
+        kept = [hit for hit in hits if hit.score >= least or hit.kind == "text"]
+        if not kept:
+            nearest = f"the nearest has {hits[0].score:.4f}"
+            complain("search", f"{query}: nothing reaches {least:.4f}; {nearest}")
+        if len(asked) > 1 and not args.json:
+            print(f"{query}:")
+        for hit in kept:
+            as_json = {"query": query} | told(hit)
+            line = f"{hit.score:.4f}  {place(hit)}"
+            print(json.dumps(as_json, ensure_ascii=False) if args.json else line)
     return 0
+
+
+def load_for(args: argparse.Namespace, index):
+    """The model that made the index: with the towers that the queries need, or that must show it.
+
+    Raises:
+      ValueError: it is another one.
+    """
+    from clapjax.inference.store import told_fingerprints
+
+    # Where the model's file tells what it is, its weights need not; a tokenizer changes what it is.
+    told = {} if args.tokenizer else told_fingerprints(args.model)
+    index.check_fingerprints(told)
+    silent = index.fingerprints.keys() - told.keys()
+    needed = set(silent)
+    if args.audio:
+        needed.add("audio")
+    if args.query or args.plus or args.minus:
+        needed.add("text")
+    both = len(needed) > 1 or args.threshold  # results are of both towers
+    model = load_clap(args, "both" if both else needed.pop())
+    if silent:
+        index.check(model)
+    return model
+
+
+def make_queries(args: argparse.Namespace, model) -> np.ndarray:
+    """(Q, D) of the words, then of the sounds, each with what it is also, or not, to be like."""
+    from clapjax.inference.index import combine
+
+    queries = [model.embed_text(args.query)] if args.query else []
+    if args.audio:
+        queries.append(model.embed_audio(args.audio))
+    queries = np.concatenate(queries)
+    more = [weighted(item, 1) for item in args.plus] + [weighted(item, -1) for item in args.minus]
+    if not more:
+        return queries
+    vectors = model.embed_text([text for text, _ in more])
+    weights = [1.0] + [weight for _, weight in more]
+    return np.stack([combine(np.stack([query, *vectors]), weights) for query in queries])
+
+
+def weighted(item: str, sign: int) -> tuple[str, float]:
+    """(text, weight) of "thunder:0.5", or of "thunder" alone."""
+    text, _, weight = item.rpartition(":")
+    try:
+        return (text, sign * float(weight)) if text else (item, sign)
+    except ValueError:  # a colon in the text
+        return item, sign
+
+
+def print_duplicates(args: argparse.Namespace, index) -> int:
+    """Prints each pair, the earlier row first."""
+    if not 0 < args.duplicates <= 1:
+        raise ValueError(f"--duplicates: a cosine is in 0 .. 1, not {args.duplicates}")
+    for first, second in index.duplicates(args.duplicates, args.kind or "audio"):
+        if args.json:
+            pair = {"score": first.score, "first": told(second), "second": told(first)}
+            for hit in (pair["first"], pair["second"]):
+                del hit["score"]
+            print(json.dumps(pair, ensure_ascii=False))
+        else:
+            print(f"{first.score:.4f}  {place(second)}  {place(first)}")
+    return 0
+
+
+def told(hit) -> dict:
+    """A hit as JSON has it: with its times where it is of a window."""
+    found = {"score": hit.score, "kind": hit.kind, "name": hit.name}
+    return found if hit.start is None else found | {"start": hit.start, "end": hit.end}
+
+
+def place(hit) -> str:
+    """A hit in words: its name, and its seconds where it is of a window."""
+    return hit.name if hit.start is None else f"{hit.name}  {hit.start:.1f}-{hit.end:.1f} s"

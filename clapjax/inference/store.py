@@ -1,11 +1,13 @@
-"""Files of embeddings (.npz or Parquet) that know which model made them, and search in them."""
+"""Files of embeddings (.npz or Parquet) that know which model made them."""
 
+import contextlib
 import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import BinaryIO
 
 import jax
@@ -16,10 +18,13 @@ from clapjax.models.config import ClapConfig
 from clapjax.plain import to_dict
 
 FORMAT = 1
+BLOCK = 2**15  # rows read at once
 SUFFIXES = (".npz", ".parquet")
 TRAINING_ONLY = re.compile(
     r"dropout|drop_path|_std$|_stripes$|(time|freq)_width$|_init$|mlp_transforms|compute_dtype"
 )
+KINDS = ("audio", "text")  # of rows, and of the towers that make them
+TOLD = "clapjax_fingerprint_"  # and the tower: in the metadata of an export's safetensors file
 MAX_NAME_BYTES = 2**31  # of all names in an .npz, where each takes as much as the longest one
 
 
@@ -71,12 +76,6 @@ def _flat(tree: dict, prefix: str = ""):
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
-
-
-def nearest(table: Table, query: np.ndarray, top: int) -> list[tuple[int, float]]:
-    """(row, cosine) of the `top` rows closest to a (D,) embedding, best first."""
-    scores = table.vectors @ query
-    return [(int(row), float(scores[row])) for row in np.argsort(-scores, kind="stable")[:top]]
 
 
 def check_output(path: str | os.PathLike, names: Sequence[str] = ()) -> None:
@@ -144,50 +143,114 @@ def _write_parquet(file: BinaryIO, table: Table, metadata: str) -> None:
 
 
 def read_table(path: str | os.PathLike) -> Table:
-    """Reads what `write_table` wrote.
+    """Reads what `clapjax embed` wrote, whole: a file, or a folder of Parquet parts.
 
     Raises:
-      ValueError: missing, damaged, or no file of embeddings.
+      ValueError: as `read_tables`.
+    """
+    tables = list(read_tables(path))
+    if len(tables) == 1:
+        return tables[0]
+    times = None
+    if any(table.times is not None for table in tables):
+        none = [np.full((len(table.names), 2), np.nan) for table in tables]
+        pairs = zip(tables, none, strict=True)
+        times = np.concatenate([x if table.times is None else table.times for table, x in pairs])
+    return replace(
+        tables[-1],
+        vectors=np.concatenate([table.vectors for table in tables]),
+        names=[name for table in tables for name in table.names],
+        kinds=[kind for table in tables for kind in table.kinds],
+        times=times,
+    )
+
+
+def read_tables(path: str | os.PathLike) -> Iterator[Table]:
+    """The rows of a file, or of the Parquet parts of a folder by name, BLOCK at a time.
+
+    A table has the fingerprints of all files up to its own. Of .npz all rows come at once.
+
+    Raises:
+      ValueError: missing, damaged, no file of embeddings, or files of several models.
     """
     path = as_path(path)
-    if path.suffix not in SUFFIXES or not path.is_file():
+    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    if not files or files[0].suffix not in SUFFIXES or not files[0].is_file():
         raise ValueError(f"{path}: no such file of embeddings; make one with `clapjax embed`")
+    fingerprints: dict[str, str] = {}
+    for file in files:
+        for table in _each_table(file):
+            for tower, made_by in table.fingerprints.items():
+                if fingerprints.setdefault(tower, made_by) != made_by:
+                    raise ValueError(f"{file}: is of another model than the files before it")
+            yield replace(table, fingerprints=dict(fingerprints))
+
+
+def _each_table(file: Path) -> Iterator[Table]:
+    """Blocks of one file, checked; what is damaged is a ValueError."""
+    each = _each_npz if file.suffix == ".npz" else _each_parquet
     try:
-        with local_file(path) as file:
-            table, format_ = (_read_npz if path.suffix == ".npz" else _read_parquet)(file)
-        rows, width = table.vectors.shape
-        lengths = {rows, len(table.names), len(table.kinds)}
-        if table.times is not None:
-            lengths.add(len(table.times))
-        if len(lengths) > 1 or not width or format_ != FORMAT:
-            raise ValueError(f"format {format_}, columns of {sorted(lengths)} rows")
-        if not np.isfinite(table.vectors).all():
-            raise ValueError("holds NaN or Inf")
+        with local_file(file) as here:
+            for table, format_ in each(here):
+                rows, width = table.vectors.shape
+                lengths = {rows, len(table.names), len(table.kinds)}
+                if table.times is not None:
+                    lengths.add(len(table.times))
+                if len(lengths) > 1 or not width or format_ != FORMAT:
+                    raise ValueError(f"format {format_}, columns of {sorted(lengths)} rows")
+                if not np.isfinite(table.vectors).all():
+                    raise ValueError("holds NaN or Inf")
+                if unknown := set(table.kinds) - set(KINDS):
+                    raise ValueError(f"rows of kind {min(unknown)!r}")
+                yield table
     except Exception as error:  # zipfile, numpy, json and pyarrow each have errors of their own
         reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path}: damaged, or no file of embeddings ({reason})") from error
-    return table
+        raise ValueError(f"{file}: damaged, or no file of embeddings ({reason})") from error
 
 
-def _read_npz(path: str) -> tuple[Table, int]:
+def _each_npz(path: str) -> Iterator[tuple[Table, int]]:
     with np.load(path, allow_pickle=False) as file:
         metadata = json.loads(str(file["metadata"]))
         times = file.get("times")
         names, kinds, vectors = file["names"].tolist(), file["kinds"].tolist(), file["vectors"]
     table = Table(vectors, names, kinds, metadata["model"], metadata["fingerprints"], times)
-    return table, metadata["format"]
+    yield table, metadata["format"]
 
 
-def _read_parquet(path: str) -> tuple[Table, int]:
+def _each_parquet(path: str) -> Iterator[tuple[Table, int]]:
     import pyarrow.parquet
 
-    rows = pyarrow.parquet.read_table(path)
-    metadata = json.loads(rows.schema.metadata[b"clapjax"])
-    embedding = rows["embedding"].combine_chunks()
-    vectors = embedding.flatten().to_numpy().reshape(len(rows), embedding.type.list_size)
-    times = None
-    if "start" in rows.column_names:
-        times = np.stack([rows["start"].to_numpy(), rows["end"].to_numpy()], axis=1)
-    names, kinds = rows["name"].to_pylist(), rows["kind"].to_pylist()
-    table = Table(vectors, names, kinds, metadata["model"], metadata["fingerprints"], times)
-    return table, metadata["format"]
+    with pyarrow.parquet.ParquetFile(path) as file:
+        metadata = json.loads(file.schema_arrow.metadata[b"clapjax"])
+        timed = "start" in file.schema_arrow.names
+        empty = pyarrow.RecordBatch.from_pylist([], file.schema_arrow)
+        for rows in file.iter_batches(BLOCK) if file.metadata.num_rows else [empty]:
+            embedding = rows["embedding"]
+            vectors = embedding.flatten().to_numpy().reshape(len(rows), embedding.type.list_size)
+            pair = (rows[name].to_numpy(zero_copy_only=False) for name in ("start", "end"))
+            times = np.stack(list(pair), axis=1) if timed else None
+            names, kinds = rows["name"].to_pylist(), rows["kind"].to_pylist()
+            origin = metadata["model"], metadata["fingerprints"]
+            yield Table(vectors, names, kinds, *origin, times), metadata["format"]
+
+
+def tell_fingerprints(config: ClapConfig, variables: dict) -> dict[str, str]:
+    """Metadata of a safetensors file in which `told_fingerprints` finds those of its towers."""
+    return {TOLD + tower: fingerprint(config, variables, tower) for tower in KINDS}
+
+
+def told_fingerprints(source: str | os.PathLike) -> dict[str, str]:
+    """{tower: fingerprint} where a model's safetensors file tells them, as those of exports do.
+
+    So a model is known without reading its weights. Of other models, and of what is not on this
+    machine: {}.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    file = Path(source) / "model.safetensors"
+    if not file.is_file():
+        return {}
+    with contextlib.suppress(SafetensorError, OSError), safe_open(file, "np") as opened:
+        metadata = opened.metadata() or {}
+        return {t: metadata[TOLD + t] for t in KINDS if TOLD + t in metadata}
+    return {}

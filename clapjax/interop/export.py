@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from clapjax.data.paths import last_name
+from clapjax.inference.store import tell_fingerprints
 from clapjax.interop import huggingface
 from clapjax.interop.card import model_card
 from clapjax.interop.errors import CheckpointError
@@ -58,7 +59,7 @@ def write_model(
             (partial / name).write_text(json.dumps(value, indent=2) + "\n")
         tokenizer.save_pretrained(partial)
         (partial / "README.md").write_text(model_card(last_name(folder), config, to, results))
-        _save(partial / WEIGHTS, tensors)
+        _save(partial / WEIGHTS, tensors, tell_fingerprints(config, model.variables))
 
 
 def best_layout(config) -> str:
@@ -73,7 +74,7 @@ def _limited(tokenizer, max_length: int):
     return tokenizer
 
 
-def _save(file: Path, tensors: dict[str, np.ndarray]) -> None:
+def _save(file: Path, tensors: dict[str, np.ndarray], told: dict[str, str]) -> None:
     from safetensors.numpy import save_file
 
-    save_file(tensors, file, metadata={"format": "pt"})  # what transformers asks for
+    save_file(tensors, file, metadata={"format": "pt"} | told)  # "pt" is what transformers asks for

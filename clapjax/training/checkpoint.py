@@ -17,9 +17,9 @@ from etils import epath
 from clapjax.data import paths
 from clapjax.data.paths import as_path, is_local, no_room, write_text
 from clapjax.training import distributed
+from clapjax.training.config import CHECKPOINTS
 from clapjax.training.state import TrainState
 
-FOLDER = "checkpoints"
 DAMAGED = "damaged_checkpoints"  # where those go that could not be read
 ITEM = "default"  # Orbax's name of the state within a checkpoint
 SCORES = "metrics"  # and of the scores, folder and file
@@ -68,11 +68,11 @@ def _folder(workdir: str | os.PathLike) -> Path:
     """Where a run's checkpoints are, as Orbax wants to have it; S3 is made known to it."""
     path = as_path(workdir)
     if is_local(path):
-        return path.absolute() / FOLDER
+        return path.absolute() / CHECKPOINTS
     from clapjax.training import orbax_s3
 
     orbax_s3.set_up()
-    return path / FOLDER  # etils makes a folder of this machine of a bucket's "absolute" path
+    return path / CHECKPOINTS  # etils makes a folder of this machine of a bucket's "absolute" path
 
 
 class _Manager(ocp.CheckpointManager):
@@ -230,7 +230,7 @@ def scores(workdir: str | os.PathLike) -> dict[int, dict[str, float]]:
     """{step: {name: score}} of a workdir's checkpoints that were evaluated."""
     found = {}
     for step in steps_in(workdir):
-        file = as_path(workdir) / FOLDER / str(step) / SCORES / SCORES
+        file = as_path(workdir) / CHECKPOINTS / str(step) / SCORES / SCORES
         if file.is_file() and (held := json.loads(file.read_text())):
             found[step] = held
     return found

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from clapjax.data.config import DataConfig
 from clapjax.models.layers import REMAT
 
+CHECKPOINTS = "checkpoints"  # where they are in a workdir; here, for who reads none needs no Orbax
 OPTIMIZERS = ("adamw", "muon")
 
 

@@ -249,8 +249,8 @@ def test_search_refuses_the_index_of_another_model(workdir, sounds, tmp_path, ca
         assert _main("search", "--model", workdir, "--index", index, "a dog") == 2
         captured = capsys.readouterr()
         assert captured.out == "" and captured.err == (
-            f"clapjax search: {index}: was made with another model ({other}); make it anew with "
-            f"`clapjax embed --model {workdir}`\n"
+            f"clapjax search: {index}: was made with another model ({other}); search with that "
+            "one, or embed anew with this one\n"
         )
 
 
@@ -278,6 +278,13 @@ EMBED = ("embed", "--model", "nowhere/at/all", "a.wav", "--out")
         (("search", "--model", "m", "--index", "no.npz", "q"), "no.npz: no such file of embedd"),
         (("search", "--model", "m", "--index", "bad.npz", "q"), "bad.npz: damaged, or no file"),
         (("search", "--model", "m", "--index", "no.npz", "q", "--top", "0"), "--top must be posi"),
+        (
+            ("search", "--model", "m", "--index", "no.npz"),
+            "nothing to look for; name a QUERY, --au",
+        ),
+        (("search", "--index", "no.npz", "q"), "--model is needed, the one that made the index"),
+        (("search", "--index", "no.npz", "q", "--duplicates", "1"), "--duplicates is instead of a"),
+        (("index", "bad.npz", "--out", "i"), "bad.npz: damaged, or no file of embeddings"),
         (("classify", "--model", "m", "--labels", "a", "x.wav", "--top", "0"), "--top must be pos"),
         (("classify", "--model", "nowhere/at/all", "--labels", "a", "x.wav"), "nowhere/at/all"),
     ],

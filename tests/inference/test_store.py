@@ -9,7 +9,7 @@ import pyarrow.parquet
 import pytest
 
 from clapjax.inference import store
-from clapjax.inference.store import Table, check_output, fingerprint, nearest, read_table
+from clapjax.inference.store import Table, check_output, fingerprint, read_table
 from clapjax.interop.export import write_model
 from clapjax.interop.load import Pretrained, load_pretrained
 
@@ -129,15 +129,19 @@ def test_check_output(tmp_path):
     check_output(tmp_path / "a.parquet", ["x" * 100_000, *["x"] * 10_000])
 
 
-def test_nearest_is_the_dot_product():
-    table = _table(50)
-    query = table.vectors[17]
-    found = nearest(table, query, 5)
-    scores = [float(sum(np.float64(a) * b for a, b in zip(row, query, strict=True)))
-              for row in table.vectors]  # fmt: skip
-    assert [row for row, _ in found] == sorted(range(50), key=lambda i: -scores[i])[:5]
-    np.testing.assert_allclose([score for _, score in found], sorted(scores)[:-6:-1], atol=1e-6)
-    assert found[0][0] == 17 and len(nearest(table, query, 99)) == 50
+def test_a_folder_of_parts_is_one_table(tmp_path, monkeypatch):
+    """In the order of their names, whatever is read at once; times where a part has some."""
+    monkeypatch.setattr(store, "BLOCK", 3)
+    first, second = _table(7), _table(5, times=False)
+    second = dataclasses.replace(second, fingerprints={"audio": "0" * 32})
+    store.write_table(tmp_path / "parts-00001.parquet", second)
+    store.write_table(tmp_path / "parts-00000.parquet", first)
+    found = read_table(tmp_path)
+    np.testing.assert_array_equal(found.vectors, np.concatenate([first.vectors, second.vectors]))
+    assert found.names == first.names + second.names and found.kinds == first.kinds + second.kinds
+    np.testing.assert_array_equal(found.times[:7], first.times)
+    assert np.isnan(found.times[7:]).all() and found.fingerprints == first.fingerprints
+    assert max(len(table.names) for table in store.read_tables(tmp_path)) == 3
 
 
 def test_fingerprints_tell_models_apart(clap):
@@ -174,6 +178,8 @@ def test_fingerprints_survive_an_export(clap, tmp_path):
         for tower in ("audio", "text"):
             expected = fingerprint(clap.config, clap.variables, tower)
             assert fingerprint(found.config, found.variables, tower) == expected
+            assert store.told_fingerprints(tmp_path / layout)[tower] == expected
+    assert store.told_fingerprints(tmp_path) == {}
 
 
 def test_fingerprints_outlive_new_fields(clap, monkeypatch):

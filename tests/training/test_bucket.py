@@ -131,7 +131,7 @@ def test_it_is_evaluated_and_reported_there(killed, capsys):
 def test_a_damaged_checkpoint_is_set_aside(killed):
     """After all else, for it takes the newest one away."""
     workdir, _, state = killed
-    folder = as_path(workdir) / checkpoint.FOLDER / "6"
+    folder = as_path(workdir) / checkpoint.CHECKPOINTS / "6"
     for below, file in paths.walk_files(folder):
         if "/d/" in below:  # of arrays
             file.write_bytes(file.read_bytes()[: file.stat().length // 2])
