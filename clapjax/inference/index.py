@@ -77,17 +77,15 @@ class Index:
         for kind, about in self.about.items():
             if about["rows"] != len(self._rows[kind]):
                 raise ValueError(f"{about['rows']} rows of {kind}, found {len(self._rows[kind])}")
-            if "lists" not in about:
-                continue
-            if not lists.available():
-                warnings.warn(
-                    f"{folder}: all {about['rows']:,} rows are compared with, as faiss is not "
-                    "installed; pip install 'clapjax[index]'",
-                    stacklevel=3,
-                )
-                continue
-            vectors = self._rows[kind].vectors
-            self._lists[kind] = lists.Lists(folder / kind, vectors, about["probe"])
+            if "lists" in about and lists.available():
+                vectors = self._rows[kind].vectors
+                self._lists[kind] = lists.Lists(folder / kind, vectors, about["probe"])
+        if not lists.available() and any("lists" in about for about in self.about.values()):
+            warnings.warn(
+                f"{folder}: all {len(self):,} rows are compared with, as faiss is not installed; "
+                "pip install 'clapjax[index]'",
+                stacklevel=3,
+            )
 
     def __len__(self) -> int:
         return sum(map(len, self._rows.values()))

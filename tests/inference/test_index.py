@@ -204,7 +204,7 @@ def test_another_model_is_refused(clap, tmp_path):
 def test_without_faiss(built, library, monkeypatch):
     """The same answers, slower, with a word about it; an index is then made without lists."""
     monkeypatch.setattr(lists, "available", lambda: False)
-    with pytest.warns(UserWarning, match=r"6,000 rows are compared .*clapjax\[index\]"):
+    with pytest.warns(UserWarning, match=r"6,040 rows are compared .*clapjax\[index\]"):
         index = Index(built)
     query = Made(SIZE).queries("sounds", 1)
     names = [[hit.name for hit in one.search(query, 5)[0]] for one in (index, Index(library))]
