@@ -7,8 +7,8 @@ FLOPs are those of the traced step's matrix products and convolutions, forward a
 towers, front end and loss, on one device of --topology: a device's captions, drawn from --captions,
 are packed as the step packs them, and the chunks that they fill are counted. Without --captions all
 have as many tokens as `clapjax plan` assumes. With --topology the step is compiled, and the bytes
-are counted that each chip's memory moves (minutes; needs libtpu), unless --count says not to. Any field can
-be set with --config.FIELD=VALUE.
+are counted that each chip's memory moves (minutes; needs libtpu), unless --count says not to. Any
+field can be set with --config.FIELD=VALUE.
 
 Tokens are those of the config's tokenizer where it can be loaded, else of a byte-level BPE that is
 trained on the captions themselves, with as many entries.
@@ -64,7 +64,9 @@ def step_cost(
       ValueError: no such hardware, another task, or a share above 1.
     """
     if config.task != "contrastive":
-        raise ValueError(f"--config: task={config.task} packs no captions; name a contrastive config")
+        raise ValueError(
+            f"--config: task={config.task} packs no captions; name a contrastive config"
+        )
     if not 0 <= negatives <= 1:
         raise ValueError(f"--negatives must be in 0 .. 1, not {negatives}")
     devices = hardware(topology)
@@ -89,9 +91,7 @@ def step_cost(
         "packed_rows": sizes.rows,
         "chunks": turns,
         "tokens_per_caption": tokens,
-        "padded_tokens_per_caption": turns
-        * (sizes.rows * sizes.length)
-        / (rows * (1 + negatives)),
+        "padded_tokens_per_caption": turns * (sizes.rows * sizes.length) / (rows * (1 + negatives)),
         "matrix_gflop_per_row": matrix_flops(
             traced_step(config, task, mesh).jaxpr, mesh.size, turns
         )
@@ -121,9 +121,7 @@ def _tokenizer(config: Experiment, captions: list[str]):
         return load_tokenizer(Path(folder)), f"BPE of {size} trained on the captions"
 
 
-def _chunks(
-    config: Experiment, lengths: np.ndarray, rows: int, negatives: float, sizes
-) -> float:
+def _chunks(config: Experiment, lengths: np.ndarray, rows: int, negatives: float, sizes) -> float:
     """Chunks that a device's captions fill on average, over a few steps drawn from all."""
     generator = np.random.default_rng(0)
     longest, both = config.model.text.max_length, bool(needs_negatives(config.loss))

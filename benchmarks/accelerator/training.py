@@ -30,7 +30,7 @@ from clapjax.planning.shapes import (
     model_flops,
 )
 from clapjax.training.deterministic import OPTION
-from clapjax.training.mesh import make_mesh, micro_batches
+from clapjax.training.mesh import make_mesh
 from clapjax.training.state import abstract_state, init_state
 from clapjax.training.step import make_train_step
 

@@ -1,7 +1,7 @@
 """Texts packed into rows of one length, and encoded a few rows at a time, as many as there are.
 
-A row holds several texts one behind the other, which do not see each other. Shapes are static: there
-is room for the longest texts there may be, and what stays empty is never computed.
+A row holds several texts one behind the other, which do not see each other. Shapes are static:
+there is room for the longest texts there may be, and what stays empty is never computed.
 
 Shapes: N texts of at most L tokens; rows of R tokens with room for S texts, C of them a chunk.
 """
@@ -17,7 +17,7 @@ from clapjax.models.layers import batch_axes
 
 ONE_TILE = 128  # tokens of a row, for one tile of a TPU and the kernel for GPUs
 LEAST = 8  # tokens that a text takes of a row, at least: how many go into one is then static
-CHUNK = 1024  # tokens at once, at least: fewer, and reading the weights takes longer than the products
+CHUNK = 1024  # tokens at once, at least: of fewer, reading the weights takes longer than products
 CHUNKS = 32  # that all rows are, at most
 
 
@@ -158,7 +158,11 @@ def chunk(
     if pooling == "eos":
         picked = picked + jnp.maximum(texts.lengths - 1, 0)
     picked = picked.at[members].get(mode="fill", fill_value=0)
-    return ids.reshape(shape), Packing(segments.reshape(shape), places.reshape(shape), picked), members
+    return (
+        ids.reshape(shape),
+        Packing(segments.reshape(shape), places.reshape(shape), picked),
+        members,
+    )
 
 
 def computed_again(function: Callable) -> Callable:

@@ -5,6 +5,8 @@ They differ in where the layer norms stand, what a token sees, how positions are
 the tokens become one vector; the rest is shared.
 """
 
+import operator
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -191,7 +193,7 @@ class TextEncoder(nn.Module):
             unroll = unrolled(count, self.platform, self.remat, train)
             x, _ = jax.lax.scan(run, x, each, unroll=unroll)
             return x, None if config.pooling == "mean" else _take(x, packing.picked)
-        before, last = (jax.tree.map(lambda y: y[part], each) for part in (slice(-1), -1))
+        before, last = (jax.tree.map(operator.itemgetter(at), each) for at in (slice(-1), -1))
         if count > 1:
             unroll = unrolled(count - 1, self.platform, self.remat, train)
             x, _ = jax.lax.scan(run, x, before, unroll=unroll)
@@ -218,9 +220,7 @@ class TextEncoder(nn.Module):
         x = layer_norm(config.layer_norm_eps, "embedding_norm")(x)
         return nn.Dropout(config.dropout)(x, deterministic=not train)
 
-    def _pool(
-        self, x: jax.Array | None, picked: jax.Array | None, packing: Packing
-    ) -> jax.Array:
+    def _pool(self, x: jax.Array | None, picked: jax.Array | None, packing: Packing) -> jax.Array:
         """(B, L, D) hidden states, or (B, S, D) of the tokens picked, to (B, S, D)."""
         config = self.config
         if config.pooling == "mean":

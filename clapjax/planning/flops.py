@@ -60,7 +60,9 @@ def _one(equation, how: _How) -> float:
         raise NotImplementedError("a matrix product in a while loop: its turns are not known")
     if name == "cond":
         return max(inner)
-    times = {"scan": params.get("length"), "while": how.turns, "shard_map": how.devices}.get(name, 1)
+    times = {"scan": params.get("length"), "while": how.turns, "shard_map": how.devices}.get(
+        name, 1
+    )
     return times * sum(inner)
 
 

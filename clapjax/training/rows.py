@@ -23,9 +23,10 @@ def make_rows(task: Task, setting: Setting, specs: dict, parts: int = 1) -> Call
     With micro-batches (GradCache: Gao et al., arXiv 2101.06983) each device runs through its rows
     in so many parts, keeps nothing of them but their outputs, and computes a part again when its
     gradient is due. Group g of rows that stay together, with most tasks a row, belongs to part g
-    modulo their number, on any mesh. What a task computes beside its rows sees all of a device's. A
-    part has random numbers of its own, the same ones when it is computed again. Its batch norms take the statistics
-    of the part, over all devices; the running ones move by the mean over the parts.
+    modulo their number, on any mesh. A part has random numbers of its own, the same ones when it is
+    computed again. Its batch norms take the statistics of the part, over all devices; the running
+    ones move by the mean over the parts. What a task computes beside its rows sees all of a
+    device's at once.
 
     Args:
       task: what is computed.

@@ -124,7 +124,9 @@ def test_dropout_is_the_same_when_computed_again():
     def value(params):
         texts = pack(ids, mask, np.ones(len(ids), bool), sizes)
         settings = config.hidden_size, sizes, config.pooling
-        return jnp.sum(jnp.sin(3 * encoded(encode, params, {}, texts, jax.random.key(3), *settings)))
+        return jnp.sum(
+            jnp.sin(3 * encoded(encode, params, {}, texts, jax.random.key(3), *settings))
+        )
 
     params = _variables(config)
     gradient = jax.jit(jax.grad(value))(params)
