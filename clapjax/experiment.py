@@ -11,6 +11,7 @@ from clapjax.data.records import BUILD_FILE, TOKENIZER_FOLDER
 from clapjax.evaluation.config import EvaluationConfig
 from clapjax.losses.config import LossConfig
 from clapjax.models.config import ClapConfig
+from clapjax.models.packing import packed_sizes
 from clapjax.models.presets import small_clap
 from clapjax.plain import from_dict, read_json, to_dict
 from clapjax.synthesis.mixup import MixupConfig
@@ -43,6 +44,8 @@ class Experiment(TrainConfig):
         if self.task not in TASKS:
             raise ValueError(f"task must be one of {', '.join(TASKS)}, not {self.task!r}")
         check(self.model, self.loss)
+        if self.task == "contrastive":
+            packed_sizes(1, self.model.text.max_length, self.packed_length)
 
 
 def make_task(experiment: Experiment, tokenizer=None) -> Task:
@@ -65,6 +68,8 @@ FREE = (
     "mesh",
     "remat",
     "rows_per_device",
+    "packed_length",
+    "packed_rows",
     "steps",
     "log_every",
     "checkpoint_every",

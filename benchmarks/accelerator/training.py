@@ -22,11 +22,15 @@ from benchmarks.accelerator.common import (
     task_of,
 )
 from clapjax.planning.chips import datasheet
-from clapjax.planning.flops import matrix_flops
 from clapjax.planning.measure import matrix_rate, random_batch
-from clapjax.planning.shapes import activation_bytes, batch_shapes, local_bytes, model_flops
+from clapjax.planning.shapes import (
+    activation_bytes,
+    batch_shapes,
+    local_bytes,
+    model_flops,
+)
 from clapjax.training.deterministic import OPTION
-from clapjax.training.mesh import make_mesh, micro_batches
+from clapjax.training.mesh import make_mesh
 from clapjax.training.state import abstract_state, init_state
 from clapjax.training.step import make_train_step
 
@@ -53,7 +57,6 @@ class Program:
     """A compiled step and what it took."""
 
     compiled: jax.stages.Compiled
-    flops: int  # of the matrix products of a device
     seconds: float  # to trace and compile
 
 
@@ -135,8 +138,7 @@ def compiled_step(config: Run, mesh: Mesh, deterministic: bool = False) -> Progr
     step = make_train_step(config, task, mesh)
     traced = step.trace(abstract_state(config, task, mesh), batch_shapes(config, task, mesh))
     compiled = traced.lower().compile({OPTION: True} if deterministic else None)
-    flops = matrix_flops(traced.jaxpr, mesh.size)
-    return Program(compiled, flops, time.monotonic() - start)
+    return Program(compiled, time.monotonic() - start)
 
 
 def _timed(
@@ -157,9 +159,8 @@ def _timed(
 
     seconds = median_seconds(step, repeats, warm_up=2)
     peak = _peak(device)
-    # In parts, the forward pass runs twice: what the model needs is counted without.
-    whole = micro_batches(config, mesh.size) == 1
-    needed = program.flops if whole else model_flops(config, task, mesh)
+    # What the model needs, without what is computed twice.
+    needed = model_flops(config, task, mesh)
     rate, sheet = needed / seconds, datasheet(device.device_kind)
     return {
         "compile_seconds": program.seconds,

@@ -13,6 +13,7 @@ from clapjax.cli.inputs import (
     add_long_arguments,
     add_model_arguments,
     find_files,
+    is_pipe,
     load_clap,
     printable,
 )
@@ -96,8 +97,8 @@ def find_texts(args: argparse.Namespace) -> Texts:
         if not text.strip() or printable(text) != text:
             raise ValueError(f"--text {printable(text)!r}: there are no words in it, or no UTF-8")
     count = len(args.text)
-    if args.texts is not None and os.path.exists(args.texts) and not os.path.isfile(args.texts):
-        count = None  # a pipe can be read once
+    if args.texts is not None and is_pipe(args.texts):
+        count = None
     elif args.texts is not None:
         lines = sum(1 for _ in each_line(args.texts))
         if not lines:

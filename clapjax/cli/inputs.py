@@ -120,11 +120,16 @@ def find_files(verb: str, args: argparse.Namespace) -> Files:
         complain(verb, problem)
     if str(survey):
         complain(verb, f"left out: {survey}")
-    if args.files is not None:
-        # What comes in can be read once.
-        again = args.files != "-" and os.path.isfile(args.files)
-        count = count + sum(1 for _ in each_listed(args.files)) if again else None
+    if args.files is not None and (args.files == "-" or is_pipe(args.files)):
+        count = None
+    elif args.files is not None:
+        count += sum(1 for _ in each_listed(args.files))
     return Files(args.inputs, args.files, count, not survey.problems)
+
+
+def is_pipe(file: str) -> bool:
+    """Whether a list can be read once alone."""
+    return os.path.exists(file) and not os.path.isfile(file)
 
 
 def need_files(verb: str, args: argparse.Namespace) -> Files:

@@ -46,9 +46,7 @@ def _check(place: Path, kind: str) -> None:
     if kind == EITHER:
         kind = FILES if place.suffix in TABLES else FOLDERS
         if kind == FOLDERS and place.suffix[1:].isalpha() and not place.is_dir():
-            raise ValueError(
-                f"{place}: name a folder, or a file that ends in {' or '.join(TABLES)}"
-            )
+            raise ValueError(f"{place}: must be a folder, or end in {' or '.join(TABLES)}")
     if kind == FILES and place.is_dir():
         raise ValueError(f"{place}: is a folder; name a file in it")
     if kind == FILES and not place.parent.is_dir():

@@ -38,7 +38,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--steps", type=int, default=10, help="steps to measure")
     parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
-    parser.add_argument("--debug", action="store_true", help="show what the compiler says")
 
 
 def run(args: argparse.Namespace, overrides: list[str]) -> int:

@@ -133,12 +133,14 @@ def over_seeds(runs: Mapping[str, Sequence[Sequence[Result]]]) -> str:
     """A Markdown table of means over runs that differ in their seed, with their deviation.
 
     Args:
-      runs: {name: the results of each run}; a run holds one model, or one of this name.
+      runs: {name: the results of each run}; a run holds one model, or one of this name. Records
+        that were made with the seed as well have some items more or less.
 
     Raises:
-      ValueError: a run without such a model, or that was judged on other items than the others.
+      ValueError: a run without such a model, or that lacks a measure which others have.
     """
     rows: dict[tuple, dict[str, list[float]]] = {}
+    sizes: dict[tuple, set[int]] = {}
     for name, results in runs.items():
         for number, run in enumerate(results, 1):
             models = {result.model for result in run}
@@ -147,19 +149,22 @@ def over_seeds(runs: Mapping[str, Sequence[Sequence[Result]]]) -> str:
                 raise ValueError(f"run {number} of {name!r} holds {', '.join(sorted(models))}")
             for result in chosen:
                 for metric, (value, _, _) in result.metrics.items():
-                    key = result.benchmark, result.task, metric, result.n
-                    rows.setdefault(key, {}).setdefault(name, []).append(value)
+                    key = result.benchmark, result.task, metric
+                    if not is_part(metric):
+                        rows.setdefault(key, {}).setdefault(name, []).append(value)
+                        sizes.setdefault(key, set()).add(result.n)
     body = []
-    for (benchmark, task, metric, n), found in rows.items():
+    for (benchmark, task, metric), found in rows.items():
         for name, values in found.items():
             if len(values) != len(runs[name]):
                 raise ValueError(
-                    f"{name}: {benchmark} {spoken(task)} {spoken(metric)} is there with n={n} in "
-                    f"{len(values)} of {len(runs[name])} runs; seeds are compared on the same items"
+                    f"{name}: {benchmark} {spoken(task)} {spoken(metric)} is there in "
+                    f"{len(values)} of {len(runs[name])} runs; judge all alike"
                 )
-        if not is_part(metric):
-            cells = [_of_runs(metric, found[name]) if name in found else "" for name in runs]
-            body.append([benchmark, spoken(task), spoken(metric), str(n), *cells])
+        cells = [_of_runs(metric, found[name]) if name in found else "" for name in runs]
+        counts = sorted(sizes[benchmark, task, metric])
+        n = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+        body.append([benchmark, spoken(task), spoken(metric), n, *cells])
     head = [f"{name}, {len(results)} runs" for name, results in runs.items()]
     return _table(["benchmark", "task", "metric", "n", *head], 1 + len(runs), body)
 

@@ -9,6 +9,7 @@ from clapjax.audio.mel import log_mel
 from clapjax.models.config import ClapConfig
 from clapjax.models.htsat import HTSAT
 from clapjax.models.layers import Projection
+from clapjax.models.packing import Packing
 from clapjax.models.pann import PANN
 from clapjax.models.text import TextEncoder
 
@@ -138,13 +139,28 @@ class Clap(nn.Module):
         _, hidden = self.audio_encoder(mel, False, longer, lengths)
         return self._normalize(self.audio_projection(self.audio_encoder.frames(hidden)))
 
-    def text(self, input_ids: jax.Array, mask: jax.Array, train: bool = False) -> jax.Array:
-        """(B, L) token ids and mask to (B, projection_size) unit-length float32 embeddings."""
-        return self._normalize(self.project_text(input_ids, mask, train))
+    def text(
+        self,
+        input_ids: jax.Array,
+        mask: jax.Array | None,
+        train: bool = False,
+        packing: Packing | None = None,
+    ) -> jax.Array:
+        """(B, L) token ids and mask to (B, projection_size) unit-length float32 embeddings.
 
-    def project_text(self, input_ids: jax.Array, mask: jax.Array, train: bool = False) -> jax.Array:
+        Of packed texts, which have no mask, to (B, S, projection_size).
+        """
+        return self._normalize(self.project_text(input_ids, mask, train, packing))
+
+    def project_text(
+        self,
+        input_ids: jax.Array,
+        mask: jax.Array | None,
+        train: bool = False,
+        packing: Packing | None = None,
+    ) -> jax.Array:
         """As `text`, not normalised."""
-        pooled, _ = self.text_encoder(input_ids, mask, train)
+        pooled, _ = self.text_encoder(input_ids, mask, train, packing)
         return self.text_projection(pooled).astype(jnp.float32)
 
     def __call__(

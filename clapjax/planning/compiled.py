@@ -25,7 +25,7 @@ from jax.sharding import Mesh
 from clapjax.planning.chips import Chip, Hardware, datasheet
 from clapjax.planning.flops import matrix_flops
 from clapjax.planning.hlo import collectives, memory_traffic
-from clapjax.planning.shapes import batch_shapes, held_bytes, model_flops
+from clapjax.planning.shapes import batch_shapes, held_bytes, model_flops, text_turns
 from clapjax.tasks.task import Task
 from clapjax.training.config import TrainConfig
 from clapjax.training.mesh import make_mesh
@@ -49,7 +49,11 @@ class DoesNotCompile(RuntimeError):
 
 
 def compiled(
-    config: TrainConfig, make_task: Callable, devices: Hardware, debug: bool = False
+    config: TrainConfig,
+    make_task: Callable,
+    devices: Hardware,
+    debug: bool = False,
+    turns: float | None = None,
 ) -> dict:
     """`compile_step` in a process of its own.
 
@@ -58,6 +62,7 @@ def compiled(
       make_task: a module's function of the config to the task.
       devices: a slice.
       debug: the compiler's messages go to stderr as they come.
+      turns: as `compile_step`.
 
     Raises:
       DoesNotCompile: by whatever end of that process.
@@ -75,7 +80,7 @@ def compiled(
     with tempfile.TemporaryFile() as log:
         done = subprocess.run(
             [sys.executable, "-m", "clapjax.planning.compiled"],
-            input=pickle.dumps((config, make_task, devices)),
+            input=pickle.dumps((config, make_task, devices, turns)),
             stdout=subprocess.PIPE,
             stderr=None if debug else log,
             env=os.environ | ENVIRONMENT | {"PYTHONPATH": path},
@@ -117,14 +122,23 @@ def topology_mesh(config: TrainConfig, devices: Hardware) -> Mesh:
     return make_mesh(config.mesh, found.devices)
 
 
-def compile_step(config: TrainConfig, task: Task, devices: Hardware) -> dict:
+def compile_step(
+    config: TrainConfig, task: Task, devices: Hardware, turns: float | None = None
+) -> dict:
     """Compiles a config's step for a slice; the report is that of `plan.plan`.
+
+    Args:
+      config: the run.
+      task: what is learned.
+      devices: a slice.
+      turns: of the loop over its texts; None: as texts of TOKENS fill.
 
     Raises:
       ValueError: no such slice, or the batch does not divide among its devices.
       jax.errors.JaxRuntimeError: the compiler fails for another reason than the memory.
     """
     mesh = topology_mesh(config, devices)
+    turns = text_turns(config, task, mesh) if turns is None else turns
     start = time.monotonic()
     state, batch = abstract_state(config, task, mesh), batch_shapes(config, task, mesh)
     traced = make_train_step(config, task, mesh).trace(state, batch)
@@ -147,11 +161,12 @@ def compile_step(config: TrainConfig, task: Task, devices: Hardware) -> dict:
         report["bytes"] = max(out_of_memory(error)[0], held)
         memory["temporaries"] = report["bytes"] - held
     report["fits"] = text is not None and report["bytes"] <= devices.bytes
-    report["flops"] = matrix_flops(traced.jaxpr, mesh.size)
+    report["flops"] = matrix_flops(traced.jaxpr, mesh.size, turns)
     report["model_flops"] = model_flops(config, task, mesh)
     if text is not None:
         report["collectives"] = exchanges(text)
-        report["roofline"] = _engines(report, text, datasheet(devices.kind))
+        traffic = memory_traffic(text, 1 if turns is None else turns)
+        report["roofline"] = _engines(report, traffic, datasheet(devices.kind))
     return report | {"seconds": round(time.monotonic() - start, 1)}
 
 
@@ -178,23 +193,23 @@ def exchanges(text: str) -> dict[str, dict[str, int]]:
     return kinds
 
 
-def _engines(report: dict, text: str, peaks: Chip) -> dict[str, float]:
+def _engines(report: dict, traffic: int, peaks: Chip) -> dict[str, float]:
     """Seconds that each of the chip's three engines needs for a step, if nothing waited."""
     # An all-reduce sends its bytes twice around; a reduce-scatter n times its result.
     factor = {"all-reduce": 2, "reduce-scatter": report["mesh"]["fsdp"]}
     sent = sum(factor.get(kind, 1) * x["bytes"] for kind, x in report["collectives"].items())
     return {
         "compute_seconds": report["flops"] / peaks.flops,
-        "memory_seconds": memory_traffic(text) / peaks.memory,
+        "memory_seconds": traffic / peaks.memory,
         "exchange_seconds": sent / peaks.links,
     }
 
 
 def main() -> None:
     """Answers one request on stdin with one line on stdout."""
-    config, make_task, devices = pickle.load(sys.stdin.buffer)
+    config, make_task, devices, turns = pickle.load(sys.stdin.buffer)
     try:
-        answer = compile_step(config, make_task(config), devices)
+        answer = compile_step(config, make_task(config), devices, turns)
     except ValueError as error:
         answer = {"error": str(error)}
     print(json.dumps(answer), flush=True)

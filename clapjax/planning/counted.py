@@ -11,9 +11,15 @@ import numpy as np
 from jax.sharding import AxisType, Mesh
 
 from clapjax.planning.chips import GIB, Hardware, datasheet
-from clapjax.planning.flops import matrix_flops
 from clapjax.planning.liveness import peak_bytes
-from clapjax.planning.shapes import batch_shapes, held_bytes, local_bytes, model_flops, traced_step
+from clapjax.planning.shapes import (
+    batch_shapes,
+    held_bytes,
+    local_bytes,
+    model_flops,
+    step_flops,
+    traced_step,
+)
 from clapjax.tasks.task import Task
 from clapjax.training.config import MeshConfig, TrainConfig
 from clapjax.training.mesh import BATCH_AXES, make_mesh, micro_batches, state_specs
@@ -82,11 +88,10 @@ def counted_flops(config: TrainConfig, make_task: Callable, devices: Hardware) -
     """Counts its FLOPs; another part of the report."""
     task = make_task(config)
     mesh = absent_mesh(config.mesh, devices)
-    flops = matrix_flops(traced_step(config, task, mesh).jaxpr, mesh.size)
-    once = micro_batches(config, mesh.size, task.group) == 1 and config.remat == "none"
+    flops = step_flops(config, task, mesh, traced_step(config, task, mesh))
     return {
         "flops": flops,
-        "model_flops": flops if once else model_flops(config, task, mesh),
+        "model_flops": model_flops(config, task, mesh),
         "roofline": {"compute_seconds": flops / datasheet(devices.kind).flops},
     }
 

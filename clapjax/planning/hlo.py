@@ -58,10 +58,12 @@ def _instruction(line: str) -> Instruction | None:
     return Instruction(name, result, opcode, tuple(operands), attributes)
 
 
-def runs(found: dict[str, list[Instruction]], entry: str) -> dict[str, tuple[int, bool, bool]]:
+def runs(
+    found: dict[str, list[Instruction]], entry: str, unknown: float = 1
+) -> dict[str, tuple[float, bool, bool]]:
     """For each computation that runs: (how often, in a loop, inside of a fusion).
 
-    A loop whose number of turns the compiler does not know counts as one turn.
+    A loop whose number of turns the compiler does not know has `unknown`.
     """
     seen: dict[str, tuple[int, bool, bool]] = {}
     ahead = [(entry, 1, False, False)]
@@ -75,7 +77,7 @@ def runs(found: dict[str, list[Instruction]], entry: str) -> dict[str, tuple[int
             turns = 1
             if x.opcode == "while":
                 known = re.search(r'known_trip_count":\{"n":"(\d+)"', x.attributes)
-                turns = int(known[1]) if known else 1
+                turns = int(known[1]) if known else unknown
             for what, called in re.findall(r"(body|condition|calls|to_apply)=%?([\w.-]+)",
                                            x.attributes):  # fmt: skip
                 inner = fused or what in ("calls", "to_apply")
@@ -106,20 +108,21 @@ def collectives(text: str) -> list[Collective]:
     return out
 
 
-def memory_traffic(text: str) -> int:
+def memory_traffic(text: str, turns: float = 1) -> int:
     """Bytes that one device reads from and writes to its memory in a run, by estimate.
 
     Each instruction reads its operands and writes its results; of an operand of which a fusion
-    takes a slice only the slice counts, and of one that it updates in place only the update.
+    takes a slice only the slice counts, and of one that it updates in place only the update. A loop
+    that ends when its data does has `turns`.
     """
     found, entry = computations(text)
     total = 0
-    for name, (times, _, fused) in runs(found, entry).items():
+    for name, (times, _, fused) in runs(found, entry, turns).items():
         if fused:
             continue
         sizes = {x.name: _in_memory(x.result) for x in found[name]}
         total += times * sum(_moved(x, sizes, found) for x in found[name] if x.opcode not in FREE)
-    return total
+    return int(total)
 
 
 def _moved(x: Instruction, sizes: dict[str, int], found: dict[str, list[Instruction]]) -> int:

@@ -9,8 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from clapjax.planning.compiled import exchanges
-from clapjax.planning.flops import matrix_flops
-from clapjax.planning.shapes import batch_shapes, model_flops
+from clapjax.planning.shapes import TOKENS, batch_shapes, model_flops, step_flops
 from clapjax.tasks.task import Task
 from clapjax.training.config import TrainConfig
 from clapjax.training.mesh import make_mesh, micro_batches
@@ -69,7 +68,7 @@ def measure(config: TrainConfig, task: Task, steps: int = 10) -> dict:
         "clips_per_second": config.batch_size / median,
         "peak_bytes_per_device": peak,
         "hbm_limit_bytes": stats.get("bytes_limit"),
-        "flops": matrix_flops(traced.jaxpr, mesh.size),
+        "flops": step_flops(config, task, mesh, traced),
         "model_flops": needed,
         "matrix_flops": reached,
         "model_flops_utilization": needed / median / reached,
@@ -78,7 +77,10 @@ def measure(config: TrainConfig, task: Task, steps: int = 10) -> dict:
 
 
 def random_batch(config: TrainConfig, task: Task, mesh: Mesh) -> dict[str, jax.Array]:
-    """A batch on the mesh: noise, a few rows of it repeated; whatever else it has is all ones."""
+    """A batch on the mesh: noise, a few rows of it repeated; whatever else it has is all ones.
+
+    Texts have TOKENS.
+    """
     generator = np.random.default_rng(0)
 
     def fill(name: str, like: jax.ShapeDtypeStruct) -> jax.Array:
@@ -87,6 +89,8 @@ def random_batch(config: TrainConfig, task: Task, mesh: Mesh) -> dict[str, jax.A
             few = (min(like.shape[0], DIFFERENT_ROWS), *like.shape[1:])
             noise = generator.integers(-30_000, 30_000, few).astype(like.dtype)
             values = np.resize(noise, like.shape)
+        if name.endswith("mask"):
+            values[:, TOKENS:] = 0
         return jax.make_array_from_callback(like.shape, like.sharding, lambda index: values[index])
 
     return {name: fill(name, like) for name, like in batch_shapes(config, task, mesh).items()}

@@ -15,6 +15,8 @@ from clapjax.training.rows import make_rows
 from clapjax.training.state import TrainState, abstract_state
 from clapjax.training.step import make_train_step, setting
 
+TOKENS = 20  # of a text, special ones included, where what is counted depends on it
+
 
 def batch_shapes(config: TrainConfig, task: Task, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
     """The shapes and shardings of a task's batches on a mesh."""
@@ -38,10 +40,23 @@ def traced_step(config: TrainConfig, task: Task, mesh: Mesh) -> jax.stages.Trace
     return make_train_step(config, task, mesh).trace(state, batch)
 
 
+def text_turns(config: TrainConfig, task: Task, mesh: Mesh, tokens: float = TOKENS) -> int | None:
+    """Turns of a task's loop over texts of so many tokens each; None: it has no such loop."""
+    if task.turns is None:
+        return None
+    return task.turns(config.batch_size // mesh.size, setting(config, mesh), tokens)
+
+
+def step_flops(config: TrainConfig, task: Task, mesh: Mesh, traced: jax.stages.Traced) -> int:
+    """What one device computes in a traced step, of texts of TOKENS."""
+    return matrix_flops(traced.jaxpr, mesh.size, text_turns(config, task, mesh))
+
+
 def model_flops(config: TrainConfig, task: Task, mesh: Mesh) -> int:
     """What one device has to compute in a step: once each, however the memory is saved."""
     whole = dataclasses.replace(config, rows_per_device=0, remat="none")
-    return matrix_flops(traced_step(whole, task, mesh).jaxpr, mesh.size)
+    turns = text_turns(whole, task, mesh)
+    return matrix_flops(traced_step(whole, task, mesh).jaxpr, mesh.size, turns, again=False)
 
 
 def held_bytes(state: TrainState, batch: dict) -> dict[str, int]:

@@ -1,6 +1,8 @@
 """Contrastive learning of sound and text: CLAP, with T-CLAP's temporal-focused loss."""
 
+import dataclasses
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +22,7 @@ from clapjax.models.clap import (
     init_variables,
 )
 from clapjax.models.config import ClapConfig
+from clapjax.models.packing import Packing, Sizes, encoded, pack, packed_sizes
 from clapjax.tasks.front_end import front_end, sound_shape
 from clapjax.tasks.task import Setting, Task
 from clapjax.tasks.texts import (
@@ -58,7 +61,9 @@ def contrastive(model: ClapConfig, loss: LossConfig, data: DataConfig, tokenizer
     return Task(
         audio=model.audio,
         init=functools.partial(init_variables, model),
-        rows=functools.partial(_rows, model, bool(needs_negatives(loss)), bool(loss.order_pairs)),
+        rows=functools.partial(_rows, model, bool(loss.order_pairs)),
+        beside=functools.partial(_texts, model, bool(needs_negatives(loss))),
+        turns=functools.partial(_turns, model, bool(needs_negatives(loss))),
         objective=functools.partial(_objective, model, loss),
         features=functools.partial(
             draw_texts, data.text_augment_selection, pairs=bool(loss.order_pairs)
@@ -118,82 +123,110 @@ def _batch_shapes(model: ClapConfig, pairs: int, kind: str, rows: int) -> dict:
 
 
 def _rows(
-    config: ClapConfig,
-    negatives: bool,
-    pairs: bool,
-    variables: dict,
-    batch: dict,
-    keys,
-    setting: Setting,
+    config: ClapConfig, pairs: bool, variables: dict, batch: dict, keys, setting: Setting
 ) -> tuple[dict, dict]:
-    """Waveforms and token ids to embeddings, and the next batch statistics."""
+    """Waveforms to embeddings, and the next batch statistics."""
     dtype, (augment_key, dropout_key) = compute_dtype(config, setting.platform), keys
-    model = Clap(
-        config,
-        dtype,
-        setting.remat,
-        platform=setting.platform,
-        audio_frozen=setting.layers("audio_encoder"),
-        text_frozen=setting.layers("text_encoder"),
-    )
-    ids, mask = _captions(batch, negatives)
     waveform, lengths = batch["audio"], batch.get("lengths")
     if pairs:
         waveform = jnp.concatenate([waveform, batch["reverse_audio"]])
         if lengths is not None:
             lengths = jnp.concatenate([lengths, batch["reverse_lengths"]])
-    (audio, text, *second), updates = model.apply(
+    (audio, *second), updates = _model(config, setting).apply(
         {**variables, "params": cast_kernels(variables["params"], dtype)},
-        ids,
-        mask,
         front_end(config, waveform, lengths, key=augment_key),
         setting,
-        method=_towers,
+        method=_audio_tower,
         rngs={"augment": augment_key, "dropout": dropout_key},
         mutable=["batch_stats"],
     )
-    rows = len(batch["audio"])
-    named = _named(rows, audio, text, "")
-    if second:
-        named |= _named(rows, *second, "_mlp")
-    return named, updates["batch_stats"]
+    return _named("audio", "reverse", len(batch["audio"]), audio, *second), updates["batch_stats"]
 
 
-def _towers(model: Clap, ids, mask, mels: dict, setting: Setting) -> tuple[jax.Array, ...]:
-    """Both towers in training, frozen parts as in evaluation."""
-    moves = {
-        name: not setting.still(name)
-        for name in ("audio_encoder", "text_encoder", "audio_transform", "text_transform")
-    }
-    audio = model.audio(train=moves["audio_encoder"], **mels)
-    text = model.text(ids, mask, moves["text_encoder"])
+def _texts(
+    config: ClapConfig, negatives: bool, variables: dict, batch: dict, keys, setting: Setting
+) -> dict:
+    """Token ids to embeddings; of a negative that is not there, some that cost nothing."""
+    dtype, key = compute_dtype(config, setting.platform), jax.random.fold_in(keys[1], 1)
+    rows, pooling = len(batch["input_ids"]), config.text.pooling
+    ids, mask, there = batch["input_ids"], batch["mask"], jnp.ones(rows, bool)
+    if negatives:
+        ids = jnp.concatenate([ids, batch["negative_ids"]])
+        mask = jnp.concatenate([mask, batch["negative_mask"]])
+        there = jnp.concatenate([there, batch["has_negative"]])
+    sizes = caption_sizes(config, len(ids), setting)
+    moving, still = {}, {}
+    for name, tree in variables["params"].items():
+        if not name.startswith("audio"):
+            (still if setting.still(name) else moving)[name] = tree
+    # A chunk is computed again as a whole, so none of its layers has to be by itself.
+    model = _model(config, dataclasses.replace(setting, remat="none"))
+    train = not setting.still("text_encoder")
+
+    def apply(params: dict, *arguments, key: jax.Array, **options) -> jax.Array:
+        params = {"params": cast_kernels(params, dtype)}
+        return model.apply(params, *arguments, rngs={"dropout": key}, **options)
+
+    def encode(params: dict, ids: jax.Array, packing: Packing, key: jax.Array) -> jax.Array:
+        return apply(params, ids, None, train, packing, key=key, method="text")
+
+    packed = pack(ids, mask, there, sizes)
+    width = config.projection_size
+    text = encoded(encode, moving, still, packed, key, width, sizes, pooling)
+    second = []
+    if config.mlp_transforms:
+        second = [apply(moving | still, text, setting, key=key, method=_text_transform)]
+    return _named("text", "negative", rows, text, *second)
+
+
+def caption_sizes(config: ClapConfig, captions: int, setting: Setting) -> Sizes:
+    """How so many captions of a device are packed."""
+    given = setting.packed_length, setting.packed_rows
+    return packed_sizes(captions, config.text.max_length, *given)
+
+
+def _turns(config: ClapConfig, negatives: bool, rows: int, setting: Setting, tokens: float) -> int:
+    """Chunks that a device's captions, all of so many tokens, fill; with a negative for each."""
+    captions = rows * (2 if negatives else 1)
+    sizes = caption_sizes(config, captions, setting)
+    used = -(-captions // (sizes.length // max(1, min(math.ceil(tokens), config.text.max_length))))
+    return -(-used // sizes.rows)
+
+
+def _model(config: ClapConfig, setting: Setting) -> Clap:
+    """The model in training."""
+    return Clap(
+        config,
+        compute_dtype(config, setting.platform),
+        setting.remat,
+        platform=setting.platform,
+        audio_frozen=setting.layers("audio_encoder"),
+        text_frozen=setting.layers("text_encoder"),
+    )
+
+
+def _audio_tower(model: Clap, mels: dict, setting: Setting) -> tuple[jax.Array, ...]:
+    """The audio tower with its second head, frozen parts as in evaluation."""
+    audio = model.audio(train=not setting.still("audio_encoder"), **mels)
     if not model.config.mlp_transforms:
-        return audio, text
-    heads = (
-        model.audio_transform(audio, not moves["audio_transform"]),
-        model.text_transform(text, not moves["text_transform"]),
-    )
-    return audio, text, *(x.astype(jnp.float32) for x in heads)
+        return (audio,)
+    transformed = model.audio_transform(audio, setting.still("audio_transform"))
+    return audio, transformed.astype(jnp.float32)
 
 
-def _captions(batch: dict, negatives: bool) -> tuple[jax.Array, jax.Array]:
-    """Token ids and mask: (B, L), or (2B, L) with the negatives behind the positives."""
-    if not negatives:
-        return batch["input_ids"], batch["mask"]
-    return tuple(
-        jnp.concatenate([batch[positive], batch[negative]])
-        for positive, negative in (("input_ids", "negative_ids"), ("mask", "negative_mask"))
-    )
+def _text_transform(model: Clap, text: jax.Array, setting: Setting) -> jax.Array:
+    """The second head of the text tower."""
+    return model.text_transform(text, setting.still("text_transform")).astype(jnp.float32)
 
 
-def _named(rows: int, audio: jax.Array, text: jax.Array, suffix: str) -> dict[str, jax.Array]:
-    """Embeddings by name; behind those of B rows, text has the negatives, audio the reverses."""
-    named = {"audio": audio[:rows], "text": text[:rows]}
-    if text.shape[0] > rows:
-        named["negative"] = text[rows:]
-    if audio.shape[0] > rows:
-        named["reverse"] = audio[rows:]
-    return {name + suffix: x for name, x in named.items()}
+def _named(right: str, wrong: str, rows: int, *embeddings: jax.Array) -> dict[str, jax.Array]:
+    """Embeddings by name, with those of second heads; behind those of B rows are the wrong ones."""
+    named = {}
+    for suffix, x in zip(("", "_mlp"), embeddings, strict=False):
+        named[right + suffix] = x[:rows]
+        if len(x) > rows:
+            named[wrong + suffix] = x[rows:]
+    return named
 
 
 def _embed_audio(config: ClapConfig, variables: dict, waveform, lengths, setting: Setting):

@@ -26,6 +26,8 @@ class Setting:
     # what is below its first layer and so many layers. They run as in evaluation: nothing in them
     # is random, and their statistics stay.
     frozen: Mapping[str, int | None] = field(default_factory=dict)
+    packed_length: int = 0  # tokens of a row of texts; 0: as it suits the longest
+    packed_rows: int = 0  # such rows at once; 0: as it suits how many there are
 
     @property
     def platform(self) -> str:
@@ -77,6 +79,11 @@ class Task:
     batch_shapes: Callable[[int], dict[str, tuple[tuple[int, ...], Any]]]
     # A platform to the type that matrix products run in there.
     dtype: Callable[[str], jnp.dtype]
+    # As `rows`, of more outputs and no statistics, for all rows of a device whatever part of them
+    # goes through `rows` at once; it sees to its memory itself.
+    beside: Callable[[dict, dict, jax.Array, Setting], dict] | None = None
+    # (B, setting, tokens of a text) to the turns of a loop in `beside` that ends with its texts.
+    turns: Callable[[int, Setting, float], int] | None = None
     draws: int = 0  # random numbers that `features` takes
     # Rows that stay together, on a device and in a micro-batch, and of how many of them a batch has
     # the sound in a wrong order too. `features` says as "reverse" which rows have one.

@@ -120,8 +120,13 @@ class TrainConfig:
     # equal parts, one after the other; the loss sees the batch whole.
     rows_per_device: int = 0
     # What the backward pass computes again, of the model's layers: "none", all but the results of
-    # dense products ("dots"), or all ("full"). Time for memory.
+    # dense products ("dots"), or all ("full"). Time for memory. Captions are always computed again.
     remat: str = "none"
+    # Captions of a device are put one behind the other into rows of so many tokens, at least
+    # model.text.max_length; 0: as it suits that.
+    packed_length: int = 0
+    # Such rows that are encoded at once; 0: about 1024 tokens, more on a device with many captions.
+    packed_rows: int = 0
     data: DataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)
@@ -130,7 +135,7 @@ class TrainConfig:
         for name in ("batch_size", "steps", "log_every", "checkpoint_every", "keep_last"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
-        for name in ("eval_every", "rows_per_device"):
+        for name in ("eval_every", "rows_per_device", "packed_length", "packed_rows"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be >= 0, not {getattr(self, name)}")
         if not 0 <= self.seed < 2**31:

@@ -23,9 +23,10 @@ def make_rows(task: Task, setting: Setting, specs: dict, parts: int = 1) -> Call
     With micro-batches (GradCache: Gao et al., arXiv 2101.06983) each device runs through its rows
     in so many parts, keeps nothing of them but their outputs, and computes a part again when its
     gradient is due. Group g of rows that stay together, with most tasks a row, belongs to part g
-    modulo their number, on any mesh. A part has random
-    numbers of its own, the same ones when it is computed again. Its batch norms take the statistics
-    of the part, over all devices; the running ones move by the mean over the parts.
+    modulo their number, on any mesh. A part has random numbers of its own, the same ones when it is
+    computed again. Its batch norms take the statistics of the part, over all devices; the running
+    ones move by the mean over the parts. What a task computes beside its rows sees all of a
+    device's at once.
 
     Args:
       task: what is computed.
@@ -43,6 +44,12 @@ def make_rows(task: Task, setting: Setting, specs: dict, parts: int = 1) -> Call
             params = jax.tree.map(_whole, params, specs)
             keys = jax.vmap(jax.random.fold_in, (0, None))(keys, lax.axis_index(BATCH_AXES))
         variables = {"params": params, "batch_stats": batch_stats}
+        outputs, stats = in_parts(variables, batch, keys)
+        if task.beside is not None:
+            outputs = outputs | task.beside(variables, batch, keys, setting)
+        return outputs, stats
+
+    def in_parts(variables: dict, batch: dict, keys: jax.Array) -> tuple[dict, dict]:
         if parts == 1:
             return task.rows(variables, batch, keys, setting)
         groups = len(batch["audio"]) // task.group

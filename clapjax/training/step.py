@@ -17,7 +17,8 @@ from clapjax.training.state import TrainState, abstract_state
 
 def setting(config: TrainConfig, mesh: Mesh) -> Setting:
     """Under what a run computes its task."""
-    return Setting(mesh, config.remat, frozen_parts(config.optimizer))
+    packing = {"packed_length": config.packed_length, "packed_rows": config.packed_rows}
+    return Setting(mesh, config.remat, frozen_parts(config.optimizer), **packing)
 
 
 def make_train_step(
@@ -26,7 +27,7 @@ def make_train_step(
     """The jitted step; the state is donated.
 
     Args:
-      config: optimiser, seed, rows_per_device and remat.
+      config: optimiser, seed, rows_per_device, remat and packing.
       task: what is learned.
       mesh: where state and batch live.
 

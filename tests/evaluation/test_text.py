@@ -58,8 +58,15 @@ def test_seeds_have_a_mean_and_a_deviation():
     ]
     with pytest.raises(ValueError, match="run 1 of 'three' holds one, two"):
         over_seeds({"three": [other]})
-    with pytest.raises(ValueError, match="m: demo zero-shot accuracy is there with n=10 in 1 of 2"):
-        over_seeds({"m": [run(0.5), run(0.5, n=9)]})
+    with pytest.raises(ValueError, match="m: demo zero-shot mean rank is there in 1 of 2 runs"):
+        over_seeds({"m": [run(0.5, mean_rank=Metric(7.0, 1, 20)), run(0.5)]})
+
+
+def test_seeds_with_records_of_their_own_have_other_items():
+    """A part that some of them lack is none of the table's business."""
+    part = {"accuracy/events=3": Metric(0.1, 0, 1)}
+    row = over_seeds({"m": [run(0.5, **part), run(0.7, n=9)]}).splitlines()[2]
+    assert row.startswith("| demo | zero-shot | accuracy | 9 to 10 | 60.0 % ")
 
 
 def test_models_are_compared_on_the_same_items():

@@ -145,6 +145,12 @@ def _transformers(name: str, activation: str = "gelu"):
     return model, bert_params(model.state_dict(), 2)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _states(config: TextConfig, params: dict, ids, mask) -> tuple[jax.Array, jax.Array]:
+    """(B, D) pooled and (B, L, D) last hidden states."""
+    return TextEncoder(config).apply({"params": params}, ids, mask, False, states=True)
+
+
 def _batch(name: str) -> tuple[np.ndarray, np.ndarray]:
     """Captions of 12, 7, 3 and 2 tokens; CLIP's end in their end-of-text token."""
     config = ARCHITECTURES[name]
@@ -168,9 +174,10 @@ def test_architectures_equal_transformers(name, activation):
     ids, mask = _batch(name)
     with torch.no_grad():
         expected = theirs(input_ids=torch.tensor(ids), attention_mask=torch.tensor(mask))
-    apply = jax.jit(functools.partial(TextEncoder(config).apply, train=False))
-    pooled, hidden = apply({"params": params}, ids, mask)
-    np.testing.assert_allclose(pooled, expected.pooler_output, rtol=0, atol=1e-5)
+    pooled, hidden = _states(config, params, ids, mask)
+    alone = _embed(config, {"params": params}, ids, mask)
+    for found in (pooled, alone):
+        np.testing.assert_allclose(found, expected.pooler_output, rtol=0, atol=1e-5)
     real = mask == 1
     last = expected.last_hidden_state.numpy()
     np.testing.assert_allclose(hidden[real], last[real], rtol=0, atol=1e-5)
@@ -196,11 +203,10 @@ def test_other_poolings_of_bert(pooling):
 def test_clip_does_not_see_what_follows():
     _, params = _transformers("clip")
     ids, mask = _batch("clip")
-    apply = jax.jit(functools.partial(TextEncoder(ARCHITECTURES["clip"]).apply, train=False))
-    _, hidden = apply({"params": params}, ids, mask)
+    _, hidden = _states(ARCHITECTURES["clip"], params, ids, mask)
     other = ids.copy()
     other[0, 6:] = 5
-    _, changed = apply({"params": params}, other, mask)
+    _, changed = _states(ARCHITECTURES["clip"], params, other, mask)
     np.testing.assert_allclose(changed[0, :6], hidden[0, :6], atol=1e-6)
     assert np.abs(changed[0, 6:] - hidden[0, 6:]).max() > 0.01
 

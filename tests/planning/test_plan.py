@@ -40,7 +40,8 @@ def test_measures_what_is_here(plan):
     assert status == 0 and "clips/s" in text
     assert report["step_seconds"] > 0 and report["devices"] == 8
     assert report["clips_per_second"] == pytest.approx(8 / report["step_seconds"])
-    assert report["flops"] == report["model_flops"] > 1e6
+    # The backward pass computes texts again.
+    assert 1e6 < report["model_flops"] < report["flops"] < 1.34 * report["model_flops"]
     assert report["collectives"]["all-reduce"]["count"] >= 1
     _, other, _ = plan(
         "--steps",
@@ -102,7 +103,7 @@ def test_counts_for_gpus(plan):
         assert one["bytes_per_second"] == pytest.approx(one["clip_bytes"] * pace / hosts)
         assert one["fits"] == (one["bytes_per_second"] <= 12.5e9)
         assert f"  {kind:<5}{one['clip_bytes']:>9,} bytes a clip" in text
-    assert report["flops"] == report["model_flops"]
+    assert 1 < report["flops"] / report["model_flops"] < 1.34
 
 
 @pytest.mark.parametrize(

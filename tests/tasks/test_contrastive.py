@@ -46,10 +46,10 @@ def _rows(config, variables, frozen: tuple[str, ...] | dict[str, int], seed: int
         some_mesh(1), frozen=dict.fromkeys(frozen) if isinstance(frozen, tuple) else frozen
     )
     keys = jax.random.split(jax.random.key(seed))
-    rows, stats = jax.jit(lambda v, b, k: make_task(config).rows(v, b, k, setting))(
-        variables, some_batch(0), keys
-    )
-    return jax.device_get(rows), jax.device_get(stats)
+    task, arguments = make_task(config), (variables, some_batch(0), keys)
+    rows, stats = jax.jit(lambda v, b, k: task.rows(v, b, k, setting))(*arguments)
+    texts = jax.jit(lambda v, b, k: task.beside(v, b, k, setting))(*arguments)
+    return jax.device_get(rows | texts), jax.device_get(stats)
 
 
 def test_frozen_encoders_compute_as_in_evaluation(noisy, variables):
