@@ -37,7 +37,7 @@ CASES = {  # verb: (arguments, what the line says)
     "export": ("--workdir W out", EXPORT),
     "import": ("W out", "a workdir of clapjax, which needs no import; name it"),
 }
-# What takes a config, records, tables or words; and `eval` and `tag`, which work: they have own tests.
+# What takes a config, records, tables or words; `eval` and `tag`, which work, have own tests.
 NO_MODEL = {
     "demo",
     "bootstrap",
