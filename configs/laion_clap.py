@@ -6,7 +6,7 @@
 Hardware, as `clapjax plan` has it (docs/planning.md):
 
     v5e-16: 4 x 36 rows a device, 12.75 of 15.75 GiB (compiled), fits
-    h100: 64 x 36 rows a device, 13.70 of 59.74 GiB (counted), fits
+    h100: 64 x 36 rows a device, 12.04 of 59.74 GiB (counted), fits
 
 Any other with its own `--config.batch_size`: a device encodes at most `rows_per_device` at once.
 Data: records at 48 kHz (docs/sources.md). LAION-CLAP had 630 k pairs and ran 45 epochs, 12,300

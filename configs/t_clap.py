@@ -12,7 +12,7 @@ size for two CPU cores and without a pretrained model, for configs/t_clap_mini.s
 Hardware, as `clapjax plan` has it (docs/planning.md):
 
     v5e-8: 3 x 32 rows a device, 11.09 of 15.75 GiB (compiled), fits
-    h100: 24 x 32 rows a device, 13.30 of 59.74 GiB (counted), fits
+    h100: 24 x 32 rows a device, 9.80 of 59.74 GiB (counted), fits
 
 Auto-ACD, positive captions only, is most of each batch; AudioCaps and Clotho with `clapjax captions
 negate`, and ESC-50 mixed up, have negatives and are mixed in. Starts from LAION-CLAP. Expect
