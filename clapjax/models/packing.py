@@ -19,6 +19,9 @@ ONE_TILE = 128  # tokens of a row, for one tile of a TPU and the kernel for GPUs
 LEAST = 8  # tokens that a text takes of a row, at least: how many go into one is then static
 CHUNK = 1024  # tokens at once, at least: of fewer, reading the weights takes longer than products
 CHUNKS = 32  # that all rows are, at most
+# Where a device has few texts: at least so many tokens, and a part of what the longest would fill
+# that texts of 20 tokens do.
+FEWEST, SHARE = 256, 6
 
 
 class Sizes(NamedTuple):
@@ -57,7 +60,8 @@ def packed_sizes(count: int, longest: int, length: int = 0, rows: int = 0) -> Si
       count: N.
       longest: L.
       length: R; 0: a power of two in which one and a half of the longest fit, at most ONE_TILE.
-      rows: C; 0: CHUNK tokens, or one of CHUNKS equal parts of all that may be needed.
+      rows: C; 0: CHUNK tokens, fewer where there are few texts, or one of CHUNKS equal parts of
+        all that may be needed.
 
     Raises:
       ValueError: the longest text does not fit into a row.
@@ -71,7 +75,8 @@ def packed_sizes(count: int, longest: int, length: int = 0, rows: int = 0) -> Si
         )
     # A row is closed where a text does not fit any more, so no row but the last has fewer.
     needed = -(-count // (length // max(longest, min(LEAST, length))))
-    rows = min(rows or max(-(-CHUNK // length), -(-needed // CHUNKS)), needed)
+    tokens = min(CHUNK, max(FEWEST, needed * length // SHARE))
+    rows = min(rows or max(-(-tokens // length), -(-needed // CHUNKS)), needed)
     return Sizes(length, max(1, length // LEAST), rows, -(-needed // rows))
 
 
