@@ -29,7 +29,7 @@ setup() {
   export PATH="$HOME/.local/bin:$PATH"
   command -v uv >/dev/null || python3 -m pip install --quiet --user uv
   [[ -x $HOME/clapjax_env/bin/python ]] || uv venv --quiet --python "$python" "$HOME/clapjax_env"
-  uv pip install --quiet --python "$HOME/clapjax_env/bin/python" "${source}[tpu,buckets]"
+  uv pip install --quiet --python "$HOME/clapjax_env/bin/python" "${source}[tpu,train,buckets]"
   [[ -f $runs/bucket && $(<"$runs/bucket") == "$bucket" ]] || ! mountpoint --quiet "$HOME/bucket" ||
     fusermount -u "$HOME/bucket"
   printf '%s' "$bucket" >"$runs/bucket"

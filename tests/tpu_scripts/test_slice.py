@@ -97,7 +97,7 @@ def test_setup_puts_the_checkout_on_every_worker_and_installs_it(cloud):
         assert (home / "clapjax" / "configs" / "it's new.py").read_text() == "changed"
         env = f"{home}/clapjax_env"
         installs.append(["venv", "--quiet", "--python", "3.13", env])
-        python, wanted = f"{env}/bin/python", f"{home}/clapjax[tpu,buckets]"
+        python, wanted = f"{env}/bin/python", f"{home}/clapjax[tpu,train,buckets]"
         installs.append(["pip", "install", "--quiet", "--python", python, wanted])
         mounts.append(["b", f"{home}/bucket"])
     assert cloud.calls("uv") == installs
