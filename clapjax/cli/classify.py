@@ -44,6 +44,10 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
         labels = read_lines(args.labels_file)
     else:
         labels = [label.strip() for label in args.labels.split(",") if label.strip()]
+    if len(labels) == 1 and not args.threshold:
+        raise ValueError(
+            "one label alone always has 100 %: name others to tell it from, or a --threshold"
+        )
     files = need_files("classify", args)
     hear = make_classifier(args, labels)
     words = functools.partial(told, top=args.top)

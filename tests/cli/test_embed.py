@@ -268,7 +268,8 @@ EMBED = ("embed", "--model", "nowhere/at/all", "a.wav", "--out")
         ((*EMBED, "x", "--text", " "), "--text ' ': there are no words in it, or no UTF-8"),
         ((*EMBED, "x", "--text", "\udce9"), "there are no words in it, or no UTF-8"),
         ((*EMBED, "x", "--files", "no.txt"), "no.txt: No such file or directory"),
-        (("classify", "--model", "m", "--labels", "a"), "no audio files to classify"),
+        (("classify", "--model", "m", "--labels", "a,b"), "no audio files to classify"),
+        (("classify", "--model", "m", "--labels", "a", "x.wav"), "one label alone always has 100"),
         ((*EMBED, "no/x.npz"), "no/x.npz: there is no folder no"),
         ((*EMBED, "x.npz", "--windows", "1", "--hop", "1"), "--windows is instead of --long"),
         ((*EMBED, "x.npz", "--texts", "no.txt"), "no.txt: cannot be read as UTF-8 text"),
@@ -286,7 +287,7 @@ EMBED = ("embed", "--model", "nowhere/at/all", "a.wav", "--out")
         (("search", "--index", "no.npz", "q", "--duplicates", "1"), "--duplicates is instead of a"),
         (("index", "bad.npz", "--out", "i"), "bad.npz: damaged, or no file of embeddings"),
         (("classify", "--model", "m", "--labels", "a", "x.wav", "--top", "0"), "--top must be pos"),
-        (("classify", "--model", "nowhere/at/all", "--labels", "a", "x.wav"), "nowhere/at/all"),
+        (("classify", "--model", "nowhere/at/all", "--labels", "a,b", "x.wav"), "nowhere/at/all"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(arguments, message, tmp_path, monkeypatch, capsys):
