@@ -147,7 +147,7 @@ def transformer_accuracy(
     )
 
     def logits(p, ids, mask):
-        _, states = encoder.apply(p["encoder"], ids, mask, False)
+        _, states = encoder.apply(p["encoder"], ids, mask, False, states=True)
         real = mask[..., None].astype(states.dtype)
         return (states * real).sum(1) / real.sum(1) @ p["logit"] + p["bias"]
 

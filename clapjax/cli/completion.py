@@ -3,7 +3,7 @@
 import argparse
 import re
 
-EXAMPLE = 'eval "$(clapjax completion bash)"   # in ~/.bashrc; in ~/.zshrc with zsh'
+EXAMPLE = "clapjax completion bash >> ~/.bashrc"
 SHELLS = ("bash", "zsh")
 ZSH = "autoload -U +X bashcompinit && bashcompinit"  # takes what is for bash
 SCRIPT = """\

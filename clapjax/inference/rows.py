@@ -50,6 +50,8 @@ def rows_of(table: Table) -> dict[str, Rows]:
 
 def split(table: Table) -> Iterator[tuple[str, Table]]:
     """(kind, its rows) of each kind that a table has."""
+    if unknown := set(table.kinds) - set(KINDS):
+        raise ValueError(f"rows of kind {min(unknown)!r}, which an index does not have")
     kinds = np.array(table.kinds)
     for kind in KINDS:
         rows = np.flatnonzero(kinds == kind)

@@ -115,7 +115,7 @@ def test_the_command(tables, tmp_path, capsys):
         ("--input T --min_score 0.1", "name a table for what is kept: --output"),
         ("--input T --output O.csv --min_score 0", "its name must end in .jsonl"),
         ("--input E --min_score 0 --output O.jsonl", "no tables in this folder"),
-        ("--input P.jsonl --min_score 0 --output O.jsonl", "has a similarity: generate them with"),
+        ("--input P.jsonl --min_score 0 --output O.jsonl", "has its similarity: generate them"),
         ("--input Q.jsonl", "Q.jsonl:1: no row of `clapjax captions generate`"),
     ],
 )

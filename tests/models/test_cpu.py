@@ -93,7 +93,8 @@ def test_only_the_program_for_cpus_has_them(platform):
     )
     of_layers = [x for x in widened if "batching_dims" not in x]  # the others: attention scores
     assert bool(of_layers) == on_cpu
-    assert bool(widened) == (platform != "gpu")  # there attention is in kernels
+    # On GPUs attention is in kernels, but for the one token that text's last layer asks for.
+    assert len(widened) == {"gpu": 1}.get(platform, len(widened)) > 0
 
 
 @pytest.mark.parametrize("rows", [1, 48, 50, 51])  # the kernel's gradient sums 8, 2 or 1 parts
