@@ -1,6 +1,6 @@
 """What a large index finds, how fast, and with how much time and memory it is made.
 
-    python -m benchmarks.index [--sizes 1000000 2000000 4000000] [--folder F] [--numpy_rows 2000000]
+    python -m benchmarks.index --folder F [--sizes 1000000 2000000 4000000] [--numpy_rows 2000000]
 
 Of vectors of 512 numbers that lie in groups (`benchmarks.made_vectors`). Each size is made in one
 process and searched in another, by 200 sounds and 200 texts that are not in it, one at a time.
@@ -165,7 +165,7 @@ def in_process(step: str, rows: int, args: argparse.Namespace) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000_000, 2_000_000, 4_000_000])
-    parser.add_argument("--folder", type=Path, default=Path("/tmp/clapjax-index-benchmark"))
+    parser.add_argument("--folder", type=Path, required=True, help="for what is made")
     parser.add_argument("--numpy_rows", type=int, default=2_000_000, help="in memory up to here")
     parser.add_argument("--rivals", action="store_true", help="usearch too, which takes long")
     parser.add_argument("--step", choices=("build", "ask"), help=argparse.SUPPRESS)
