@@ -6,6 +6,7 @@ import json
 import os
 import typing
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 # What a field of each type holds, in the words of an error.
@@ -48,6 +49,12 @@ def each_line(file: str | os.PathLike) -> Iterator[str]:
             yield from (line for text in lines if (line := text.strip()))
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{file}: cannot be read as UTF-8 text ({error})") from error
+
+
+def chunks(items: Iterable, size: int) -> Iterator[list]:
+    """Lists of so many items, the last one of what is left."""
+    items = iter(items)
+    return iter(lambda: list(islice(items, size)), [])
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:

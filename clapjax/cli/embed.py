@@ -144,7 +144,7 @@ def into_file(work: Work, items: Iterable) -> tuple[int, int, int]:
 
 def into_parts(work: Work, items: Iterable) -> tuple[int, int, int]:
     """Writes the parts that lack: (rows, inputs, inputs left out) of all of them."""
-    from clapjax.cli.parts import write_parts
+    from clapjax.inference.parts import write_parts
 
     args, model = work.args, work.model
     size = args.part_size or (PART_SIZE if args.windows is None else PART_SIZE_OF_WINDOWS)

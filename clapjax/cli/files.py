@@ -8,7 +8,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import PurePath
 
 NAMES_AT_ONCE = 50_000  # of a folder in memory; one with more of them is listed several times
@@ -152,9 +151,3 @@ def _is_audio(path: str) -> bool:
     from clapjax.audio.files import AUDIO_SUFFIXES  # loads decoders
 
     return path.lower().endswith(AUDIO_SUFFIXES)
-
-
-def chunks(items: Iterable, size: int) -> Iterator[list]:
-    """Lists of so many items, the last one of what is left."""
-    items = iter(items)
-    return iter(lambda: list(islice(items, size)), [])

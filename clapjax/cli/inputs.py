@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 
-from clapjax.cli.files import Survey, chunks, each_file, each_listed
+from clapjax.cli.files import Survey, each_file, each_listed
 from clapjax.cli.show import Progress, complain, say
+from clapjax.plain import chunks
 
 FILES_AT_ONCE = 1000  # heard together: what one of them waits for, the others wait for
 

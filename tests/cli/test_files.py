@@ -5,7 +5,8 @@ import os
 import pytest
 
 from clapjax.cli import files
-from clapjax.cli.files import Survey, chunks, each_file, each_listed
+from clapjax.cli.files import Survey, each_file, each_listed
+from clapjax.plain import chunks
 
 NAMES = (
     *("b.wav", "a.WAV", "deep/c.flac", "deep/er/d.ogg", "deep.wav", "deep-x.mp3", "deepa.m4a"),

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from clapjax.cli.parts import read_part, write_parts
 from clapjax.data import paths
+from clapjax.inference.parts import read_part, write_parts
 from clapjax.inference.store import Table, read_table
 
 PRINTS, SETTINGS = {"audio": "a", "text": "b"}, {"long": "truncate", "hop": None}

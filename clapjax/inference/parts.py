@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from clapjax.cli.files import chunks
 from clapjax.data import paths
 from clapjax.inference.store import Table, write_table
+from clapjax.plain import chunks
 
 PART = re.compile(r"parts-(\d{5,})\.parquet")
 UNFINISHED = re.compile(r"\.parts-\d+\.parquet\.\w+\.tmp")  # of `paths.new_file`
