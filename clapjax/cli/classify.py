@@ -32,6 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", action="store_true", help="a JSON object for each file, with all labels"
     )
+    parser.add_argument(
+        "--multi_label",
+        action="store_true",
+        help="each label for itself, as several may be there, or none",
+    )
     add_threshold(parser)
     add_long_arguments(parser)
 
@@ -44,9 +49,12 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
         labels = read_lines(args.labels_file)
     else:
         labels = [label.strip() for label in args.labels.split(",") if label.strip()]
-    if len(labels) == 1 and not args.threshold:
+    if args.multi_label and args.threshold:
+        raise ValueError("--threshold has each label for itself already; leave --multi_label out")
+    if len(labels) == 1 and not (args.threshold or args.multi_label):
         raise ValueError(
-            "one label alone always has 100 %: name others to tell it from, or a --threshold"
+            "one label alone always has 100 %: name others to tell it from, or --multi_label, or a "
+            "--threshold"
         )
     files = need_files("classify", args)
     hear = make_classifier(args, labels)
@@ -69,22 +77,24 @@ def told(found: dict, top: int) -> list[str]:
 def make_classifier(args: argparse.Namespace, labels: list[str]) -> Callable:
     """A function of some files to (number of the file, what is printed of it as JSON or its error).
 
-    {"probabilities": {label: probability}}, which sum up to 1; with --threshold {"cosines": {label:
-    cosine}, "heard": labels that reach it}, and of one that was measured "presence": {label: how
-    probable it is that it is there}. The highest first.
+    {"probabilities": {label: probability}}, which sum up to 1 but with --multi_label; with
+    --threshold {"cosines": {label: cosine}, "heard": labels that reach it}, and of one that was
+    measured "presence": {label: how probable it is that it is there}. The highest first.
     """
     from scipy.special import expit
 
     from clapjax.inference import TEMPLATE
+    from clapjax.inference.labels import NEUTRAL
 
     template = TEMPLATE if args.template is None else args.template
     model = load_clap(args)
     known = read_threshold(args.threshold, model, template) if args.threshold else None
     text = model.embed_labels(labels, template)
+    against = model.embed_labels([NEUTRAL], template) if args.multi_label else None
 
     def judge(vector) -> dict:  # (D,)
         if known is None:
-            return {"probabilities": model.rank(vector[None], text, labels)[0]}
+            return {"probabilities": model.rank(vector[None], text, labels, against)[0]}
         pairs = zip(labels, model.similarity(vector[None], text)[0].tolist(), strict=True)
         cosines = dict(sorted(pairs, key=lambda pair: -pair[1]))
         there = [label for label, cosine in cosines.items() if cosine >= known["threshold"]]

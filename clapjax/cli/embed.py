@@ -2,8 +2,10 @@
 
 import argparse
 import functools
+import json
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain
 
@@ -23,6 +25,8 @@ from clapjax.plain import each_line
 
 EXAMPLE = "clapjax embed --model laion/clap-htsat-unfused sounds/ 'more/**/*.flac' --out embedded"
 PART_SIZE, PART_SIZE_OF_WINDOWS = 1000, 100  # inputs
+# What others that embed must know of a command line.
+FOR_WORKERS = ("model", "tokenizer", "batch_size", "long", "hop", "windows")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +47,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"inputs of a part (default: {PART_SIZE}, with --windows {PART_SIZE_OF_WINDOWS})",
     )
+    parser.add_argument(
+        "--runner", default="", help="of Apache Beam, which embeds the parts on other machines"
+    )
+    parser.add_argument("--beam_options", default="", help="flags of Beam, in one string")
     add_long_arguments(parser)
     parser.add_argument(
         "--windows",
@@ -58,14 +66,18 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
         raise ValueError("--windows is instead of --long and --hop")
     if args.part_size is not None and args.part_size < 1:
         raise ValueError(f"--part_size must be positive, not {args.part_size}")
+    one_file = os.fspath(args.out).endswith(TABLES)
+    if args.beam_options and not args.runner:
+        raise ValueError("--beam_options goes with --runner")
+    if args.runner and one_file:
+        raise ValueError(f"--runner writes parts: name a folder, not {args.out}")
     texts = find_texts(args)
     files = find_files("embed", args)
     if files.count == 0 and texts.count == 0:
         raise ValueError("nothing to embed; name files, folders, --files, --text or --texts")
     work = start(args, files, texts)
     items = chain((("audio", file) for file in files), (("text", text) for text in texts))
-    one_file = os.fspath(args.out).endswith(TABLES)
-    with work.shown:
+    with work.shown or nullcontext():
         rows, inputs, left_out = (into_file if one_file else into_parts)(work, items)
     if not rows:
         raise ValueError(f"none of the inputs could be embedded; {args.out} is not written")
@@ -114,7 +126,17 @@ class Work:
     args: argparse.Namespace
     model: object  # a `clapjax.inference.Clap`
     fingerprints: dict[str, str]
-    shown: Progress
+    shown: Progress | None  # None: nobody looks on
+
+    def step(self, inputs: int = 1) -> None:
+        """So many inputs are done."""
+        for _ in range(inputs if self.shown else 0):
+            self.shown.step()
+
+    def skip(self, inputs: int) -> None:
+        """So many inputs need not be done."""
+        if self.shown:
+            self.shown.skip(inputs)
 
 
 def start(args: argparse.Namespace, files: Files, texts: Texts) -> Work:
@@ -126,7 +148,7 @@ def start(args: argparse.Namespace, files: Files, texts: Texts) -> Work:
     prints = {tower: fingerprint(model.config, model.variables, tower) for tower in towers}
     known = None not in (files.count, texts.count)
     total = files.count + texts.count if known else None
-    return Work(args, model, prints, Progress(total, "embedding"))
+    return Work(args, model, prints, None if args.runner else Progress(total, "embedding"))
 
 
 def into_file(work: Work, items: Iterable) -> tuple[int, int, int]:
@@ -144,19 +166,49 @@ def into_file(work: Work, items: Iterable) -> tuple[int, int, int]:
 
 def into_parts(work: Work, items: Iterable) -> tuple[int, int, int]:
     """Writes the parts that lack: (rows, inputs, inputs left out) of all of them."""
-    from clapjax.inference.parts import write_parts
+    from clapjax.inference.parts import run_on_beam, write_parts
 
     args, model = work.args, work.model
     size = args.part_size or (PART_SIZE if args.windows is None else PART_SIZE_OF_WINDOWS)
     long = None if args.windows is not None else args.long or model.default_long
     settings = {"long": long, "hop": args.hop, "windows": args.windows, "tokenizer": args.tokenizer}
-    lacking = functools.partial(embed, work)
+    settings |= {"dtype": model.dtype}
     found = args.out, items, size, work.fingerprints, settings
-    totals = write_parts(*found, embed=lacking, skip=work.shown.skip)
+    if args.runner:
+        run = functools.partial(run_on_beam, runner=args.runner, options=args.beam_options)
+        totals = write_parts(*found, embed=OnWorkers.of(work), skip=work.skip, run=run)
+    else:
+        totals = write_parts(*found, embed=functools.partial(embed, work), skip=work.skip)
     if totals.done_before:
         before = f"{totals.done_before} of {totals.inputs} inputs were done before"
         complain("embed", f"{args.out}: {before}")
     return totals.rows, totals.inputs, totals.left_out
+
+
+@dataclass(frozen=True)
+class OnWorkers:
+    """`embed` in another process, which loads the model once."""
+
+    told: str  # what it needs of the command line, as JSON
+    fingerprints: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def of(cls, work: Work) -> "OnWorkers":
+        """That of this command."""
+        told = {name: getattr(work.args, name) for name in FOR_WORKERS} | {
+            "dtype": work.model.dtype
+        }
+        return cls(json.dumps(told), tuple(work.fingerprints.items()))
+
+    def __call__(self, items: list[tuple[str, str]]) -> tuple:
+        return embed(_work(self), items)
+
+
+@functools.lru_cache(maxsize=1)
+def _work(told: OnWorkers) -> Work:
+    args, fingerprints = argparse.Namespace(**json.loads(told.told)), dict(told.fingerprints)
+    towers = "both" if len(fingerprints) == 2 else next(iter(fingerprints))
+    return Work(args, load_clap(args, towers), fingerprints, None)
 
 
 def embed(work: Work, items: list[tuple[str, str]]) -> tuple:
@@ -173,7 +225,7 @@ def embed(work: Work, items: list[tuple[str, str]]) -> tuple:
     texts = [name for kind, name in items if kind == "text"]
     found = {}  # (times (N, 2) s, vectors (N, D)) by the number of the file
     for index, result in each_heard(work, files):
-        work.shown.step()
+        work.step()
         if isinstance(result, ValueError):
             complain("embed", result)
         else:
@@ -185,8 +237,7 @@ def embed(work: Work, items: list[tuple[str, str]]) -> tuple:
     if texts:
         vectors.append(model.embed_text(texts))
         times.append(np.full((len(texts), 2), np.nan))
-        for _ in texts:
-            work.shown.step()
+        work.step(len(texts))
     left_out = [printable(file) for index, file in enumerate(files) if index not in found]
     if not kinds:
         return None, left_out

@@ -22,6 +22,13 @@ class Survey:
     left_out: Counter = field(default_factory=Counter)  # what else is in the folders, by its kind
     first_link: str = ""  # a folder that is not entered
 
+    def leave_out(self, path: str) -> None:
+        """A file that is no audio, by its suffix."""
+        kind = PurePath(path).suffix.lower() or "without a suffix"
+        if kind not in self.left_out and len(self.left_out) >= MOST_KINDS:
+            kind = "of other kinds"
+        self.left_out[kind] += 1
+
     def __str__(self) -> str:
         """What is in the folders and is no file to be heard, in words; "" where nothing is."""
         said = ", ".join(f"{count} {kind}" for kind, count in sorted(self.left_out.items()))
@@ -34,18 +41,23 @@ def each_file(inputs: Iterable[str], survey: Survey | None = None) -> Iterator[s
     """Files, folders and patterns to files, always in the same order.
 
     Args:
-      inputs: a file counts whatever it is called; of a folder, all files in it and below with a
-        suffix of audio, by name, but for what is in linked folders; a pattern may have *, ?, []
-        and ** (any folders), and what matches it is held.
+      inputs: a file counts whatever it is called; of a folder, here or in a bucket, all files in it
+        and below with a suffix of audio, by name, but for what is in linked folders; a pattern may
+        have *, ?, [] and ** (any folders), and what matches it is held.
       survey: is told which inputs give no files and what is left out.
 
     Yields:
       Each file once; also one that is named and missing, of which the decoder says so.
+
+    Raises:
+      ValueError: a bucket of a kind that is not known, or that cannot be reached.
     """
     survey = Survey() if survey is None else survey
     named, folders = set(), []
     for item in inputs:
-        if os.path.isdir(item):
+        if "://" in item:
+            found, none = _walk_bucket(item, survey), "no such file, and no audio files below it"
+        elif os.path.isdir(item):
             found, none = _walk(item, survey), "no audio files in this folder, by their suffixes"
         elif os.path.lexists(item) or not glob.has_magic(item):
             found, none = [item], ""
@@ -59,7 +71,9 @@ def each_file(inputs: Iterable[str], survey: Survey | None = None) -> Iterator[s
                 yield path
         if empty:
             survey.problems.append(f"{item}: {none}")
-        if os.path.isdir(item):
+        if "://" in item:
+            named.add(item)
+        if "://" in item or os.path.isdir(item):
             folders.append(os.path.join(item, ""))
         else:
             named.update(found)
@@ -102,13 +116,25 @@ def _walk(folder: str, survey: Survey) -> Iterator[str]:
             survey.first_link = survey.first_link or path
         elif stat.S_ISREG(mode) and _is_audio(path):
             yield path
+        elif stat.S_ISREG(mode):
+            survey.leave_out(path)
         else:
-            kind = PurePath(path).suffix.lower() or "without a suffix"
-            if not stat.S_ISREG(mode):
-                kind = "pipes and devices"
-            elif kind not in survey.left_out and len(survey.left_out) >= MOST_KINDS:
-                kind = "of other kinds"
-            survey.left_out[kind] += 1
+            survey.left_out["pipes and devices"] += 1
+
+
+def _walk_bucket(name: str, survey: Survey) -> Iterator[str]:
+    """A file of a bucket, or the audio files below a folder there, whose names are held."""
+    from clapjax.data import paths
+
+    root, some = paths.as_path(name), False
+    for _, path in paths.walk_files(root):
+        some = True
+        if _is_audio(os.fspath(path)):
+            yield os.fspath(path)
+        else:
+            survey.leave_out(os.fspath(path))
+    if not some and root.is_file():
+        yield name
 
 
 def _entries(folder: str, survey: Survey) -> Iterator[tuple[str, int]]:

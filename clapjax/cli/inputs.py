@@ -11,6 +11,7 @@ from clapjax.cli.files import Survey, each_file, each_listed
 from clapjax.cli.show import Progress, complain, say
 from clapjax.plain import chunks
 
+DTYPES = "float32", "bfloat16"
 FILES_AT_ONCE = 1000  # heard together: what one of them waits for, the others wait for
 
 KINDS = {
@@ -21,7 +22,7 @@ KINDS = {
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:
-    """--model M, --tokenizer NAME, --batch_size N."""
+    """--model M, --tokenizer NAME, --batch_size N, --device D, --dtype T."""
     parser.add_argument(
         "--model",
         required=required,
@@ -31,6 +32,12 @@ def add_model_arguments(parser: argparse.ArgumentParser, required: bool = True) 
         "--tokenizer", metavar="NAME", help="hub id or folder; default: the model's own"
     )
     parser.add_argument("--batch_size", type=int, default=16, help="clips at once (default: 16)")
+    parser.add_argument("--device", help="cpu, gpu, tpu or gpu:1 (default: the first accelerator)")
+    parser.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        help="of matrix products (default: bfloat16 on GPUs and TPUs, float32 on CPUs)",
+    )
 
 
 def load_clap(args: argparse.Namespace, towers: str = "both"):
@@ -42,7 +49,9 @@ def load_clap(args: argparse.Namespace, towers: str = "both"):
     from clapjax.api import load
     from clapjax.inference import Captioner, Clap
 
-    model = load(args.model, batch_size=args.batch_size, towers=towers, tokenizer=args.tokenizer)
+    place = {name: getattr(args, name, None) for name in ("device", "dtype")}  # not of finetune
+    found = {"batch_size": args.batch_size, "towers": towers, "tokenizer": args.tokenizer}
+    model = load(args.model, **found, **place)
     if isinstance(model, Captioner):
         raise ValueError(
             f"{args.model}: a captioner, which has no embeddings; `clapjax caption` writes with it"

@@ -104,6 +104,11 @@ class Clap:
         return float(np.exp(np.asarray(self.params["logit_scale_a"])))
 
     @property
+    def dtype(self) -> str:
+        """What matrix products run in: "float32" or "bfloat16"."""
+        return compute_dtype(self.place.at_work(self.config), self.place.device.platform).name
+
+    @property
     def mesh(self) -> jax.sharding.Mesh | None:
         """The devices that its variables are spread over; None: one device."""
         return getattr(jax.tree.leaves(self.variables)[0].sharding, "mesh", None)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from clapjax.audio.files import MAX_CHANNELS, AudioError
+from clapjax.data import paths
 
 ARRAYS = ("array", "raw", "waveform")  # keys of datasets, of transformers' pipelines, of torchaudio
 RATES = ("sampling_rate", "sample_rate")
@@ -20,11 +21,18 @@ class Samples(NamedTuple):
     rate: float | None = None  # Hz; None: nobody said
 
 
+class Fetched(NamedTuple):
+    """A file of a bucket in memory."""
+
+    data: bytes
+    name: str
+
+
 # A path; the bytes of a file, or a file open for reading them; an array (T,), (T, channels) or
 # (channels, T) of numpy, JAX or torch; that with its rate, as (rate, array), (array, rate) or a
 # dictionary of both; or a dictionary of bytes or path.
 Audio = str | os.PathLike | bytes | np.ndarray | tuple | Mapping | Samples
-Taken = str | os.PathLike | bytes | Samples | AudioError
+Taken = str | os.PathLike | bytes | Samples | Fetched | AudioError
 
 
 def each_input(audio: Iterable[Audio] | Audio) -> Iterable[Taken]:
@@ -58,7 +66,7 @@ def take(item: Audio) -> Taken:
 
     What is of no kind comes back as the AudioError that says so, for others need not stop for it.
     """
-    if isinstance(item, str | os.PathLike | bytes | Samples | AudioError):
+    if isinstance(item, str | os.PathLike | bytes | Samples | Fetched | AudioError):
         return item
     try:
         if isinstance(item, bytearray | memoryview):
@@ -83,6 +91,20 @@ def take(item: Audio) -> Taken:
     return AudioError(f"expected a path or an array, not {type(item)}")
 
 
+def at_hand(item: Taken) -> Taken:
+    """A file of a bucket ("gs://bucket/dog.wav") is fetched; all else is here already.
+
+    Raises:
+      AudioError: it cannot be read.
+    """
+    if not isinstance(item, str | os.PathLike) or "://" not in os.fspath(item):
+        return item
+    try:
+        return Fetched(paths.as_path(item).read_bytes(), os.fspath(item))
+    except (OSError, ValueError) as error:
+        raise AudioError(f"{os.fspath(item)}: cannot be read ({error})") from error
+
+
 def _take_copy(item: Audio) -> Taken:
     """An iterator may use its array again for the next input, while this one waits."""
     taken = take(item)
@@ -91,7 +113,7 @@ def _take_copy(item: Audio) -> Taken:
 
 def _is_single(audio) -> bool:
     """Whether it is one recording, although it could be gone through."""
-    one = str | os.PathLike | bytes | bytearray | memoryview | Mapping | Samples
+    one = str | os.PathLike | bytes | bytearray | memoryview | Mapping | Samples | Fetched
     return (
         isinstance(audio, one)
         or hasattr(audio, "read")

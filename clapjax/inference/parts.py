@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from clapjax.data import paths
+from clapjax.data import beam, paths
 from clapjax.inference.store import Table, write_table
 from clapjax.plain import chunks
 
 PART = re.compile(r"parts-(\d{5,})\.parquet")
 UNFINISHED = re.compile(r"\.parts-\d+\.parquet\.\w+\.tmp")  # of `paths.new_file`
-LOCK = ".lock"
+LOCK, BEAM = ".lock", "beam"
 
 Input = tuple[str, str]  # "audio" or "text", and its path or words
 
@@ -47,6 +47,46 @@ class Totals:
     left_out: int = 0
     done_before: int = 0  # inputs
 
+    def add(self, part: Part) -> None:
+        """Counts a part."""
+        self.rows += part.rows
+        self.inputs += part.inputs
+        self.left_out += len(part.left_out)
+
+
+@dataclass(frozen=True)
+class Lacking:
+    """A part that is not there yet."""
+
+    number: int
+    inputs: list[Input]
+
+    @property
+    def name(self) -> str:
+        """Of its file."""
+        return f"parts-{self.number:05}.parquet"
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Makes a part; it can be pickled if its function can."""
+
+    folder: str
+    fingerprints: dict[str, str]
+    settings: dict  # see `Part`
+    embed: Callable[[list[Input]], tuple[Table | None, list[str]]]
+
+    def __call__(self, lacking: Lacking) -> Iterator[Part]:
+        """Embeds and writes; a part of nothing is not written. Yields the part."""
+        table, left_out = self.embed(lacking.inputs)
+        told = {"settings": self.settings, "inputs": len(lacking.inputs)}
+        told |= {"digest": _digest(lacking.inputs), "left_out": left_out}
+        if table is None:
+            yield Part(0, "", self.fingerprints, **told)
+            return
+        write_table(paths.as_path(self.folder) / lacking.name, table, {"part": told})
+        yield Part(len(table.names), table.model, self.fingerprints, **told)
+
 
 def write_parts(
     folder: str | os.PathLike,
@@ -56,6 +96,9 @@ def write_parts(
     settings: dict,
     embed: Callable[[list[Input]], tuple[Table | None, list[str]]],
     skip: Callable[[int], None],
+    run: Callable[[Iterable[Lacking], Writer], Iterable[Part]] = lambda lacking, write: (
+        part for one in lacking for part in write(one)
+    ),
 ) -> Totals:
     """Writes what lacks of the parts of a folder.
 
@@ -66,6 +109,7 @@ def write_parts(
       fingerprints, settings: of the parts, see `Part`.
       embed: from inputs to a table of those that could be embedded, and the names of the others.
       skip: is told how many inputs are done already, part by part.
+      run: does what lacks, elsewhere it may be; one part after the other.
 
     Raises:
       ValueError: there are parts of another model, of other settings or of other inputs, or damaged
@@ -73,24 +117,26 @@ def write_parts(
     """
     path, totals = paths.as_path(folder), Totals()
     settings = settings | {"part_size": size}
+
+    def lacking() -> Iterator[Lacking]:
+        for number, some in enumerate(chunks(items, size)):
+            one, done = Lacking(number, some), False
+            if number in there:
+                part = read_part(path / one.name)
+                _check_origin(path / one.name, part, fingerprints, settings)
+                done = _is_of(path / one.name, part, some, is_last=number == max(there))
+                there.remove(number)
+            if done:
+                skip(part.inputs)
+                totals.done_before += part.inputs
+                totals.add(part)
+            else:
+                yield one
+
     with _alone(path):
         there = _numbers(path)
-        for number, some in enumerate(chunks(items, size)):
-            file, part = path / f"parts-{number:05}.parquet", None
-            if number in there:
-                part = read_part(file)
-                _check_origin(file, part, fingerprints, settings)
-                if _is_of(file, part, some, is_last=number == max(there)):
-                    skip(part.inputs)
-                    totals.done_before += part.inputs
-                else:
-                    part = None
-                there.remove(number)
-            if part is None:
-                part = _write(file, some, fingerprints, settings, embed)
-            totals.rows += part.rows
-            totals.inputs += part.inputs
-            totals.left_out += len(part.left_out)
+        for part in run(lacking(), Writer(os.fspath(folder), fingerprints, settings, embed)):
+            totals.add(part)
     if there:
         raise ValueError(
             f"{folder}: has {len(there)} parts more than its inputs make, from number {min(there)} "
@@ -99,16 +145,28 @@ def write_parts(
     return totals
 
 
-def _write(
-    file: Path, some: list[Input], fingerprints: dict, settings: dict, embed: Callable
-) -> Part:
-    table, left_out = embed(some)
-    told = {"settings": settings, "inputs": len(some)}
-    told |= {"digest": _digest(some), "left_out": left_out}
-    if table is None:
-        return Part(0, "", fingerprints, **told)
-    write_table(file, table, {"part": told})
-    return Part(len(table.names), table.model, fingerprints, **told)
+def run_on_beam(
+    lacking: Iterable[Lacking], write: Writer, *, runner: str, options: str
+) -> Iterator[Part]:
+    """`run` of `write_parts` on Apache Beam, whose workers must reach the inputs and the folder.
+
+    Raises: as `clapjax.data.beam.run_units`.
+    """
+    asked, folder = [], paths.as_path(write.folder)
+
+    def told() -> Iterator[Lacking]:
+        for one in lacking:
+            asked.append(one)
+            yield one
+
+    beam.run_units(told(), write, "embed", folder=folder / BEAM, runner=runner, options=options)
+    for one in asked:
+        file = folder / one.name
+        if file.exists():
+            yield read_part(file)
+        else:  # none of its inputs could be embedded
+            names = [name for _, name in one.inputs]
+            yield Part(0, "", write.fingerprints, write.settings, len(names), "", names)
 
 
 def read_part(file: Path) -> Part:

@@ -22,7 +22,7 @@ from clapjax.audio.files import (
 )
 from clapjax.audio.fill import fill
 from clapjax.audio.hushed import SoundFile
-from clapjax.inference.inputs import Samples, take
+from clapjax.inference.inputs import Fetched, Samples, at_hand, take
 from clapjax.inference.telling import warn
 
 THREADS = 4  # that decode
@@ -73,13 +73,14 @@ class Cutter:
           AudioError: the input cannot be used.
         """
         clip, rate = self.audio.clip_samples, self.audio.sample_rate
-        item = take(item)
+        item = at_hand(take(item))
         blocks = self._blocks(index, item)
         if self.mode == "windows":
             parts = windows(blocks, clip, self.hop, self.grid)
         elif self.mode == "truncate":
             held = isinstance(item, Samples | AudioError)
-            found = None if held else read_middle(item, rate, clip)
+            source = item.data if isinstance(item, Fetched) else item
+            found = None if held else read_middle(source, rate, clip)
             parts = iter([middle(blocks, clip) if found is None else found])
         else:
             parts = iter([(0, self._whole(index, blocks))])
@@ -114,7 +115,10 @@ class Cutter:
             rate = next(said, self.audio.sample_rate)
             yield to_mono_at_rate(item.array, rate, self.audio.sample_rate, name=name)
             return
-        name = name if isinstance(item, bytes) else ""
+        if isinstance(item, Fetched):
+            item, name = item
+        elif not isinstance(item, bytes):
+            name = ""  # the path's own
         limit = math.inf if self.mode == "windows" else self.max_seconds
         yield from read_blocks(item, self.audio.sample_rate, limit, name=name)
 
@@ -208,6 +212,7 @@ def stream(cut: Cutter, items: Iterable, workers: int = THREADS) -> Iterator[Pie
 
 def _cut_unless_long(cut: Cutter, index: int, item) -> Iterable[Piece]:
     """All pieces of a short input; those of a long file come when they are asked for."""
+    item = at_hand(item)
     pieces = cut(index, item)
     return pieces if cut.mode != "truncate" and _is_long(item) else list(pieces)
 
@@ -215,6 +220,7 @@ def _cut_unless_long(cut: Cutter, index: int, item) -> Iterable[Piece]:
 def _is_long(item) -> bool:
     if isinstance(item, Samples | AudioError):
         return False  # an array is in memory already
+    item = item.data if isinstance(item, Fetched) else item
     try:
         with SoundFile(io.BytesIO(item) if isinstance(item, bytes) else os.fsencode(item)) as file:
             return file.frames > LONG_SECONDS * file.samplerate

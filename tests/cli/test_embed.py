@@ -14,6 +14,7 @@ from scipy.special import expit
 import clapjax
 from clapjax.cli import show
 from clapjax.cli.inputs import Files, print_each, printable
+from clapjax.data.paths import as_path, copy_folder
 from clapjax.evaluation.result import Metric, Result, write_results
 from clapjax.inference import TEMPLATE
 from clapjax.inference.store import fingerprint, model_fingerprint, read_table
@@ -76,6 +77,42 @@ def test_embed_folders_and_texts(workdir, clap, sounds, tmp_path, capsys, suffix
     np.testing.assert_allclose(table.vectors[:4], expected, atol=1e-6)
     np.testing.assert_allclose(table.vectors[4:], clap.embed_text(table.names[4:]), atol=1e-6)
     assert [file.name for file in tmp_path.iterdir() if "partial" in file.name] == []
+
+
+def test_embed_from_a_bucket_into_it(workdir, sounds, bucket_of, tmp_path, capsys):
+    """A folder there, a file that is not, and one of which the folder had told: as from here."""
+    there = bucket_of("gs")
+    copy_folder(sounds, as_path(there) / "sounds")
+    files = [f"{there}/sounds/gone.wav", f"{there}/sounds/b.wav"]
+    (tmp_path / "list").write_text("\n".join(files))
+    embed = ("embed", "--model", workdir, "--out")
+    assert _main(*embed, f"{there}/parts", f"{there}/sounds", "--files", tmp_path / "list") == 1
+    gone, told, left_out, broken = sorted(_errors(capsys), key=lambda line: "gone" not in line)
+    assert gone.startswith(f"clapjax embed: {files[0]}: cannot be read (")
+    assert (told, broken) == ("clapjax embed: left out: 1 .txt", "clapjax embed: 2 inputs left out")
+    assert left_out.startswith(f"clapjax embed: {there}/sounds/deep/broken.flac: cannot be decoded")
+    assert _main(*embed, tmp_path / "here.npz", sounds, sounds / "b.wav") == 1
+    copy_folder(as_path(there) / "parts", tmp_path / "parts")
+    table, here = read_table(tmp_path / "parts"), read_table(tmp_path / "here.npz")
+    assert table.names == [f"{there}/sounds/{name}" for name in (*GOOD, "b.wav")]
+    np.testing.assert_array_equal(table.vectors[:4], here.vectors)
+    assert _main(*embed, tmp_path / "x", f"{there}/none") == 2
+    assert f"{there}/none: no such file, and no audio files below it" in capsys.readouterr().err
+
+
+def test_embed_on_beam(workdir, sounds, tmp_path, capsys):
+    pytest.importorskip("apache_beam", reason="Apache Beam is not installed")
+    embed = ("embed", "--model", workdir, sounds, "--text", "a siren", "--part_size", "2", "--out")
+    assert _main(*embed, tmp_path / "here") == 1
+    assert _main(*embed, tmp_path / "beam", "--runner", "direct") == 1
+    here, beam = (
+        {file.name: file.read_bytes() for file in (tmp_path / name).iterdir()}
+        for name in ("here", "beam")
+    )
+    assert here == beam and len(here) == 3
+    assert capsys.readouterr().out.endswith(f"{tmp_path / 'beam'}: 5 embeddings of 5 inputs\n")
+    assert _main(*embed, tmp_path / "a.npz", "--runner", "direct") == 2
+    assert _main(*embed, tmp_path / "beam", "--beam_options", "--x") == 2
 
 
 def test_embed_windows_with_times(workdir, clap, sounds, tmp_path, capsys):
@@ -167,6 +204,15 @@ def test_classify(workdir, clap, sounds, tmp_path, capsys):
     (probabilities,) = clap.classify(sounds / "b.wav", labels, template="{}")
     best, most = next(iter(probabilities.items()))
     assert capsys.readouterr().out == f"{sounds / 'b.wav'}  {best} {100 * most:.1f} %\n"
+
+    where = ("classify", "--model", workdir, "--json", "--multi_label", sounds / "b.wav")
+    exact = clapjax.load(workdir, device="cpu", dtype="bfloat16")
+    for model, how in ((clap, ()), (exact, ("--dtype", "bfloat16", "--device", "cpu:0"))):
+        for some in (labels, labels[:1]):
+            assert _main(*where, "--labels", ",".join(some), *how) == 0
+            (wanted,) = model.classify(sounds / "b.wav", some, multi_label=True)
+            found = json.loads(capsys.readouterr().out)["probabilities"]
+            assert found == pytest.approx(wanted, abs=1e-5)
 
 
 def judged(folder, clap, **calibration):
@@ -270,6 +316,10 @@ EMBED = ("embed", "--model", "nowhere/at/all", "a.wav", "--out")
         ((*EMBED, "x", "--files", "no.txt"), "no.txt: No such file or directory"),
         (("classify", "--model", "m", "--labels", "a,b"), "no audio files to classify"),
         (("classify", "--model", "m", "--labels", "a", "x.wav"), "one label alone always has 100"),
+        (
+            *[("classify", "--model", "m", "--labels", "a,b", "--threshold", "0", "--multi_label")],
+            "--threshold has each label for itself already",
+        ),
         ((*EMBED, "no/x.npz"), "no/x.npz: there is no folder no"),
         ((*EMBED, "x.npz", "--windows", "1", "--hop", "1"), "--windows is instead of --long"),
         ((*EMBED, "x.npz", "--texts", "no.txt"), "no.txt: cannot be read as UTF-8 text"),

@@ -1,5 +1,6 @@
 """A folder of embeddings that is written part by part, and what becomes of it when that ends."""
 
+import functools
 import hashlib
 import re
 import signal
@@ -11,7 +12,7 @@ import pyarrow.parquet
 import pytest
 
 from clapjax.data import paths
-from clapjax.inference.parts import read_part, write_parts
+from clapjax.inference.parts import read_part, run_on_beam, write_parts
 from clapjax.inference.store import Table, read_table
 
 PRINTS, SETTINGS = {"audio": "a", "text": "b"}, {"long": "truncate", "hop": None}
@@ -51,10 +52,10 @@ class Embedder:
         self.skipped += count
 
 
-def write(folder, embedder=None, items=ITEMS, size=SIZE, prints=PRINTS, settings=SETTINGS):
+def write(folder, embedder=None, items=ITEMS, size=SIZE, prints=PRINTS, settings=SETTINGS, **how):
     """`write_parts` of inputs that are not known before."""
     embedder = embedder or Embedder()
-    return write_parts(folder, iter(items), size, prints, settings, embedder, embedder.skip)
+    return write_parts(folder, iter(items), size, prints, settings, embedder, embedder.skip, **how)
 
 
 def content(folder) -> dict[str, bytes]:
@@ -173,6 +174,20 @@ def test_broken_inputs_are_counted_and_a_part_of_none_is_not_written(tmp_path):
     assert not (tmp_path / "parts" / "parts-00001.parquet").exists()
     assert write(tmp_path / "none", Embedder(broken=tuple(ITEMS))).rows == 0
     assert not (tmp_path / "none").exists()
+
+
+def test_on_beam_they_are_the_same(whole, tmp_path):
+    pytest.importorskip("apache_beam", reason="Apache Beam is not installed")
+    beam = functools.partial(run_on_beam, runner="direct", options="")
+    write(tmp_path / "parts", items=ITEMS[:10])
+    totals = write(tmp_path / "parts", run=beam)
+    assert content(tmp_path / "parts") == content(whole)
+    assert (totals.rows, totals.inputs, totals.done_before) == (21, 21, 8)
+    assert write(tmp_path / "parts", run=beam).done_before == 21
+    broken = Embedder(broken=tuple(ITEMS[:5]))
+    totals = write(tmp_path / "broken", broken, run=beam)
+    assert (totals.rows, totals.inputs, totals.left_out) == (16, 21, 5)
+    assert len(content(tmp_path / "broken")) == 5
 
 
 def test_parts_read_as_one_table(whole):

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from clapjax.audio.config import AudioConfig
-from clapjax.data import paths, records
-from clapjax.data.build import beam
+from clapjax.data import beam, paths, records
 from clapjax.data.build.config import (
     COMPOSITIONAL,
     TEST,
@@ -25,6 +24,7 @@ from clapjax.data.build.config import (
 from clapjax.data.build.decoded import BATCH, DecodeClips, StoredClip
 from clapjax.data.build.examples import DirectExamples, Mixture, MixupExamples, Query, Single
 from clapjax.data.build.folder import (
+    BEAM,
     REJECTED_FILE,
     UNITS,
     BuildResult,
@@ -151,7 +151,8 @@ def build_records(
         refuse(result.rejected, source, data_dir / REJECTED_FILE)
         return result
     if runner:
-        run = functools.partial(beam.run_units, runner=runner, options=beam_options)
+        told = {"folder": records.incomplete(data_dir) / BEAM, "options": beam_options}
+        run = functools.partial(beam.run_units, runner=runner, **told)
     else:
         run = functools.partial(run_units, processes=processes, progress=progress)
     with alone(data_dir):

@@ -76,7 +76,7 @@ def test_without_beam(tmp_path, monkeypatch, capsys):
 
 
 def test_the_name_of_the_runner_in_this_process():
-    from clapjax.data.build import beam
+    from clapjax.data import beam
 
     assert beam.IN_PROCESS == HERE
     if importlib.util.find_spec("apache_beam"):

@@ -1,4 +1,4 @@
-"""Units of a build on Apache Beam: Dataflow, Flink, Spark, or a pool of processes here."""
+"""Units of work on Apache Beam: Dataflow, Flink, Spark, or a process here."""
 
 import functools
 import hashlib
@@ -6,9 +6,11 @@ import logging
 import os
 import pickle
 import shlex
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
-from clapjax.data.build.units import Unit, Work
+from clapjax.data import paths
 from clapjax.data.paths import as_path
 
 WRITES = 16  # of files in a bucket at once
@@ -16,18 +18,32 @@ WRITES = 16  # of files in a bucket at once
 IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 
 
-def run_units(units: list[Unit], work: Work, what: str, *, runner: str, options: str) -> None:
-    """Does units as a Beam pipeline; its workers must reach the sources and the folder of `work`.
+class Named(Protocol):
+    """A part of the work, which can be pickled."""
+
+    name: str
+
+
+def run_units(
+    units: Iterable[Named],
+    work: Callable[[Named], Iterable],
+    what: str,
+    *,
+    folder: str | os.PathLike,
+    runner: str,
+    options: str,
+) -> None:
+    """Does units as a Beam pipeline; its workers must reach what `work` reads, and the folder.
 
     The pipeline holds the names of units alone: workers read the work and the items of a unit from
-    files beside its folder, which they trust as they trust the pipeline. Beam itself tries what
-    crashed again: an item that kills its worker is not left out.
+    files, which they trust as they trust the pipeline. Beam itself tries what crashed again: an
+    item that kills its worker is not left out.
 
     Args:
-      units: at least one; each is one element, so that a bundle that is tried again writes the
-        same files again.
-      work: what is done with each.
+      units: each is one element, so that a bundle that is tried again writes the same files again.
+      work: what is done with each; it can be pickled, and yields once for each item.
       what: name of the step.
+      folder: for the files, with nothing else in it; goes when the pipeline has ended well.
       runner: of Beam, e.g. "DataflowRunner", or a class by its full name.
       options: Beam's flags, as on a command line: "--project=p --region=europe-west4".
 
@@ -50,25 +66,28 @@ def run_units(units: list[Unit], work: Work, what: str, *, runner: str, options:
         chosen = create_runner(name)
     except (AttributeError, ValueError) as error:
         raise ValueError(f"--runner {runner}: {error}") from error
-    folder = as_path(work.folder).parent / "beam"
-    folder.mkdir(exist_ok=True)
-    work_file = _put(folder, work)
+    place = as_path(folder)
+    place.mkdir(exist_ok=True)
+    work_file = _put(place, work)
     with ThreadPoolExecutor(WRITES) as pool:
-        names = list(pool.map(functools.partial(_put, folder), units))
+        names = list(pool.map(functools.partial(_put, place), units))
+    if not names:
+        return
 
     def do(unit_file: str) -> str:
         unit = pickle.loads(as_path(unit_file).read_bytes())
         for _ in _load_work(work_file)(unit):
-            beam.metrics.Metrics.counter("clapjax", "samples").inc()
+            beam.metrics.Metrics.counter("clapjax", "items").inc()
         return unit.name
 
     flags = PipelineOptions(shlex.split(options))
     logging.getLogger("apache_beam").setLevel(logging.WARNING)
     with beam.Pipeline(runner=chosen, options=flags) as pipeline:
         _ = pipeline | beam.Create(names) | beam.Reshuffle() | what >> beam.Map(do)
+    paths.remove_folder(place)
 
 
-def _put(folder, item: Unit | Work) -> str:
+def _put(folder, item: object) -> str:
     """Writes an item to a file that is named by its content."""
     data = pickle.dumps(item)
     file = folder / f"{hashlib.sha256(data).hexdigest()[:32]}.pickle"
@@ -77,5 +96,5 @@ def _put(folder, item: Unit | Work) -> str:
 
 
 @functools.lru_cache(maxsize=2)  # a worker does many units of one work
-def _load_work(file: str) -> Work:
+def _load_work(file: str) -> Callable[[Named], Iterable]:
     return pickle.loads(as_path(file).read_bytes())
