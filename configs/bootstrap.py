@@ -25,7 +25,7 @@ def get_config(arg: str = ""):
     config = base_config()
     config.optimizer.kind = "muon"
     config.optimizer.learning_rate = 1.6e-3
-    config.steps = 600
+    config.steps = 300 if part == "tagger" else 450
     config.checkpoint_every = 300
     # Judged when all are trained.
     config.evaluation.tasks = ()

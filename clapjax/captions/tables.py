@@ -60,6 +60,23 @@ class Texts:
         return row if reason is None else row | {"reason": reason}
 
 
+def tables_of(name: str | os.PathLike) -> list[Path]:
+    """A table, or those of a folder that `clapjax captions generate` made, in their order.
+
+    Raises:
+      ValueError: a folder without any.
+    """
+    path = as_path(name)
+    if not path.is_dir():
+        return [path]
+    found = sorted(path.glob("captions-*.jsonl"))
+    if not found:
+        raise ValueError(
+            f"{name}: no tables in this folder; `clapjax captions generate` makes them"
+        )
+    return found
+
+
 def read_texts(file: str | os.PathLike, column: str = "") -> Iterator[Texts]:
     """Yields the rows of a table, CSV or JSON lines (see `read_table`).
 

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from clapjax.cli.decoding import probability
 
@@ -42,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
-    """Runs one group of commands after the other; the same again goes on where it ended."""
+    """Runs the commands, each when all that it needs is there; again it goes on where it ended."""
     from clapjax.cli.side_by_side import default_jobs, run_all
     from clapjax.data.paths import need_local
 
@@ -50,16 +51,24 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     jobs = default_jobs() if args.jobs is None else args.jobs
     if jobs < 1:
         raise ValueError(f"--jobs must be positive, not {jobs}")
-    for group in commands(args.config, root, args.min_agreement, overrides):
-        if status := run_all(group, jobs):
-            return status
-    return 0
+    made = list(commands(args.config, root, args.min_agreement, overrides))
+    needs = {one.name: one.needs for one in made}
+    status = run_all({one.name: one.words for one in made}, jobs, needs)
+    return status or run_all({"eval": judge(root)})
+
+
+class Command(NamedTuple):
+    """One of `clapjax`, by the words behind that."""
+
+    name: str
+    words: list[str]
+    needs: tuple[str, ...] = ()  # the names of others
 
 
 def commands(
     config: str, root: Path, min_agreement: float, overrides: list[str]
-) -> Iterator[dict[str, list[str]]]:
-    """What is done, in groups of command lines of `clapjax` that do not need one another."""
+) -> Iterator[Command]:
+    """What makes the models; what is earlier is begun earlier."""
     place = {
         name: str(root / name) for name in ("captioned", "rest", "captioner", "tagger", *"abcde")
     }
@@ -72,43 +81,47 @@ def commands(
     # --- records, a captioner and a first CLAP model of the captioned part ----------------------
     for part in ("captioned", "rest"):
         where = ["--config", _part(config, part), "--data_dir", place[part]]
-        yield {part: ["records", "build", *where, *overrides]}
-    yield {
-        "captioner": train("captioner", "captioner", "captioned"),
-        "a": train("a", "clap", "captioned"),
-    }
+        yield Command(f"records/{part}", ["records", "build", *where, *overrides])
+    yield Command("captioner", train("captioner", "captioner", "captioned"), ("records/captioned",))
+    yield Command("a", train("a", "clap", "captioned"), ("records/captioned",))
 
     # --- captions for the rest, and a tagger of its tags ------------------------------------------
-    tables, learned = {}, {"e": place["rest"]}
-    group = {"tagger": train("tagger", "tagger", "rest")}
+    tables = {model: str(root / "captions" / model) for model in GUIDED}
     for model, guidance in GUIDED.items():
         how = ["--model", place["captioner"], "--guidance", guidance, "--clap", place["a"]]
-        how += ["--out", str(root / "captions" / model)]
-        group[f"captions/{model}"] = ["captions", "generate", f"{place['rest']}:train", *how]
-    yield group
-    for model in GUIDED:
-        tables[model] = sorted(map(str, (root / "captions" / model).glob("*.jsonl")))
-    tables["d"] = [str(root / "captions" / "d.jsonl")]
-    choose = ["--input", str(root / "captions" / "c"), "--output", *tables["d"]]
-    yield {"filter": ["captions", "filter", *choose, "--min_agreement", str(min_agreement)]}
-    for model, files in tables.items():
-        learned[model] = str(root / "records" / model)
-        told = f"{learned[model]}.all"  # clips without a caption of the table keep the true ones
-        how = ["--captions", *files, "--replace", "--apart"]
-        yield {"annotate": ["records", "annotate", told, place["rest"], *how]}
-        where = ["--where", "provenance=captioner", "split=train"]
-        yield {"filter": ["records", "filter", learned[model], told, *where]}
+        words = ["captions", "generate", f"{place['rest']}:train", *how, "--out", tables[model]]
+        yield Command(f"captions/{model}", words, ("captioner", "a", "records/rest"))
+    yield Command("tagger", train("tagger", "tagger", "rest"), ("records/rest",))
+    tables["d"] = str(root / "captions" / "d.jsonl")
+    choose = ["--input", tables["c"], "--output", tables["d"]]
+    choose += ["--min_agreement", str(min_agreement)]
+    yield Command("captions/d", ["captions", "filter", *choose], ("captions/c",))
 
-    # --- CLAP on both, and what all are worth -----------------------------------------------------
-    yield {
-        model: train(model, "clap", "captioned", f"--config.data.mixture=('{records}={SHARE}',)")
-        for model, records in sorted(learned.items())
-    }
-    models = [f"{name}={place[name]}" for name in ("captioner", *"abcde")]
+    # --- CLAP on both -----------------------------------------------------------------------------
+    def mixed(model: str, records: str, needs: str) -> Command:
+        mixture = f"--config.data.mixture=('{records}={SHARE}',)"
+        return Command(model, train(model, "clap", "captioned", mixture), (needs,))
+
+    for model, table in tables.items():
+        records = str(root / "records" / model)
+        told = f"{records}.all"  # clips without a caption of the table keep the true ones
+        how = ["--captions", table, "--replace", "--apart"]
+        words = ["records", "annotate", told, place["rest"], *how]
+        yield Command(f"records/{model}.all", words, (f"captions/{model}",))
+        words = ["records", "filter", records, told]
+        words += ["--where", "provenance=captioner", "split=train"]
+        yield Command(f"records/{model}", words, (f"records/{model}.all",))
+        yield mixed(model, records, f"records/{model}")
+    yield mixed("e", place["rest"], "records/rest")
+
+
+def judge(root: Path) -> list[str]:
+    """What all models are worth, as words behind `clapjax`."""
+    models = [f"{name}={root / name}" for name in ("captioner", *"abcde")]
     judged = ["--config.evaluation.guidance=('none', 'tags', 'order')"]
-    judged.append(f"--config.evaluation.tagger={place['tagger']}")
-    where = ["--benchmark", f"held_out={place['captioned']}", "--out", str(root)]
-    yield {"eval": ["eval", "--model", *models, *where, *judged]}
+    judged.append(f"--config.evaluation.tagger={root / 'tagger'}")
+    where = ["--benchmark", f"held_out={root / 'captioned'}", "--out", str(root)]
+    return ["eval", "--model", *models, *where, *judged]
 
 
 def _group(override: str) -> str:

@@ -18,6 +18,16 @@ def entry() -> int:
         signal.signal(signal.SIGTERM, _asked_to_stop)
     if sys.argv[1:2] == ["plan"]:  # compiles for TPUs that are not here: nothing is to look for one
         os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    prepare()
+    from clapjax.cli.main import main
+
+    if not goes_on:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    return main()
+
+
+def prepare() -> None:
+    """What is set in a process of clapjax before it imports JAX and TensorFlow."""
     keep_memory()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
@@ -25,11 +35,6 @@ def entry() -> int:
     # TFDS and Orbax tell much of themselves, and of an error that they raise the whole stack.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal has no letters for
-    from clapjax.cli.main import main
-
-    if not goes_on:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    return main()
 
 
 def _asked_to_stop(*_) -> None:

@@ -3,7 +3,6 @@
 import argparse
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from clapjax.cli.decoding import (
     add_decoding_arguments,
@@ -165,10 +164,11 @@ def _report(out: str | os.PathLike, shards: Sequence) -> None:
 def choose(args: argparse.Namespace) -> int:
     """Writes the captions that are kept, and says how many each threshold would keep."""
     from clapjax.captions.choosing import choose, read_scored, report
+    from clapjax.captions.tables import tables_of
     from clapjax.data.paths import same_place
     from clapjax.data.tables import write_rows
 
-    files = [file for name in args.input for file in _tables(name)]
+    files = [file for name in args.input for file in tables_of(name)]
     asked = {"similarity": args.min_score, "agreement": args.min_agreement}
     least = {name: value for name, value in asked.items() if value is not None}
     if args.min_score is not None and not -1 <= args.min_score <= 1:
@@ -193,22 +193,3 @@ def choose(args: argparse.Namespace) -> int:
     write_rows(args.output, written())
     print(f"{args.output}: {kept} captions of {clips} clips")
     return 0
-
-
-def _tables(name: str) -> list[Path]:
-    """A table, or those of a folder.
-
-    Raises:
-      ValueError: a folder without any.
-    """
-    from clapjax.data.paths import as_path
-
-    path = as_path(name)
-    if not path.is_dir():
-        return [path]
-    found = sorted(path.glob("captions-*.jsonl"))
-    if not found:
-        raise ValueError(
-            f"{name}: no tables in this folder; `clapjax captions generate` makes them"
-        )
-    return found

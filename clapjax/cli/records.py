@@ -78,7 +78,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         nargs="+",
         required=True,
-        help="of `clapjax captions`, or any table with id or file, captions, negative_captions",
+        help="of `clapjax captions` (of `generate` its folder), or any table with id or file, "
+        "captions, negative_captions",
     )
     tell.add_argument("--replace", action="store_true", help="in place of the texts there are")
     tell.add_argument(
@@ -125,6 +126,7 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
 
 def edit(args: argparse.Namespace) -> int:
     """Makes a data set of records out of others and says what is in it; so it does given again."""
+    from clapjax.captions.tables import tables_of
     from clapjax.data import paths, records
     from clapjax.data.edits.annotate import annotate
     from clapjax.data.edits.common import processes_for
@@ -138,7 +140,8 @@ def edit(args: argparse.Namespace) -> int:
     made = f"{args.data_dir}: {'already made: ' if there else ''}"
     if args.action == "annotate":
         kind = {"replace": args.replace, "apart": args.apart}
-        report = annotate(args.data_dir, args.source, args.captions, **kind, **how)
+        tables = [table for name in args.captions for table in tables_of(name)]
+        report = annotate(args.data_dir, args.source, tables, **kind, **how)
         print(f"{made}{_listed(report.counts)}; the tokenizer is that of {args.source}")
         _show(report)
         return 0

@@ -1,15 +1,19 @@
 """Commands of clapjax at once: two small trainings, a core each, end sooner than one by one."""
 
+import json
 import os
-import queue
 import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from clapjax.data.build.processes import cores
+
+WORKER = ["-m", "clapjax.cli.side_by_side"]  # behind the interpreter: `serve`
+ENDED = "\0"  # begins the line of a worker that tells the status of a command
 
 
 def default_jobs() -> int:
@@ -19,78 +23,148 @@ def default_jobs() -> int:
     return min(2, cores()) if jax.default_backend() == "cpu" else 1
 
 
-def run_all(commands: Mapping[str, Sequence[str]], jobs: int = 1) -> int:
+def run_all(
+    commands: Mapping[str, Sequence[str]],
+    jobs: int = 1,
+    needs: Mapping[str, Collection[str]] | None = None,
+) -> int:
     """Runs commands, `jobs` at once, and prints each before it starts.
 
-    Of several at once each is a process of its own, on its share of the cores, and its lines begin
-    with its name.
+    Of several at once each is in one of `jobs` other processes, on its share of the cores, and its
+    lines begin with its name.
 
     Args:
-      commands: name -> the words after `clapjax`.
-      jobs: how many at once; 1: in this process.
+      commands: name -> the words after `clapjax`; those that are earlier begin earlier.
+      jobs: how many at once; 1: in this process, one after the other.
+      needs: name -> the names of earlier ones that must have ended.
 
     Returns:
       0, or the status of one that failed, after which no other is started.
+
+    Raises:
+      ValueError: one needs another that is not earlier.
     """
     from clapjax.cli.main import main
 
+    plan = _Plan(commands, needs or {})
     if min(jobs, len(commands)) == 1:
         for words in commands.values():
             print(f"$ clapjax {shlex.join(words)}", flush=True)
             if status := main(list(words)):
                 return status
         return 0
-    failed: list[int] = []
-    children: list[subprocess.Popen] = []
-    shares = _shares(min(jobs, len(commands)))
+    workers: list[_Worker] = []
 
-    def run(name: str, words: Sequence[str]) -> None:
-        if failed:
-            return
-        share = shares.get()
-        try:
-            if status := _process(name, words, share, children):
-                failed.append(status)
-        finally:
-            shares.put(share)
+    def work(share: list[int] | None) -> None:
+        with _Worker(share) as worker:
+            workers.append(worker)
+            while item := plan.take():
+                plan.ended(item[0], worker.run(*item))
 
-    with ThreadPoolExecutor(shares.qsize()) as pool:
+    with ThreadPoolExecutor(jobs) as pool:
         try:
-            for ended in [pool.submit(run, *item) for item in commands.items()]:
+            for ended in [pool.submit(work, share) for share in _shares(jobs)]:
                 ended.result()
-        except KeyboardInterrupt:
-            failed.append(128 + signal.SIGINT)
-            for child in children:
-                child.terminate()
+        except BaseException:
+            plan.ended("", 128 + signal.SIGINT)
+            for worker in workers:
+                worker.child.terminate()
             raise
-    return failed[0] if failed else 0
+    return plan.status
 
 
-def _shares(jobs: int) -> queue.SimpleQueue:
+class _Plan:
+    """What is left to do, of which several threads take."""
+
+    def __init__(self, commands: Mapping, needs: Mapping):
+        before: set[str] = set()
+        for name in commands:
+            if missing := set(needs.get(name, ())) - before:
+                raise ValueError(f"{name} needs {', '.join(sorted(missing))}, which is not earlier")
+            before.add(name)
+        self.status = 0
+        self._left, self._needs, self._done = dict(commands), needs, set()
+        self._changed = threading.Condition()
+
+    def take(self) -> tuple[str, Sequence[str]] | None:
+        """The next one of which all is there that it needs; None: there is nothing more to do."""
+        with self._changed:
+            while self._left and not self.status:
+                for name in self._left:
+                    if self._done.issuperset(self._needs.get(name, ())):
+                        return name, self._left.pop(name)
+                self._changed.wait()
+        return None
+
+    def ended(self, name: str, status: int) -> None:
+        """One has ended; the status of the first that failed stays."""
+        with self._changed:
+            self._done.add(name)
+            self.status = self.status or status
+            self._changed.notify_all()
+
+
+def _shares(jobs: int) -> list[list[int] | None]:
     """Sets of cores, one a job; None where a process cannot be held to some."""
-    shares = queue.SimpleQueue()
     own = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
-    for job in range(jobs):
-        shares.put(own[job::jobs] or None)
-    return shares
+    return [own[job::jobs] or None for job in range(jobs)]
 
 
-def _process(
-    name: str, words: Sequence[str], share: list[int] | None, children: list[subprocess.Popen]
-) -> int:
-    """Runs one command in a process of its own, which ends with this one at its next line."""
-    if share:
-        os.sched_setaffinity(0, share)  # of this thread, whose child has the same
-    print(f"$ clapjax {shlex.join(words)}", flush=True)
-    child = subprocess.Popen(
-        [sys.executable, "-m", "clapjax", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    )
-    children.append(child)
-    with child:
-        for line in child.stdout:
+class _Worker:
+    """A process that runs one command after the other, and imports what they need once."""
+
+    def __init__(self, share: list[int] | None):
+        if share:
+            os.sched_setaffinity(0, share)  # of this thread, whose child has the same
+        self.child = subprocess.Popen(
+            [sys.executable, *WORKER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+
+    def run(self, name: str, words: Sequence[str]) -> int:
+        """The status of a command, whose lines are printed; of a process that died, its own."""
+        print(f"$ clapjax {shlex.join(words)}", flush=True)
+        try:
+            print(json.dumps(list(words)), file=self.child.stdin, flush=True)
+        except BrokenPipeError:
+            return self.child.wait() or 1
+        for line in self.child.stdout:
+            if line.startswith(ENDED):
+                return int(line.removeprefix(ENDED))
             print(f"{name}: {line}", end="", flush=True)
-    return child.returncode
+        return self.child.wait() or 1
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.child.stdin.close()  # after which it ends
+        self.child.wait()
+
+
+def serve() -> None:
+    """Runs the commands whose words come in, a JSON list a line, and tells how each ended."""
+    from clapjax.cli.entry import prepare
+
+    prepare()
+    from clapjax.cli.main import main
+
+    with os.fdopen(os.dup(0)) as asked:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # no command is to read the next ones
+        for line in asked:
+            try:
+                status = main(json.loads(line))
+            except SystemExit as error:  # of argparse
+                status = error.code
+            sys.stderr.flush()
+            print(f"{ENDED}{status or 0}", flush=True)
+            if status:
+                return
+
+
+if __name__ == "__main__":
+    serve()

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,9 @@ def test_what_each_model_learns_from(run, tmp_path, capsys):
             guided[Path(args.out).name] = args.records, args.guidance, Path(args.clap).name
         if words[:2] == ["records", "annotate"]:
             assert args.replace and args.source == str(tmp_path / "rest")
-            texts[Path(args.data_dir).name] = [str(Path(x).parent.name) for x in args.captions]
+            texts[Path(args.data_dir).name] = [
+                os.path.relpath(x, tmp_path / "captions") for x in args.captions
+            ]
     assert list(trained) == ["captioner", "a", "tagger", *"bcde"]
     assert trained["captioner"][:2] == ("captioned", "captioning")
     assert trained["tagger"][:2] == ("rest", "tagging")
@@ -68,7 +71,7 @@ def test_what_each_model_learns_from(run, tmp_path, capsys):
     assert [mixed[name] for name in "bcd"] == [(f"{tmp_path}/records/{x}=0.75",) for x in "bcd"]
     rest = f"{tmp_path / 'rest'}:train"
     assert guided == {"b": (rest, "none", "a"), "c": (rest, "tags", "a")}
-    assert texts == {"b.all": ["b"], "c.all": ["c"], "d.all": ["captions"]}
+    assert texts == {"b.all": ["b"], "c.all": ["c"], "d.all": ["d.jsonl"]}
     args, _ = parsed(ran[-1])
     assert [item.partition("=")[0] for item in args.model] == ["captioner", *"abcde"]
 

@@ -63,7 +63,7 @@ def killed(request, bucket_of, config, demo_records):
     with pytest.raises(Killed):
         train(config, **arguments, evaluate=die)
     reached = checkpoint.latest_step(workdir)
-    state = train(config, **arguments, evaluate=_scored)
+    state = train(config, **arguments, evaluate=_scored, profile=(5, 6))
     return workdir, reached, jax.device_get(state)
 
 
@@ -79,6 +79,15 @@ def test_killed_and_resumed_it_ends_as_a_local_one(killed, whole):
         for place in (workdir, whole[0])
     )
     assert ours == theirs and [row["step"] for row in ours] == [0, 2, 3, 4, 4, 6, 6]
+
+
+def test_the_trace_is_there(killed):
+    (trace,) = (
+        file
+        for name, file in paths.walk_files(as_path(killed[0]) / "profile")
+        if name.endswith(".xplane.pb")
+    )
+    assert len(trace.read_bytes()) > 10_000
 
 
 def test_tensorboard_finds_the_same_there(killed, tmp_path):
