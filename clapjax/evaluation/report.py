@@ -94,7 +94,10 @@ def _cell(value) -> str:
 
 
 def _numbers(results: Sequence[Result], models: Sequence[str]) -> str:
-    """Every metric, a table for each benchmark and a column for each model; parts are folded."""
+    """Every metric, a column for each model that has it; parts are folded.
+
+    A table for each benchmark, and of what only some models do another: first what most of them do.
+    """
     body = ""
     for benchmark in dict.fromkeys(result.benchmark for result in results):
         rows: dict[tuple, dict] = {}
@@ -103,14 +106,17 @@ def _numbers(results: Sequence[Result], models: Sequence[str]) -> str:
                 guess = chance(result) if place == 0 else ""
                 key = (spoken(result.task), name, result.n, guess)
                 rows.setdefault(key, {})[result.model] = metric
-        shown, parts = [], []
+        body += f"<h3>{escape(benchmark)}</h3>"
+        tables: dict[tuple, tuple[list, list]] = {}  # (whole, parts) by the models of the columns
         for (task, name, n, guess), metrics in rows.items():
-            cells = _row_of_models(name, metrics, models)
-            (parts if is_part(name) else shown).append([f"{task} {spoken(name)}", n, guess, *cells])
-        head = ["measure", "n", "chance", *models]
-        body += f"<h3>{escape(benchmark)}</h3>{_table(head, shown)}"
-        if parts:
-            body += f"<details><summary>Parts</summary>{_table(head, parts)}</details>"
+            those = tuple(model for model in models if model in metrics)
+            cells = [f"{task} {spoken(name)}", n, guess, *_row_of_models(name, metrics, those)]
+            tables.setdefault(those, ([], []))[is_part(name)].append(cells)
+        for those in sorted(tables, key=len, reverse=True):
+            head, (shown, parts) = ["measure", "n", "chance", *those], tables[those]
+            body += _table(head, shown) if shown else ""
+            if parts:
+                body += f"<details><summary>Parts</summary>{_table(head, parts)}</details>"
     how = "In brackets: 95 % intervals over clips. Chance is that of the measure in its row."
     return _section("Results", body, how, wide=True)
 
@@ -120,9 +126,6 @@ def _row_of_models(name: str, metrics: Mapping, models: Sequence[str]) -> list[s
     best = (min if lower_is_better(name) else max)(metric.value for metric in metrics.values())
     cells = []
     for model in models:
-        if model not in metrics:
-            cells.append("–")
-            continue
         text = interval(name, metrics[model])
         bold = len(models) > 1 and metrics[model].value == best
         cells.append(_Bold(text) if bold else text)

@@ -234,7 +234,7 @@ class Edit:
                 part = self.folder / UNITS / name
                 final = self.folder / records.shard_name(split, number, len(shards))
                 if part.exists():
-                    part.replace(final)
+                    paths.move_file(part, final)
                 elif not final.exists():
                     raise RecordsError(f"{part}: lost; remove {self.folder} and do it again")
             lengths = [count for _, count, _ in shards]
