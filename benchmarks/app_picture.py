@@ -1,0 +1,107 @@
+"""The picture of `clapjax app` in the docs, taken from the page in Debian's chromium.
+
+    python -m benchmarks.app_picture --model W --sounds ESC10/audio --text "..." --out docs/app.png
+
+needs requirements-test.txt and `apt-get install chromium`. The tests drive the page by the same
+functions.
+"""
+
+import argparse
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image
+
+CHROMIUM = shutil.which("chromium")
+MINUTES = 5  # in which a page begins
+
+
+@contextlib.contextmanager
+def served(*arguments: str, env: dict[str, str] | None = None) -> Iterator[tuple[str, list[str]]]:
+    """`clapjax app` in a process of its own: its address, and what it says on stderr."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "clapjax", "app", *map(str, arguments), f"--port={port}"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    said: list[str] = []
+    with subprocess.Popen(command, env=env, **pipes) as process:
+        errors = threading.Thread(target=lambda: said.extend(process.stderr))
+        errors.start()
+        limit = threading.Timer(60 * MINUTES, process.kill)
+        limit.start()
+        try:
+            address = process.stdout.readline().strip()
+            limit.cancel()
+            if not address.startswith("http://127.0.0.1:"):
+                process.kill()
+                errors.join()
+                raise RuntimeError("".join(said)[-2000:] or "the page did not begin")
+            yield address, said
+        finally:
+            limit.cancel()
+            process.terminate()
+            process.wait()
+            errors.join()
+
+
+@contextlib.contextmanager
+def opened(address: str, width: int = 1200, height: int = 1000) -> Iterator[tuple]:
+    """(the page in a browser, as Playwright has it; addresses elsewhere that it asked for)."""
+    from playwright.sync_api import sync_playwright
+
+    strangers: list[str] = []
+
+    def look(request) -> None:
+        if not request.url.startswith((address, "data:", "blob:")):
+            strangers.append(request.url)
+
+    with sync_playwright() as playwright:
+        flags = ["--no-sandbox", "--disable-gpu", "--autoplay-policy=no-user-gesture-required"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        page = browser.new_page(viewport={"width": width, "height": height})
+        page.set_default_timeout(60_000)
+        page.on("request", look)
+        page.goto(address)
+        page.get_by_role("tab").first.wait_for()
+        yield page, strangers
+        browser.close()
+
+
+def search(page, text: str) -> None:
+    """Types and waits for the answers."""
+    page.get_by_label("What does it sound like?").fill(text)
+    page.get_by_role("button", name="Find", exact=True).click()
+    page.locator("figure.clapjax").first.wait_for()
+
+
+def main() -> None:
+    """Takes the picture of a search."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--sounds", nargs="*", default=[])
+    parser.add_argument("--text", required=True)
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--height", type=int, default=900)
+    args = parser.parse_args()
+    with (
+        served("--model", args.model, *args.sounds, env=dict(os.environ)) as (address, _),
+        opened(address, 1100, args.height) as (page, _),
+    ):
+        search(page, args.text)
+        page.wait_for_timeout(1000)
+        page.screenshot(path=args.out)
+    image = Image.open(args.out).convert("RGB").quantize(128)
+    image.save(args.out, optimize=True)
+    print(f"{args.out}: {Path(args.out).stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()
