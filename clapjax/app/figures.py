@@ -115,7 +115,7 @@ def search(
 
 def show_found(model: Clap, library: Library, found: Found, folder: Path) -> str:
     """A figure for each answer, with one scale of colour for all; players' files go to a folder."""
-    colour = _odds(model, *(one.over_time for one in found.heard))
+    colour = _shades(*(one.over_time for one in found.heard))
     figures = [
         show(
             model,
@@ -155,7 +155,7 @@ def show_preferred(
     )
     times = found.over_time.times
     span = float(times[0, 0]), float(times[-1, 1])
-    about = {"title": title, "note": "cosines", "colour": _odds(model, found.over_time)}
+    about = {"title": title, "note": "cosines", "colour": _shades(found.over_time)}
     return words + show(model, path, span, found.over_time, folder, **about)
 
 
@@ -217,13 +217,11 @@ def told(problems: Sequence[str], what: str) -> str:
     return f'<details class="clapjax"><summary>{count} {what}</summary><ul>{lines}</ul></details>'
 
 
-def _odds(model: Clap, *shown: OverTime) -> Callable[[np.ndarray], np.ndarray]:
-    """Of cosines the odds against the highest one that is shown, as the model weighs them.
-
-    Cosines of all that sounds in a clip lie near one another; the model's scale tells them apart.
-    """
-    highest = max((float(row.max()) for one in shown for row in one.rows.values()), default=0.0)
-    return lambda cosines: np.exp(model.scale * (cosines - highest))
+def _shades(*shown: OverTime) -> Callable[[np.ndarray], np.ndarray]:
+    """Of cosines the squares of their shares of the highest one that is shown; none below 0."""
+    rows = [row for one in shown for row in one.rows.values()]
+    highest = max((float(row.max()) for row in rows), default=0.0)
+    return lambda cosines: np.square(np.maximum(cosines, 0) / max(highest, 1e-6))
 
 
 def _place(span: tuple[float, float]) -> str:

@@ -1,20 +1,24 @@
 """What the page is asked, as functions of a model and a sound: numbers over time, no pictures."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from clapjax.app.library import readable, seconds_of
-from clapjax.audio.files import read_audio
+from clapjax.audio.files import read_blocks
 from clapjax.captions.rules.connectives import sounding_order, split_text
 from clapjax.inference import TEMPLATE, Clap
 from clapjax.inference.hear import WHOLE_SECONDS
 from clapjax.inference.joined import Parts
 from clapjax.inference.labels import NEUTRAL, probabilities
+from clapjax.inference.pieces import windows
 
-LOOKS = ("auto", "windows", "frames")
-FRAMES_UP_TO = 4  # clips that "auto" looks at by frames
+LOOKS = ("auto", "moments", "windows", "frames")
+MOMENT = 1.0  # s: shorter ones are heard less well
+FINE_UP_TO = 20.0  # s of a sound of which a moment begins every half second
+MOMENTS_UP_TO = 60.0  # s of a sound of which "auto" hears moments
+MOMENTS_OF_HIT = 10  # at least half a second apart
 OVERLAP = 2  # windows that hear each moment
 LONG_SECONDS = 60.0  # of a sound whose place nobody knows a search shows the middle
 MIDDLE_SECONDS = 20.0
@@ -56,8 +60,9 @@ def listen(model: Clap, path: str, look: str = "auto") -> Parts:
     Args:
       model: what hears.
       path: of a file.
-      look: "windows" (a clip each, of which OVERLAP hear each moment), "frames" (the encoder's
-        steps of time), or "auto": windows of what is longer than some clips.
+      look: "moments" (of a second, each heard alone, which tells best where something is),
+        "windows" (a clip each, of which OVERLAP hear each moment), "frames" (the encoder's steps of
+        time, each heard in its clip, which takes least), or "auto": windows of what is long.
 
     Raises:
       AudioError: the sound cannot be heard.
@@ -65,21 +70,34 @@ def listen(model: Clap, path: str, look: str = "auto") -> Parts:
     """
     if look not in LOOKS:
         raise ValueError(f"look must be one of {', '.join(LOOKS)}, not {look!r}")
-    if look == "auto":
-        long = (seconds_of(path) or np.inf) > FRAMES_UP_TO * model.clip_seconds
-        look = "windows" if long else "frames"
-    if look == "windows":
+    if look == "frames":
+        return model.embed_frames(path)
+    seconds = seconds_of(path) or np.inf
+    if look == "windows" or (look == "auto" and seconds > MOMENTS_UP_TO):
         return model.embed_windows(path, model.clip_seconds / OVERLAP)
-    return model.embed_frames(path)
+    return _moments(model, path, 0.0, None, MOMENT / 2 if seconds <= FINE_UP_TO else MOMENT)
 
 
 def listen_between(model: Clap, path: str, start: float, end: float) -> Parts:
-    """The frames of a stretch of a sound, of which nothing else is decoded; errors as `listen`."""
-    rate = model.config.audio.sample_rate
-    source, name = readable(path)
-    samples = read_audio(source, rate, start=start, seconds=end - start, name=name)
-    times, vectors = model.embed_frames((rate, samples))
-    return times + start, vectors
+    """Some moments of a stretch of a sound, of which no more is decoded; errors as `listen`."""
+    return _moments(model, path, start, end, max(MOMENT / 2, (end - start) / MOMENTS_OF_HIT))
+
+
+def _moments(model: Clap, path: str, start: float, end: float | None, hop: float) -> Parts:
+    """Every `hop` s a moment, as long as that or as MOMENT, at most a clip, heard by itself."""
+    rate, (source, name) = model.config.audio.sample_rate, readable(path)
+    long = min(max(MOMENT, hop), model.clip_seconds)
+    seconds = None if end is None else end - start
+    blocks = read_blocks(source, rate, start=start, seconds=seconds, name=name)
+    times: list[tuple[int, int]] = []
+
+    def pieces() -> Iterator[tuple[int, np.ndarray]]:
+        for first, samples in windows(blocks, round(long * rate), round(min(hop, long) * rate)):
+            times.append((first, first + samples.size))
+            yield rate, samples
+
+    vectors = model.embed_audio(pieces())
+    return start + np.array(times) / rate, vectors
 
 
 def stretch_of(path: str, start: float | None, end: float | None) -> tuple[float, float]:
@@ -106,8 +124,8 @@ def embed_whole(model: Clap, path: str) -> np.ndarray:
     """
     seconds = seconds_of(path) or np.inf
     cut = model.default_long == "truncate" or seconds > WHOLE_SECONDS
-    windows = cut and seconds > model.clip_seconds
-    return model.embed_audio([path], long="windows" if windows else None)[0]
+    long = "windows" if cut and seconds > model.clip_seconds else None
+    return model.embed_audio([path], long=long)[0]
 
 
 def classify(

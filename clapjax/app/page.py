@@ -17,8 +17,9 @@ from clapjax.inference import Clap
 REMEMBERED = 200  # stretches of sounds whose frames are kept for the next search
 LOOKS = [
     ("as fits its length", "auto"),
-    ("windows: each heard alone", "windows"),
-    ("frames: finer, each heard in its clip", "frames"),
+    ("moments: seconds, each alone", "moments"),
+    ("windows: clips, each alone", "windows"),
+    ("frames: steps within clips", "frames"),
 ]
 
 
