@@ -1,18 +1,21 @@
 """The picture of `clapjax app` in the docs, taken from the page in Debian's chromium.
 
-    python -m benchmarks.app_picture --model W --sounds ESC10/audio --text "..." --out docs/app.png
+    python -m benchmarks.app_picture --model W --esc10 ESC10 --text "a dog barks" --out docs/app.png
 
-needs requirements-test.txt and `apt-get install chromium`. The tests drive the page by the same
-functions.
+W: a run on ESC-10, as B/e of `clapjax bootstrap --config configs/bootstrap.py:esc10
+--config.source.path=ESC10 --workdir B`; of the folder ESC10 the fold is searched that such a run
+does not learn from. Needs requirements-test.txt and `apt-get install chromium`. The tests drive the
+page by the same functions.
 """
 
 import argparse
 import contextlib
-import os
+import csv
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +23,7 @@ from pathlib import Path
 from PIL import Image
 
 CHROMIUM = shutil.which("chromium")
-MINUTES = 5  # in which a page begins
+MINUTES = 10  # in which a page begins
 
 
 @contextlib.contextmanager
@@ -82,18 +85,28 @@ def search(page, text: str) -> None:
     page.locator("figure.clapjax").first.wait_for()
 
 
+def link_sounds(esc10: Path, folder: str, fold: str = "4") -> str:
+    """The recordings of a fold under the names of their classes, in a folder."""
+    with (esc10 / "meta.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["fold"] == fold]
+    for row in rows:
+        source = esc10 / "audio" / row["filename"]
+        (Path(folder) / f"{row['category']} {source.name}").symlink_to(source.absolute())
+    return folder
+
+
 def main() -> None:
     """Takes the picture of a search."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True)
-    parser.add_argument("--sounds", nargs="*", default=[])
+    parser.add_argument("--esc10", required=True, help="folder of meta.csv and audio/")
     parser.add_argument("--text", required=True)
     parser.add_argument("--out", required=True)
-    parser.add_argument("--height", type=int, default=900)
     args = parser.parse_args()
     with (
-        served("--model", args.model, *args.sounds, env=dict(os.environ)) as (address, _),
-        opened(address, 1100, args.height) as (page, _),
+        tempfile.TemporaryDirectory() as folder,
+        served("--model", args.model, link_sounds(Path(args.esc10), folder)) as (address, _),
+        opened(address, 1000, 860) as (page, _),
     ):
         search(page, args.text)
         page.wait_for_timeout(1000)
