@@ -11,6 +11,7 @@ page by the same functions.
 import argparse
 import contextlib
 import csv
+import os
 import shutil
 import socket
 import subprocess
@@ -27,15 +28,15 @@ MINUTES = 10  # in which a page begins
 
 
 @contextlib.contextmanager
-def served(*arguments: str, env: dict[str, str] | None = None) -> Iterator[tuple[str, list[str]]]:
-    """`clapjax app` in a process of its own: its address, and what it says on stderr."""
+def served(*arguments: str, **options) -> Iterator[tuple[str, list[str]]]:
+    """`clapjax app` in a process with `options`: its address, and what it says on stderr."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "clapjax", "app", *map(str, arguments), f"--port={port}"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
     said: list[str] = []
-    with subprocess.Popen(command, env=env, **pipes) as process:
+    with subprocess.Popen(command, **pipes) as process:
         errors = threading.Thread(target=lambda: said.extend(process.stderr))
         errors.start()
         limit = threading.Timer(60 * MINUTES, process.kill)
@@ -85,34 +86,37 @@ def search(page, text: str) -> None:
     page.locator("figure.clapjax").first.wait_for()
 
 
-def link_sounds(esc10: Path, folder: str, fold: str = "4") -> str:
-    """The recordings of a fold under the names of their classes, in a folder."""
+def link(model: Path, esc10: Path, folder: Path, fold: str = "4") -> None:
+    """Short names in a folder: the model as clap, a fold below ESC-10 by the names of classes."""
+    (folder / "clap").symlink_to(model.absolute())
+    (folder / "ESC-10").mkdir()
     with (esc10 / "meta.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["fold"] == fold]
     for row in rows:
-        source = esc10 / "audio" / row["filename"]
-        (Path(folder) / f"{row['category']} {source.name}").symlink_to(source.absolute())
-    return folder
+        source = (esc10 / "audio" / row["filename"]).absolute()
+        (folder / "ESC-10" / f"{row['category']} {source.name}").symlink_to(source)
 
 
 def main() -> None:
-    """Takes the picture of a search."""
+    """Takes the picture of a search: down to the end of its second answer."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True)
     parser.add_argument("--esc10", required=True, help="folder of meta.csv and audio/")
     parser.add_argument("--text", required=True)
     parser.add_argument("--out", required=True)
     args = parser.parse_args()
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        served("--model", args.model, link_sounds(Path(args.esc10), folder)) as (address, _),
-        opened(address, 1000, 860) as (page, _),
-    ):
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        link(Path(args.model), Path(args.esc10), Path(folder))
+        here = {"cwd": folder, "env": os.environ | {"PYTHONPATH": os.getcwd()}}
+        address, _ = stack.enter_context(served("--model", "clap", "ESC-10", **here))
+        page, _ = stack.enter_context(opened(address, 1000, 1000))
         search(page, args.text)
         page.wait_for_timeout(1000)
-        page.screenshot(path=args.out)
-    image = Image.open(args.out).convert("RGB").quantize(128)
-    image.save(args.out, optimize=True)
+        box = page.locator("figure.clapjax").nth(1).bounding_box()
+        sides = {"x": box["x"] - 20, "width": box["width"] + 40}
+        page.screenshot(path=args.out, clip=sides | {"y": 0, "height": box["y"] + box["height"]})
+    Image.open(args.out).convert("RGB").quantize(128).save(args.out, optimize=True)
     print(f"{args.out}: {Path(args.out).stat().st_size / 1000:.0f} kB")
 
 

@@ -104,7 +104,7 @@ def _finding(place: Place) -> list[tuple]:
     listen = functools.lru_cache(maxsize=REMEMBERED)(listening.listen_between)
 
     def answer(query, said: str, top: int):
-        found = figures.search(model, library, query, said, int(top), listen)
+        found = figures.search(model, library, query, said, top, listen)
         shown = figures.show_found(model, library, found, place.folder)
         return shown, [one.name for one in found.heard]
 
@@ -122,8 +122,8 @@ def _finding(place: Place) -> list[tuple]:
         text = gr.Textbox(
             label="What does it sound like?", placeholder="a dog barks", scale=6, autofocus=True
         )
-        top = gr.Slider(1, 20, 5, step=1, label="Answers", scale=2)
-        button = gr.Button("Find", variant="primary", scale=1)
+        top = gr.Dropdown([1, 3, 5, 10, 20], value=5, label="Answers", scale=1, min_width=90)
+        button = gr.Button("Find", variant="primary", scale=1, min_width=90)
     with gr.Accordion("or find the like of a sound", open=False):
         own = _own_sound()
         like = gr.Button("Find the like")

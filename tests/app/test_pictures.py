@@ -53,7 +53,7 @@ def test_the_picture_has_what_it_was_given():
     tree = ElementTree.fromstring(svg)
     assert tree.get("data-start") == "10.000" and tree.get("data-end") == "12.000"
     texts = [text.text or text[0].tail for text in tree.iter("text")]
-    assert "<a>" in texts and "1.00" in texts and "10 s" in texts and "0.5 kHz" in texts
+    assert "<a>" in texts and "1.00" in texts and "10.0 s" in texts and "0.5 kHz" in texts
     first, second = [
         np.asarray(Image.open(io.BytesIO(base64.b64decode(found))).convert("RGBA"), int)
         for found in re.findall(r"base64,([^\"]+)", svg)
