@@ -71,7 +71,7 @@ def opened(address: str, width: int = 1200, height: int = 1000) -> Iterator[tupl
         flags = ["--no-sandbox", "--disable-gpu", "--autoplay-policy=no-user-gesture-required"]
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
         page = browser.new_page(viewport={"width": width, "height": height})
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(180_000)
         page.on("request", look)
         page.goto(address)
         page.get_by_role("tab").first.wait_for()
