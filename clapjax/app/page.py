@@ -59,7 +59,7 @@ def build_page(place: Place, about: str) -> gr.Blocks:
             second = _ordering(place)
         for event, names in searched:  # what is found may be chosen in the other tabs
             for source in (first, second):
-                event.then(
+                event.success(
                     functools.partial(_choices, place.library),
                     names,
                     source.name,

@@ -1,6 +1,7 @@
 """`clapjax app`."""
 
 import argparse
+import os
 import signal
 import tempfile
 import threading
@@ -39,22 +40,15 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
             f"no --model, and none of the demo in {DEMO}: `clapjax demo` makes it in some ten "
             "minutes, or name a --model"
         )
-    try:
-        from clapjax.app import page
-    except ModuleNotFoundError as error:
-        if error.name not in ("gradio", "PIL"):
-            raise
-        raise ImportError(
-            "the page needs Gradio: pip install 'clapjax[app]'", name=error.name
-        ) from error
     args.model = args.model or str(DEMO)
-    files = need_files("app", args) if named else None
-    with tempfile.TemporaryDirectory(prefix="clapjax-app-") as folder:
+    with tempfile.TemporaryDirectory(prefix="clapjax-app-") as name:
+        folder = Path(name).resolve()
+        page = import_page(folder / "uploads")
+        files = need_files("app", args) if named else None
         model = load_clap(args)
-        library = find_library(args, model, files, Path(folder).resolve())
+        library = find_library(args, model, files, folder)
         about = f"{told(args, library)}; heard by {args.model}"
-        players = Path(folder).resolve() / "players"
-        players.mkdir()
+        (players := folder / "players").mkdir()
         served = page.build_page(page.Place(model, library, players), about)
         try:
             for address in page.launch(served, players, args.host, args.port, args.share):
@@ -64,6 +58,23 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
         finally:
             served.close(verbose=False)
     return 0
+
+
+def import_page(uploads: Path):
+    """The module, of which Gradio keeps what visitors upload in this folder.
+
+    Raises:
+      ImportError: there is no Gradio; what to do is said.
+    """
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads)  # read when Gradio is imported
+    try:
+        from clapjax.app import page
+    except ModuleNotFoundError as error:
+        if error.name not in ("gradio", "PIL"):
+            raise
+        needed = "the page needs Gradio: pip install 'clapjax[app]'"
+        raise ImportError(needed, name=error.name) from error
+    return page
 
 
 def wait_for_the_end() -> None:
