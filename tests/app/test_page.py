@@ -111,7 +111,7 @@ def test_find_a_sound_hear_it_see_when_it_sounds(page, model, library, shots):
         "f => (f.querySelector('audio').pause(), f.querySelector"
         "('audio').currentTime / f.querySelector('audio').duration)"
     )
-    assert 0.45 < seconds < 1
+    assert 0.45 < seconds <= 1  # of the whole; it goes on playing
     shoot(page, shots / "find.png")
     page.get_by_text("1 sound cannot be heard and left out").click()
     assert page.get_by_text(re.compile(r"broken\.wav: ")).is_visible()
@@ -119,10 +119,10 @@ def test_find_a_sound_hear_it_see_when_it_sounds(page, model, library, shots):
 
 def test_find_the_like_of_a_sound(page, sounds):
     page.get_by_role("button", name="or find the like of a sound").click()
-    page.locator("input[type=file]").first.set_input_files(sounds / "two.wav")
-    button = page.get_by_role("button", name="Find the like")
-    page.locator("audio[src*='two.wav']").first.wait_for(state="attached")
-    button.click()
+    with page.expect_response("**/upload*"):
+        page.locator("input[type=file]").first.set_input_files(sounds / "two.wav")
+    page.wait_for_timeout(1000)  # until the page has taken note of it
+    page.get_by_role("button", name="Find the like", exact=True).click()
     page.locator(FIGURE, has_text="like this sound").first.wait_for()
     assert page.locator(FIGURE).first.locator("figcaption").inner_text().startswith("two.wav")
 
@@ -142,7 +142,7 @@ def test_what_is_heard_in_ten_minutes(page, model, library, shots):
     assert figure.locator("svg text", has_text="10:00").count() == 1
     figure.evaluate("f => { f.querySelector('audio').currentTime = 500 }")
     begun, now, _, seconds = figure.evaluate(PLAYED)
-    assert seconds == LONG and begun >= 500 and now > begun
+    assert seconds == pytest.approx(LONG, abs=0.01) and begun >= 500 and now > begun
     shoot(page, shots / "heard.png")
 
 
@@ -171,8 +171,8 @@ def test_which_order(page, model, library, shots):
 def test_what_goes_wrong_is_said_on_the_page(page):
     page.get_by_label("Another").fill("a dog barks, then rain falls")
     page.get_by_role("button", name="Which one?").click()
-    page.get_by_text("two different captions are needed").wait_for()
+    page.get_by_text("two different captions are needed").first.wait_for()
     page.get_by_role("tab", name="Find a sound").click()
     page.get_by_label("What does it sound like?").fill("  ")
     page.get_by_role("button", name="Find", exact=True).click()
-    page.get_by_text("nothing to look for").wait_for()
+    page.get_by_text("nothing to look for").first.wait_for()
