@@ -31,7 +31,7 @@ PLAYED = """async figure => {
   audio.pause();
   await new Promise(requestAnimationFrame);
   const line = figure.querySelector(".cursor").getAttribute("transform");
-  return [begun, audio.currentTime, +line.match(/-?[0-9.e]+/)[0], audio.duration];
+  return [begun, audio.currentTime, +line.match(/-?[0-9][0-9.]*/)[0], audio.duration];
 }"""
 
 
