@@ -50,7 +50,7 @@ def build_page(place: Place, about: str) -> gr.Blocks:
     with gr.Blocks(title="clapjax: sounds, by ear", analytics_enabled=False) as page:
         gr.HTML(f"<h2>clapjax: sounds, by ear</h2><p>{escape(about)}</p>")
         if place.library.left_out:
-            gr.HTML(figures.told(place.library.left_out, "cannot be heard and left out"))
+            gr.HTML(figures.told(place.library.left_out, "left out: cannot be heard"))
         with gr.Tab("Find a sound"):
             searched = _finding(place)
         with gr.Tab("What is heard?"):

@@ -99,7 +99,7 @@ def test_find_a_sound_hear_it_see_when_it_sounds(page, model, library, shots):
         peak = f"{(vectors @ query).max():.2f}"
         assert figure.locator("svg text", has_text=peak).count()
     where = [hit.name for hit in expected].index(next(n for n in library.names if "long" in n))
-    for number in (0, where):  # of ten minutes the second that was found
+    for number in {0, where}:  # of ten minutes the second that was found
         begun, now, line, seconds = shown.nth(number).evaluate(PLAYED)
         assert begun == 0 and now > 0.1 and line > 10 and seconds <= 1.01
     picture = shown.first.locator("svg")
@@ -113,7 +113,7 @@ def test_find_a_sound_hear_it_see_when_it_sounds(page, model, library, shots):
     )
     assert 0.45 < seconds <= 1  # of the whole; it goes on playing
     shoot(page, shots / "find.png")
-    page.get_by_text("1 sound cannot be heard and left out").click()
+    page.get_by_text("1 sound left out: cannot be heard").click()
     assert page.get_by_text(re.compile(r"broken\.wav: ")).is_visible()
 
 
