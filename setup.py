@@ -21,6 +21,7 @@ setup(
     install_requires=lines("requirements-core.txt"),
     extras_require={
         "train": lines("requirements-train.txt"),
+        "app": ["gradio>=6.31,<7", "pillow>=11"],
         "index": ["faiss-cpu>=1.14,<1.16"],
         "tpu": ["jax[tpu]>=0.10.2,<0.11"],
         "cuda": ["jax[cuda13]>=0.10.2,<0.11"],

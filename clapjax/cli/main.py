@@ -44,6 +44,7 @@ VERBS = {
     "bootstrap": ("clapjax.cli.bootstrap", "captions made from tags, and what CLAP learns of them"),
     "index": ("clapjax.cli.index", "makes an embedded collection of any size quick to search"),
     "search": ("clapjax.cli.search", "what an embedded collection holds that fits a text"),
+    "app": ("clapjax.cli.app", "a page to search, label and compare orders in, by ear"),
     "import": ("clapjax.cli.importing", "a checkpoint of LAION-CLAP, BLAT or Hugging Face in"),
     "export": ("clapjax.cli.exporting", "a trained model out, for transformers or as one folder"),
     "completion": ("clapjax.cli.completion", "a script by which a shell completes these words"),
@@ -60,6 +61,7 @@ COMPILE = (
     "tag",
     "caption",
     "search",
+    "app",
 )
 
 

@@ -211,6 +211,17 @@ class Index:
         (name,) = self._chosen(kind)
         return self._rows[name].vectors
 
+    def names(self, kind: str = "audio", count: int | None = None) -> list[str]:
+        """What the first rows of a kind are of, at most `count` different names; None: all."""
+        (name,) = self._chosen(kind)
+        every = (self._rows[name].about(row)[0] for row in range(len(self._rows[name])))
+        found: dict[str, None] = {}
+        for one in every:
+            if count is not None and len(found) == count:
+                break
+            found[one] = None
+        return list(found)
+
     def _chosen(self, kind: str | None) -> list[str]:
         if kind is not None and kind not in self._rows:
             raise ValueError(f"{self.path}: has {' and '.join(self._rows)}, no {kind!r}")

@@ -33,6 +33,7 @@ CASES = {  # verb: (arguments, what the line says)
     "embed": ("--model W clip.wav --out out.npz", TAGGER),
     "classify": ("--model W --labels dog,rain clip.wav", TAGGER),
     "caption": ("--model W clip.wav", "a tagger, which `clapjax tag` takes; --model needs a"),
+    "app": ("--model W clip.wav", TAGGER),
     "search": ("--model W --index index.npz dog", "a tagger, which has no text tower"),
     "export": ("--workdir W out", EXPORT),
     "import": ("W out", "a workdir of clapjax, which needs no import; name it"),
