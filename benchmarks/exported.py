@@ -1,0 +1,168 @@
+"""The audio graph of `clapjax export --to stablehlo`, without JAX, against `embed_audio`.
+
+    python -m benchmarks.exported --model W --files FOLDER [--count 10] [--batches 1 10]
+
+The same clips, cut and filled before, go through both, each side in a process of its own, in which
+for the graph's importing JAX fails; on all cores that there are. Prints for each batch the largest
+difference of any coordinate, clips a second (the best of some passes, in turn with the other
+side's), the seconds from the start of a process to its first vector (programs compiled before, read
+from disk), the peak of memory, and what is on disk: the model and what runs it. The last line is
+JSON.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import distribution
+from pathlib import Path
+
+import numpy as np
+
+PASSES = 10
+COMPILE = (
+    "--iree-hal-target-device=local",
+    "--iree-hal-local-target-device-backends=llvm-cpu",
+    "--iree-llvmcpu-target-cpu=host",
+)
+RUNTIMES = {"embed_audio": ("jax", "jaxlib", "flax"), "graph": ("iree-base-runtime",)}
+
+
+def embed_by_graph(folder: Path, batch: int):
+    """A function of (N, S) samples, N a multiple of the batch."""
+    sys.modules["jax"] = sys.modules["clapjax"] = None
+    import iree.runtime
+
+    graph = iree.runtime.load_vm_flatbuffer_file(str(folder / "audio.vmfb"), driver="local-task")
+    about = json.loads((folder / "graphs.json").read_text())
+    uses_lengths = "lengths" in about["audio"]["inputs"]
+
+    def embed(rows: np.ndarray) -> np.ndarray:
+        lengths = [np.full(batch, rows.shape[1], np.int32)] * uses_lengths
+        parts = [rows[i : i + batch] for i in range(0, len(rows), batch)]
+        return np.concatenate([graph.main(part, *lengths).to_host() for part in parts])
+
+    return embed
+
+
+def embed_by_model(model: str, batch: int):
+    """The same by `embed_audio`, which is given arrays."""
+    import clapjax
+
+    clap = clapjax.load(model, batch_size=batch, towers="audio")
+    return lambda rows: clap.embed_audio(list(rows), clap.config.audio.sample_rate)
+
+
+def child(side: str, source: str, samples: str, batch: int) -> None:
+    """Embeds once, and again for each line, a file to write to; answers with the seconds."""
+    began, rows = time.monotonic(), np.load(samples)
+    make = {"graph": lambda: embed_by_graph(Path(source), batch)}
+    embed = make.get(side, lambda: embed_by_model(source, batch))()
+    embed(rows[:batch])
+    print(time.monotonic() - began, flush=True)
+    for line in sys.stdin:
+        began = time.monotonic()
+        found = embed(rows)
+        print(time.monotonic() - began, flush=True)
+        np.save(line.strip(), found)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, flush=True)
+
+
+def measure(sides: dict[str, list[str]], out: Path) -> dict[str, dict]:
+    """Both sides in turn: what each found, and its figures."""
+    command = [sys.executable, "-m", "benchmarks.exported", "--child"]
+    told, pipes = {}, {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = {}
+    for side, words in sides.items():
+        processes[side] = process = subprocess.Popen([*command, side, *words], **pipes)
+        told[side] = {"start": float(process.stdout.readline()), "passes": []}
+    for _ in range(PASSES):
+        for side, process in processes.items():
+            print(out / f"{side}.npy", file=process.stdin, flush=True)
+            told[side]["passes"].append(float(process.stdout.readline()))
+    for side, process in processes.items():
+        (mib,) = process.communicate()[0].split()
+        told[side] |= {"mib": float(mib), "found": np.load(out / f"{side}.npy")}
+    return told
+
+
+def installed(names: tuple[str, ...]) -> float:
+    """MB of packages on disk."""
+    files = [file.locate() for name in names for file in distribution(name).files or ()]
+    return sum(Path(file).stat().st_size for file in files if Path(file).is_file()) / 1e6
+
+
+def write(model: str, folder: Path, batch: int) -> None:
+    """The graphs, of which the audio's is compiled."""
+    words = ["export", "--model", model, "--to", "stablehlo", "--batch_size", str(batch)]
+    subprocess.run([sys.executable, "-m", "clapjax", *words, str(folder)], check=True)
+    graph = folder / "audio.mlir"
+    program = Path(sys.executable).parent / "iree-compile"
+    words = [program if program.exists() else "iree-compile", graph, "-o", folder / "audio.vmfb"]
+    subprocess.run([*words, *COMPILE], check=True)
+
+
+def clips(model: str, files: list[Path]) -> np.ndarray:
+    """(N, S) float32 samples, one clip of each file."""
+    import clapjax
+    from clapjax.inference.hear import make_cutter
+
+    cut = make_cutter(clapjax.load(model, towers="audio").config, long="truncate")
+    return np.stack([next(cut(number, file)).samples for number, file in enumerate(files)])
+
+
+def main() -> int:
+    """Prints the table; status 1 where a coordinate differs by 1e-4 or more."""
+    if sys.argv[1:2] == ["--child"]:
+        *words, batch = sys.argv[2:]
+        child(*words, int(batch))
+        return 0
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", required=True, help="a workdir, or what `export --model` takes")
+    parser.add_argument("--files", required=True, type=Path, help="a folder of sounds")
+    parser.add_argument("--count", type=int, default=10, help="so many of them")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 10], help="divide the count")
+    args = parser.parse_args()
+    files = sorted(file for file in args.files.rglob("*") if file.suffix in (".wav", ".ogg"))
+    if len(files) < args.count or any(args.count % batch for batch in args.batches):
+        parser.error(f"{len(files)} files in {args.files}; each batch must divide --count")
+    rows = []
+    with tempfile.TemporaryDirectory() as temporary:
+        place = Path(temporary)
+        np.save(place / "clips.npy", clips(args.model, files[: args.count]))
+        for batch in args.batches:
+            write(args.model, place / f"graphs{batch}", batch)
+            tail = [str(place / "clips.npy"), str(batch)]
+            sides = {"embed_audio": [args.model, *tail], "graph": [f"{place}/graphs{batch}", *tail]}
+            measure(sides, place)  # once, so that what JAX compiles is on disk
+            told = measure(sides, place)
+            sizes = {
+                name: (place / f"graphs{batch}" / name).stat().st_size / 1e6
+                for name in ("audio.mlir", "audio.vmfb", "text.mlir")
+            }
+            found = {side: told[side].pop("found") for side in sides}
+            apart = float(np.abs(found["graph"] - found["embed_audio"]).max())
+            for side in sides:
+                best = args.count / min(told[side]["passes"])
+                middle = args.count / statistics.median(told[side]["passes"])
+                row = {"batch": batch, "side": side, "clips_per_second": best, "median": middle}
+                row |= {name: told[side][name] for name in ("start", "mib")}
+                rows.append(row | {"runtime_mb": installed(RUNTIMES[side]), "apart": apart} | sizes)
+    print("| batch | | clips/s | start s | peak MiB | runtime MB | largest difference |")
+    print("|---|---|---:|---:|---:|---:|---:|")
+    for row in rows:
+        apart = f"{row['apart']:.1e}" if row["side"] == "graph" else ""
+        print(
+            f"| {row['batch']} | `{row['side']}` | {row['clips_per_second']:.0f} | "
+            f"{row['start']:.1f} | {row['mib']:.0f} | {row['runtime_mb']:.0f} | {apart} |"
+        )
+    print(json.dumps(rows))
+    return 0 if all(row["apart"] < 1e-4 for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
