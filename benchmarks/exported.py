@@ -4,10 +4,10 @@
 
 The same clips, cut and filled before, go through both, each side in a process of its own, in which
 for the graph's importing JAX fails; on all cores that there are. Prints for each batch the largest
-difference of any coordinate, clips a second (the best of some passes, in turn with the other
-side's), the seconds from the start of a process to its first vector (programs compiled before, read
-from disk), the peak of memory, and what is on disk: the model and what runs it. The last line is
-JSON.
+difference of any coordinate; clips a second, the best of some passes, in turn with the other
+side's, and the CPU milliseconds of a clip, the median; CPU seconds from loading the model to the
+first vector (what JAX has compiled is read from disk); the peak of memory; and the size of the
+packages that it takes. The last line is JSON, with the sizes of the graphs.
 """
 
 import argparse
@@ -58,18 +58,26 @@ def embed_by_model(model: str, batch: int):
 
 
 def child(side: str, source: str, samples: str, batch: int) -> None:
-    """Embeds once, and again for each line, a file to write to; answers with the seconds."""
-    began, rows = time.monotonic(), np.load(samples)
+    """Embeds once, and again for each line, a file to write to; says wall and CPU seconds."""
+    rows, began = np.load(samples), _clocks()
     make = {"graph": lambda: embed_by_graph(Path(source), batch)}
     embed = make.get(side, lambda: embed_by_model(source, batch))()
     embed(rows[:batch])
-    print(time.monotonic() - began, flush=True)
+    print(*_clocks() - began, flush=True)
     for line in sys.stdin:
-        began = time.monotonic()
+        began = _clocks()
         found = embed(rows)
-        print(time.monotonic() - began, flush=True)
+        print(*_clocks() - began, flush=True)
         np.save(line.strip(), found)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, flush=True)
+
+
+def _clocks() -> np.ndarray:
+    return np.array([time.monotonic(), time.process_time()])
+
+
+def _answer(process: subprocess.Popen) -> list[float]:
+    return list(map(float, process.stdout.readline().split()))
 
 
 def measure(sides: dict[str, list[str]], out: Path) -> dict[str, dict]:
@@ -79,11 +87,11 @@ def measure(sides: dict[str, list[str]], out: Path) -> dict[str, dict]:
     processes = {}
     for side, words in sides.items():
         processes[side] = process = subprocess.Popen([*command, side, *words], **pipes)
-        told[side] = {"start": float(process.stdout.readline()), "passes": []}
+        told[side] = {"start": _answer(process)[1], "passes": []}
     for _ in range(PASSES):
         for side, process in processes.items():
             print(out / f"{side}.npy", file=process.stdin, flush=True)
-            told[side]["passes"].append(float(process.stdout.readline()))
+            told[side]["passes"].append(_answer(process))
     for side, process in processes.items():
         (mib,) = process.communicate()[0].split()
         told[side] |= {"mib": float(mib), "found": np.load(out / f"{side}.npy")}
@@ -147,18 +155,19 @@ def main() -> int:
             found = {side: told[side].pop("found") for side in sides}
             apart = float(np.abs(found["graph"] - found["embed_audio"]).max())
             for side in sides:
-                best = args.count / min(told[side]["passes"])
-                middle = args.count / statistics.median(told[side]["passes"])
-                row = {"batch": batch, "side": side, "clips_per_second": best, "median": middle}
+                wall, cpu = zip(*told[side]["passes"], strict=True)
+                row = {"batch": batch, "side": side, "clips_per_second": args.count / min(wall)}
+                row |= {"cpu_ms": 1000 * statistics.median(cpu) / args.count}
                 row |= {name: told[side][name] for name in ("start", "mib")}
                 rows.append(row | {"runtime_mb": installed(RUNTIMES[side]), "apart": apart} | sizes)
-    print("| batch | | clips/s | start s | peak MiB | runtime MB | largest difference |")
-    print("|---|---|---:|---:|---:|---:|---:|")
+    print("| batch | | clips/s | CPU ms a clip | start, CPU s | MiB | packages MB | difference |")
+    print("|---|---|---:|---:|---:|---:|---:|---:|")
     for row in rows:
         apart = f"{row['apart']:.1e}" if row["side"] == "graph" else ""
         print(
             f"| {row['batch']} | `{row['side']}` | {row['clips_per_second']:.0f} | "
-            f"{row['start']:.1f} | {row['mib']:.0f} | {row['runtime_mb']:.0f} | {apart} |"
+            f"{row['cpu_ms']:.1f} | {row['start']:.1f} | {row['mib']:.0f} | "
+            f"{row['runtime_mb']:.0f} | {apart} |"
         )
     print(json.dumps(rows))
     return 0 if all(row["apart"] < 1e-4 for row in rows) else 1
