@@ -5,9 +5,8 @@
 The same clips, cut and filled before, go through both, each side in a process of its own, in which
 for the graph's importing JAX fails; on all cores that there are. Prints for each batch the largest
 difference of any coordinate; clips a second, the best of some passes, in turn with the other
-side's, and the CPU milliseconds of a clip, the median; CPU seconds from loading the model to the
-first vector (what JAX has compiled is read from disk); the peak of memory; and the size of the
-packages that it takes. The last line is JSON, with the sizes of the graphs.
+side's, and the CPU milliseconds of a clip, the median; the peak of memory; and the sizes of the
+graphs and of the packages that it takes. The last line is JSON.
 """
 
 import argparse
@@ -29,16 +28,16 @@ COMPILE = (
     "--iree-hal-local-target-device-backends=llvm-cpu",
     "--iree-llvmcpu-target-cpu=host",
 )
-RUNTIMES = {"embed_audio": ("jax", "jaxlib", "flax"), "graph": ("iree-base-runtime",)}
+PACKAGES = {"embed_audio": ("jax", "jaxlib", "flax"), "graph": ("iree-base-runtime",)}
 
 
-def embed_by_graph(folder: Path, batch: int):
+def embed_by_graph(folder: str, batch: int):
     """A function of (N, S) samples, N a multiple of the batch."""
     sys.modules["jax"] = sys.modules["clapjax"] = None
     import iree.runtime
 
-    graph = iree.runtime.load_vm_flatbuffer_file(str(folder / "audio.vmfb"), driver="local-task")
-    about = json.loads((folder / "graphs.json").read_text())
+    graph = iree.runtime.load_vm_flatbuffer_file(f"{folder}/audio.vmfb", driver="local-task")
+    about = json.loads(Path(folder, "graphs.json").read_text())
     uses_lengths = "lengths" in about["audio"]["inputs"]
 
     def embed(rows: np.ndarray) -> np.ndarray:
@@ -57,13 +56,14 @@ def embed_by_model(model: str, batch: int):
     return lambda rows: clap.embed_audio(list(rows), clap.config.audio.sample_rate)
 
 
+EMBED = {"embed_audio": embed_by_model, "graph": embed_by_graph}
+
+
 def child(side: str, source: str, samples: str, batch: int) -> None:
     """Embeds once, and again for each line, a file to write to; says wall and CPU seconds."""
-    rows, began = np.load(samples), _clocks()
-    make = {"graph": lambda: embed_by_graph(Path(source), batch)}
-    embed = make.get(side, lambda: embed_by_model(source, batch))()
-    embed(rows[:batch])
-    print(*_clocks() - began, flush=True)
+    rows = np.load(samples)
+    embed = EMBED[side](source, batch)
+    embed(rows[:batch])  # compiles
     for line in sys.stdin:
         began = _clocks()
         found = embed(rows)
@@ -76,22 +76,18 @@ def _clocks() -> np.ndarray:
     return np.array([time.monotonic(), time.process_time()])
 
 
-def _answer(process: subprocess.Popen) -> list[float]:
-    return list(map(float, process.stdout.readline().split()))
-
-
 def measure(sides: dict[str, list[str]], out: Path) -> dict[str, dict]:
     """Both sides in turn: what each found, and its figures."""
     command = [sys.executable, "-m", "benchmarks.exported", "--child"]
     told, pipes = {}, {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     processes = {}
     for side, words in sides.items():
-        processes[side] = process = subprocess.Popen([*command, side, *words], **pipes)
-        told[side] = {"start": _answer(process)[1], "passes": []}
+        processes[side] = subprocess.Popen([*command, side, *words], **pipes)
+        told[side] = {"passes": []}
     for _ in range(PASSES):
         for side, process in processes.items():
             print(out / f"{side}.npy", file=process.stdin, flush=True)
-            told[side]["passes"].append(_answer(process))
+            told[side]["passes"].append(tuple(map(float, process.stdout.readline().split())))
     for side, process in processes.items():
         (mib,) = process.communicate()[0].split()
         told[side] |= {"mib": float(mib), "found": np.load(out / f"{side}.npy")}
@@ -104,23 +100,44 @@ def installed(names: tuple[str, ...]) -> float:
     return sum(Path(file).stat().st_size for file in files if Path(file).is_file()) / 1e6
 
 
-def write(model: str, folder: Path, batch: int) -> None:
+def write(clap, folder: Path, batch: int) -> None:
     """The graphs, of which the audio's is compiled."""
-    words = ["export", "--model", model, "--to", "stablehlo", "--batch_size", str(batch)]
-    subprocess.run([sys.executable, "-m", "clapjax", *words, str(folder)], check=True)
+    import jax
+
+    from clapjax.interop.graphs import write_graphs
+    from clapjax.interop.load import Pretrained
+
+    variables = jax.device_get(clap.variables)
+    write_graphs(folder, Pretrained(clap.config, variables, clap.tokenizer), batch)
     graph = folder / "audio.mlir"
     program = Path(sys.executable).parent / "iree-compile"
     words = [program if program.exists() else "iree-compile", graph, "-o", folder / "audio.vmfb"]
     subprocess.run([*words, *COMPILE], check=True)
 
 
-def clips(model: str, files: list[Path]) -> np.ndarray:
+def clips(clap, files: list[Path]) -> np.ndarray:
     """(N, S) float32 samples, one clip of each file."""
-    import clapjax
     from clapjax.inference.hear import make_cutter
 
-    cut = make_cutter(clapjax.load(model, towers="audio").config, long="truncate")
+    cut = make_cutter(clap.config, long="truncate")
     return np.stack([next(cut(number, file)).samples for number, file in enumerate(files)])
+
+
+def compare(model: str, place: Path, batch: int) -> list[dict]:
+    """A row of the table for each side."""
+    graphs, tail = place / f"graphs{batch}", [str(place / "clips.npy"), str(batch)]
+    told = measure({"embed_audio": [model, *tail], "graph": [str(graphs), *tail]}, place)
+    apart = float(np.abs(told["graph"]["found"] - told["embed_audio"]["found"]).max())
+    count, rows = len(told["graph"]["found"]), []
+    for side, found in told.items():
+        wall, cpu = zip(*found["passes"], strict=True)
+        row = {"batch": batch, "side": side, "apart": apart, "mib": found["mib"]}
+        row |= {"clips_per_second": count / min(wall)}
+        row |= {"cpu_ms": 1000 * statistics.median(cpu) / count}
+        rows.append(row | {"packages_mb": installed(PACKAGES[side])})
+    for name in ("audio.mlir", "audio.vmfb", "text.mlir"):
+        rows[-1][name] = (graphs / name).stat().st_size / 1e6  # MB
+    return rows
 
 
 def main() -> int:
@@ -138,36 +155,23 @@ def main() -> int:
     files = sorted(file for file in args.files.rglob("*") if file.suffix in (".wav", ".ogg"))
     if len(files) < args.count or any(args.count % batch for batch in args.batches):
         parser.error(f"{len(files)} files in {args.files}; each batch must divide --count")
-    rows = []
+    import clapjax
+
+    clap = clapjax.load(args.model)
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary)
-        np.save(place / "clips.npy", clips(args.model, files[: args.count]))
+        np.save(place / "clips.npy", clips(clap, files[: args.count]))
         for batch in args.batches:
-            write(args.model, place / f"graphs{batch}", batch)
-            tail = [str(place / "clips.npy"), str(batch)]
-            sides = {"embed_audio": [args.model, *tail], "graph": [f"{place}/graphs{batch}", *tail]}
-            measure(sides, place)  # once, so that what JAX compiles is on disk
-            told = measure(sides, place)
-            sizes = {
-                name: (place / f"graphs{batch}" / name).stat().st_size / 1e6
-                for name in ("audio.mlir", "audio.vmfb", "text.mlir")
-            }
-            found = {side: told[side].pop("found") for side in sides}
-            apart = float(np.abs(found["graph"] - found["embed_audio"]).max())
-            for side in sides:
-                wall, cpu = zip(*told[side]["passes"], strict=True)
-                row = {"batch": batch, "side": side, "clips_per_second": args.count / min(wall)}
-                row |= {"cpu_ms": 1000 * statistics.median(cpu) / args.count}
-                row |= {name: told[side][name] for name in ("start", "mib")}
-                rows.append(row | {"runtime_mb": installed(RUNTIMES[side]), "apart": apart} | sizes)
-    print("| batch | | clips/s | CPU ms a clip | start, CPU s | MiB | packages MB | difference |")
-    print("|---|---|---:|---:|---:|---:|---:|---:|")
+            write(clap, place / f"graphs{batch}", batch)
+        found = [compare(args.model, place, batch) for batch in args.batches]
+    rows = [row for pair in found for row in pair]
+    print("| batch | | clips/s | CPU ms a clip | peak MiB | packages MB | difference |")
+    print("|---|---|---:|---:|---:|---:|---:|")
     for row in rows:
         apart = f"{row['apart']:.1e}" if row["side"] == "graph" else ""
         print(
             f"| {row['batch']} | `{row['side']}` | {row['clips_per_second']:.0f} | "
-            f"{row['cpu_ms']:.1f} | {row['start']:.1f} | {row['mib']:.0f} | "
-            f"{row['runtime_mb']:.0f} | {apart} |"
+            f"{row['cpu_ms']:.1f} | {row['mib']:.0f} | {row['packages_mb']:.0f} | {apart} |"
         )
     print(json.dumps(rows))
     return 0 if all(row["apart"] < 1e-4 for row in rows) else 1
