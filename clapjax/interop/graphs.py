@@ -11,7 +11,7 @@ import clapjax
 from clapjax.inference.store import fingerprint
 from clapjax.interop.files import new_folder
 from clapjax.interop.load import Pretrained
-from clapjax.models.clap import Clap, embed_clip, uses_lengths
+from clapjax.models.clap import Clap, any_length, embed_clip, uses_lengths
 from clapjax.models.config import ClapConfig
 
 ABOUT = "graphs.json"
@@ -64,7 +64,7 @@ def write_graphs(
         "size": config.projection_size,
         "scale": float(np.exp(variables["params"]["logit_scale_a"])),
         "sample_rate": config.audio.sample_rate,
-        "fill": "" if "lengths" in inputs["audio"] else config.audio.fill,
+        "fill": "" if any_length(config) else config.audio.fill,
         "pad_id": tokenizer.pad_token_id,
         "pad_token": tokenizer.pad_token,
     }
