@@ -28,6 +28,7 @@ setup(
         "torch": ["torch>=2.9"],
         "llm": ["openai>=3.52,<4"],
         "media": ["av>=16"],
+        "iree": ["iree-base-compiler>=3.13,<4", "iree-base-runtime>=3.13,<4"],
         "beam": ["apache-beam>=2.70"],
         "buckets": ["gcsfs>=2026.1", "s3fs>=2026.1", "etils[epath]>=1.12"],
         "notebooks": ["jupyter>=1.1", "nbclient>=0.10"],

@@ -43,6 +43,8 @@ class Experiment(TrainConfig):
         super().__post_init__()
         if self.task not in TASKS:
             raise ValueError(f"task must be one of {', '.join(TASKS)}, not {self.task!r}")
+        if self.init_tower and self.task != "contrastive":
+            raise ValueError(f"init_tower is of task=contrastive, not of task={self.task}")
         check(self.model, self.loss)
         if self.task == "contrastive":
             packed_sizes(1, self.model.text.max_length, self.packed_length)

@@ -23,6 +23,8 @@ ADAPTABLE = re.compile(
     r"|fusion\.\w+|logit_bias|logit_bias_init|mlp_transforms"
     r"|decoder\.\w*dropout"
 )
+# Of a ClapConfig, what its text tower and the space of its embeddings are.
+OF_TEXT = ("text", "projection_size", "projection", "projection_act", "normalize_eps")
 OF_AUDIO = ("audio", "audio_encoder", "htsat", "pann", "fusion")  # fields of a ClapConfig
 LONGEST_TEXT = TextConfig().max_length  # of models whose only limit is their table of positions
 
@@ -32,9 +34,9 @@ def resolve(
 ) -> tuple[Experiment, object | None]:
     """Takes the model's configuration and tokenizer from `init_from`, where that is set.
 
-    What the experiment says of its model does not count then, but for the fields in `given`, and
-    for the heads that its loss needs. A workdir with a checkpoint knows all of it, so that a run
-    goes on though its model has vanished.
+    What the experiment says of its model does not count then, but for the fields in `given`, for
+    the heads that its loss needs, and with `init_tower` for the other tower. A workdir with a
+    checkpoint knows all of it, so that a run goes on though its model has vanished.
 
     Args:
       experiment: the settings.
@@ -62,6 +64,11 @@ def resolve(
         name = experiment.data.tokenizer if tokenizer is None else FROM_MODEL
         own = experiment.task == "captioning" and tokenizer is not None
         decoder = (load_experiment(source) if own else experiment).captioning.decoder
+        if experiment.init_tower:
+            if tokenizer is None:
+                raise ValueError(f"init_tower: {source} has no text tower")
+            own = {name: getattr(model, name) for name in OF_TEXT}
+            model = replace(experiment.model, **own)
     decoder = _adapted(decoder, experiment.captioning.decoder, given, source, "captioning.decoder")
     model = replace(
         _adapted(model, experiment.model, given, source),

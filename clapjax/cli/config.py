@@ -42,7 +42,7 @@ def shrink(config: ConfigDict) -> None:
     config.model.logit_bias = config.loss.kind == "sigmoid"
     for group in ("source", "data", "evaluation"):  # the embedded sounds, whatever it trains on
         config[group] = base[group]
-    config.init_from = ""
+    config.init_from = config.init_tower = ""
     config.keep_best = ""
     config.eval_every = 0
     config.optimizer.warmup_steps = 1

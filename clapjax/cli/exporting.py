@@ -6,49 +6,81 @@ EXAMPLE = "clapjax export --workdir runs/demo --to clapjax demo-model"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """--workdir W --to hf|clapjax DIR."""
-    parser.add_argument("--workdir", required=True, help="folder of the run")
+    """--workdir W or --model M, --to hf|clapjax|stablehlo DIR, --batch_size, --seconds."""
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--workdir", help="folder of the run")
+    source.add_argument("--model", metavar="M", help="or another model, as `clapjax import` takes")
     parser.add_argument(
         "--to",
-        choices=("hf", "clapjax"),
+        choices=("hf", "clapjax", "stablehlo"),
         default="hf",
-        help="hf (default): transformers.ClapModel; clapjax: any model",
+        help="hf (default): transformers.ClapModel; clapjax: any model; stablehlo: graphs of any "
+        "model that run without JAX (docs/without_jax.md)",
     )
+    parser.add_argument("--batch_size", type=int, help="of the graphs: rows at once (1)")
+    parser.add_argument("--seconds", type=float, help="of the audio graph: heard at once (a clip)")
     parser.add_argument("folder", help="new folder for the model")
 
 
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
-    """Writes the newest checkpoint of a workdir, with its results on the model card."""
+    """Writes a model, of a workdir its newest checkpoint, with its results on the model card."""
+    from clapjax.experiment import is_workdir
+    from clapjax.interop.export import write_model
+    from clapjax.interop.graphs import write_graphs
+    from clapjax.interop.load import load_pretrained
+
+    shape = {"batch_size": args.batch_size, "seconds": args.seconds}
+    shape = {name: value for name, value in shape.items() if value is not None}
+    if args.to != "stablehlo" and shape:
+        raise ValueError(f"--{next(iter(shape))} is of graphs: set --to stablehlo, or leave it out")
+    results, told = "", args.model
+    if args.model is not None and not is_workdir(args.model):
+        model = load_pretrained(args.model)
+    else:
+        workdir = args.workdir or args.model
+        model, step = workdir_pretrained(workdir)
+        told = f"step {step} of {workdir}"
+        if args.to != "stablehlo":
+            results = own_results(workdir, model, step)
+    if args.to == "stablehlo":
+        write_graphs(args.folder, model, **shape)
+    else:
+        write_model(args.folder, model, to=args.to, results=results)
+    print(f"{args.folder}: {told} written for {args.to}")
+    return 0
+
+
+def workdir_pretrained(workdir: str):
+    """(the model of a run's newest checkpoint, its step).
+
+    Raises:
+      ValueError: no run of a CLAP model.
+    """
     from clapjax.data.paths import as_path
     from clapjax.experiment import load_experiment
-    from clapjax.inference.store import model_fingerprint
-    from clapjax.interop.export import write_model
     from clapjax.interop.load import Pretrained
     from clapjax.tasks.texts import workdir_model
     from clapjax.training.checkpoint import load_variables
 
-    if as_path(args.workdir).is_file():
+    if as_path(workdir).is_file():
         raise ValueError(
-            f"{args.workdir}: a file, no folder of a run; `clapjax import` makes a model of a CLAP "
+            f"{workdir}: a file, no folder of a run; `clapjax import` makes a model of a CLAP "
             "checkpoint, and `clapjax tag` takes a tagger (PANNs, HTS-AT, a CLAP checkpoint's) as "
             "it is"
         )
-    experiment = load_experiment(args.workdir)
+    experiment = load_experiment(workdir)
     if experiment.task != "contrastive":
         raise ValueError(
-            f"{args.workdir}: a model for {experiment.task}, which cannot be exported; use the "
+            f"{workdir}: a model for {experiment.task}, which cannot be exported; use the "
             "workdir itself (clapjax.load), or give its audio encoder to a CLAP model: `clapjax "
-            f"train` with --config.init_from={args.workdir}"
+            f"train` with --config.init_from={workdir}"
         )
-    config, tokenizer = workdir_model(experiment.model, experiment.data.tokenizer, args.workdir)
-    variables, step = load_variables(args.workdir)
-    results = own_results(args.workdir, model_fingerprint(config, variables), step)
-    write_model(args.folder, Pretrained(config, variables, tokenizer), to=args.to, results=results)
-    print(f"{args.folder}: step {step} of {args.workdir} written for {args.to}")
-    return 0
+    config, tokenizer = workdir_model(experiment.model, experiment.data.tokenizer, workdir)
+    variables, step = load_variables(workdir)
+    return Pretrained(config, variables, tokenizer), step
 
 
-def own_results(workdir: str, fingerprint: str, step: int) -> str:
+def own_results(workdir: str, model, step: int) -> str:
     """The results of a workdir as a Markdown table; "" where nothing was measured.
 
     Raises:
@@ -57,7 +89,9 @@ def own_results(workdir: str, fingerprint: str, step: int) -> str:
     from clapjax.data.paths import as_path
     from clapjax.evaluation.result import FILE, read_results
     from clapjax.evaluation.text import markdown
+    from clapjax.inference.store import model_fingerprint
 
+    fingerprint = model_fingerprint(model.config, model.variables)
     file = as_path(workdir) / FILE
     if not file.is_file():
         return ""

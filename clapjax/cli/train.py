@@ -158,7 +158,9 @@ def train_and_evaluate(
         data_dir=data_dir,
         workdir=workdir,
         evaluate=evaluate,
-        load=functools.partial(load_model, experiment.task, workdir=workdir),
+        load=functools.partial(
+            load_model, experiment.task, workdir=workdir, tower=experiment.init_tower
+        ),
         profile=profile,
     )
     return results
@@ -298,8 +300,10 @@ JUDGES = {
 }
 
 
-def load_model(task: str, source: str, workdir: str) -> dict:
+def load_model(task: str, source: str, workdir: str, tower: str = "") -> dict:
     """{"params", "batch_stats"} of a workdir, or of whatever else `clapjax.load` takes.
+
+    With the `tower` "text" that one, and the scales of the logits, alone.
 
     From task to task it is the audio encoder alone, and so it is for a tagger from one with another
     head or other labels than the run in `workdir` has.
@@ -321,6 +325,9 @@ def load_model(task: str, source: str, workdir: str) -> dict:
         variables = found.variables
         if isinstance(found, PretrainedTagger):
             theirs, tells = "tagging", found.settings
+    if tower:
+        names = ("text_encoder", "text_projection", "logit_scale_a", "logit_scale_t")
+        return {"params": {name: variables["params"][name] for name in names}}
     if task == theirs and (task != "tagging" or _same_head(tells, workdir)):
         return variables
     encoder = "audio_encoder"

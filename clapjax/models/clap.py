@@ -235,8 +235,12 @@ def any_length(config: ClapConfig) -> bool:
     return config.audio_encoder != "htsat" and config.pann.pooling == "length"
 
 
+def uses_lengths(config: ClapConfig) -> bool:
+    """Whether what the model makes of a row depends on where the row ends."""
+    return any_length(config) or config.fusion.type != "none"
+
+
 def embed_clip(model: Clap, double: bool, variables: dict, waveform: jax.Array, lengths: jax.Array):
     """`embed_waveform` of (B, S) waveforms and (B,) lengths, for those models that use them."""
-    knows_lengths = any_length(model.config) or model.config.fusion.type != "none"
-    lengths = lengths if knows_lengths else None
+    lengths = lengths if uses_lengths(model.config) else None
     return embed_waveform(model, variables, waveform, lengths=lengths, double=double)

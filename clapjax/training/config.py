@@ -116,6 +116,8 @@ class TrainConfig:
     keep_best: str = ""
     eval_every: int = 0  # 0: only at the end
     init_from: str = ""  # a model to start from
+    # "text": only its text tower, into whose space an audio tower of this config's own is to learn.
+    init_tower: str = ""
     # Rows that a device encodes at once, at most; 0: all of its rows. They go through the model in
     # equal parts, one after the other; the loss sees the batch whole.
     rows_per_device: int = 0
@@ -140,5 +142,9 @@ class TrainConfig:
                 raise ValueError(f"{name} must be >= 0, not {getattr(self, name)}")
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed must be in 0 .. 2**31 - 1, not {self.seed}")
+        if self.init_tower not in ("", "text"):
+            raise ValueError(f"init_tower must be 'text' or empty, not {self.init_tower!r}")
+        if self.init_tower and not self.init_from:
+            raise ValueError("init_tower is a part of init_from: name that model too (--model M)")
         if self.remat not in REMAT:
             raise ValueError(f"remat must be one of {', '.join(REMAT)}, not {self.remat!r}")

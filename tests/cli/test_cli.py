@@ -23,6 +23,7 @@ from clapjax.evaluation.result import read_results
 from clapjax.evaluation.text import chance, interval, spoken
 from clapjax.experiment import Experiment
 from clapjax.synthesis.sounds import render
+from clapjax.training.checkpoint import load_variables
 from clapjax.training.log_files import read_log
 from clapjax.training.mesh import micro_batches
 from tests.cli.status import main_status as _main
@@ -303,6 +304,29 @@ def test_every_config_trains_when_it_is_shrunk(name, demo_records, tmp_path, com
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     losses = [row["contrastive_loss"] for row in rows if "contrastive_loss" in row]
     assert rows[-1]["step"] == 4 and losses and min(losses) > 0
+
+
+def test_a_small_audio_tower_learns_beside_a_large_models_texts(
+    demo_records, demo_workdir, tmp_path, capsys
+):
+    """Fails where the model's own audio tower is taken, or its text tower learns."""
+    train = (
+        *("train", "--config", "configs/distilled.py:runlocal", "--data_dir", demo_records),
+        *("--workdir", tmp_path, "--config.evaluation.tasks=()"),
+        *("--config.model.audio_encoder=cnn6", "--config.model.pann.base_width=4"),
+    )
+    assert _main(*train, "--config.init_tower=text") == 2
+    assert "init_tower is a part of init_from: name that model" in capsys.readouterr().err
+    assert _main(*train, "--config.init_tower=text", "--model", demo_workdir) == 0
+    capsys.readouterr()
+    small, large = clapjax.load(tmp_path), clapjax.load(demo_workdir)
+    assert (small.config.audio_encoder, large.config.audio_encoder) == ("cnn6", "htsat")
+    assert small.config.text == large.config.text
+    texts = ["a dog barks and then a siren", "rain"]
+    np.testing.assert_array_equal(small.embed_text(texts), large.embed_text(texts))
+    steps = (load_variables(tmp_path, step=step)[0]["params"] for step in (2, 4))
+    first, last = (params["audio_encoder"]["fc"]["kernel"] for params in steps)
+    assert np.abs(first - last).max() > 0
 
 
 def test_large_batches_grow_in_parts():
