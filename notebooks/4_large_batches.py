@@ -1,0 +1,93 @@
+# %% [markdown] tags=["badge"]
+# badge
+
+# %% [markdown]
+# # 4. Large batches
+#
+# A contrastive loss of N pairs has N x N logits. What the ring saves, what a pod would need, and how
+# one chip trains a batch that does not fit.
+#
+# Runtime: any (CPU, GPU, TPU). In all TOTAL_4 on two CPU cores after the first cell; each cell says its
+# part.
+
+# %% tags=["install"]
+install
+
+# %% tags=["parameters"]
+# 0 s.
+BATCHES = (2048, 8192)  # pairs; on a GPU or TPU 16_384 as well, of which the matrix alone has 1 GiB
+TILE = 1024  # rows and columns that the ring looks at at once
+SIZE = 512  # of an embedding
+POD, POD_CONFIG = "v5e-256", "configs/large_batch.py"  # 65,536 pairs on 256 chips
+CONFIG = "configs/demo.py"  # what this chip trains
+BATCH = 256  # of it
+ROWS = (0, 64, 16)  # that are in memory at once; 0: all
+
+# %% [markdown]
+# ## Ring against plain loss
+#
+# The same number and the same gradient. Temporaries are what the compiler sets aside for both.
+
+# %%
+# LOSS_4.
+import time
+
+import jax.numpy as jnp
+import numpy as np
+
+from clapjax.losses.config import LossConfig
+from clapjax.losses.contrastive import make_contrastive
+from clapjax.training.config import MeshConfig
+from clapjax.training.mesh import BATCH_AXES, make_mesh
+
+
+def unit(generator, rows):
+    """(rows, SIZE) float32 embeddings of length 1."""
+    x = generator.normal(size=(rows, SIZE)).astype(np.float32)
+    return jnp.asarray(x / np.linalg.norm(x, axis=1, keepdims=True))
+
+
+mesh, generator = make_mesh(MeshConfig()), np.random.default_rng(0)
+print(f"{'pairs':>8} {'loss':<6}{'value':>10}{'temporaries MiB':>17}{'s':>9}")
+for rows in BATCHES:
+    audio, text, gradients = unit(generator, rows), unit(generator, rows), {}
+    for form in ("plain", "ring"):
+        loss = make_contrastive(LossConfig(implementation=form, tile=TILE), mesh, BATCH_AXES)
+        step = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
+        compiled = step.lower(audio, text, jnp.float32(14.3)).compile()
+        jax.block_until_ready(compiled(audio, text, jnp.float32(14.3)))
+        start = time.perf_counter()
+        value, gradients[form] = jax.block_until_ready(compiled(audio, text, jnp.float32(14.3)))
+        seconds = time.perf_counter() - start
+        mib = compiled.memory_analysis().temp_size_in_bytes / 2**20
+        print(f"{rows:>8,} {form:<6}{value:>10.6f}{mib:>17.1f}{seconds:>9.3f}")
+    for plain, ring in zip(gradients["plain"], gradients["ring"], strict=True):
+        apart = jnp.abs(plain - ring).max() / jnp.abs(plain).max()
+        print(f"{'':>8} gradients differ by {apart:.1e} of the largest")
+
+# %% [markdown]
+# ## Plan a pod
+#
+# Needs no pod: a training step is traced, and its memory counted. `clapjax plan` without `--count`
+# compiles it for the TPU ([docs/planning.md](../docs/planning.md)).
+
+# %%
+# PLAN_4, in a process of its own, which takes no chip.
+plan = ["plan", "--config", POD_CONFIG, "--topology", POD, "--count"]
+told = subprocess.run([sys.executable, "-m", "clapjax", *plan], capture_output=True, text=True)
+print(told.stdout or told.stderr)
+
+# %% [markdown]
+# ## Micro-batches on one chip
+#
+# A batch in parts: each row still meets all others in the loss. Fewer rows in memory at once, for a
+# second forward pass.
+
+# %%
+# MICRO_4.
+for rows in ROWS:
+    print(f"--- rows_per_device={rows}")
+    run(
+        f"plan --config {CONFIG} --config.batch_size={BATCH} --config.rows_per_device={rows} "
+        "--steps 3"
+    )
