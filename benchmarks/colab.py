@@ -4,10 +4,10 @@
     python -m benchmarks.colab --python python3.13 --full --notebooks 1 2 3 4 5
     python -m benchmarks.colab --full --notebooks 1                    # in this environment
 
-With --python it makes an environment in --place (gigabytes) with the versions of Colab's TPU runtime
-of August 2026, which has neither TensorFlow nor ml_collections, and runs the first cell in it: for a
-CPU and a GPU as `pip install --dry-run` (which looks up a GPU's packages and needs none), for the TPU
-in earnest. Then the notebooks are executed there, on the CPU.
+With --python it makes an environment in --place (gigabytes) with the versions of Colab's TPU
+runtime of August 2026, which has neither TensorFlow nor ml_collections, and runs the first cell in
+it: for a CPU and a GPU as `pip install --dry-run` (which looks up a GPU's packages and needs none),
+for the TPU in earnest. Then the notebooks are executed there, on the CPU.
 
 Needs what requirements-test.txt has: nbclient runs the notebooks from here.
 """
@@ -105,7 +105,8 @@ def execute(
       env: of the kernel.
 
     Returns:
-      The notebook with its outputs, and in each cell's metadata when it ran.
+      The notebook with its outputs, in each cell's metadata when it ran, and in its own the
+      "cpu_seconds" of the kernel.
 
     Raises:
       CellExecutionError: a cell failed.
@@ -117,11 +118,15 @@ def execute(
         raise ValueError(f"{notebook.name} has no parameter {sorted(unknown)}")
     lines = [f"{name} = {value!r}" for name, value in given.items()]
     found.cells.insert(number + 1, nbformat.v4.new_code_cell("\n".join(lines)))
-    manager = AsyncKernelManager()
+    manager = AsyncKernelManager(transport="ipc")
     command = [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     manager._kernel_spec = KernelSpec(argv=command, language="python", env=dict(env or {}))
     where = {"metadata": {"path": str(folder)}}
-    NotebookClient(found, km=manager, timeout=7200, resources=where).execute()
+    before = os.times()
+    NotebookClient(found, km=manager, timeout=7200, resources=where).execute(cleanup_kc=True)
+    after = os.times()
+    cpu = after.children_user + after.children_system
+    found.metadata["cpu_seconds"] = cpu - before.children_user - before.children_system
     return found
 
 
@@ -141,7 +146,9 @@ def times(name: str, notebook: nbformat.NotebookNode) -> str:
     """A line for each cell that took a while, and their sum."""
     ran = [(seconds(cell), cell.source.partition("\n")[0]) for cell in notebook.cells]
     lines = [f"{took:8.1f} s  {line}" for took, line in ran if took >= LEAST]
-    return "\n".join([name, *lines, f"{sum(took for took, _ in ran):8.1f} s  in all"])
+    whole = sum(took for took, _ in ran)
+    cpu = notebook.metadata["cpu_seconds"]
+    return "\n".join([name, *lines, f"{whole:8.1f} s  in all; {cpu:.1f} s of CPU time"])
 
 
 def printed(notebook: nbformat.NotebookNode) -> str:

@@ -1,5 +1,5 @@
 # %% [markdown] tags=["badge"]
-# badge
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/clapjax/clapjax/blob/main/notebooks/2_hear_order.ipynb)
 
 # %% [markdown]
 # # 2. Hear order
@@ -7,11 +7,76 @@
 # "A dog barks, then it rains" or the other way round? Published CLAP models cannot tell. Two small
 # models are trained here: one with order pairs and the temporal loss, and a control without them.
 #
-# Runtime: any (CPU, GPU, TPU). In all TOTAL_2 on two CPU cores after the first cell; each cell says its
-# part. It is `clapjax demo` step by step ([docs/order.md](../docs/order.md)).
+# Runtime: any (CPU, GPU, TPU). The first line of each cell says how long it takes on two CPU cores,
+# in all 11 min after the first cell. It is `clapjax demo` step by
+# step ([docs/order.md](../docs/order.md)).
 
 # %% tags=["install"]
-install
+# 2 min on Colab, once: installs clapjax for the chip that is here, before JAX is imported.
+import glob
+import importlib
+import importlib.util
+import logging
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+
+# Or the folder of a checkout.
+SOURCE = os.environ.get("CLAPJAX_SOURCE", "git+https://github.com/clapjax/clapjax")
+
+
+def accelerator():
+    """The extra of clapjax for the chip that is here; "" for a CPU."""
+    if importlib.util.find_spec("libtpu") or glob.glob("/dev/vfio/[0-9]*"):
+        return "tpu"
+    asked = ["nvidia-smi", "--query-gpu=driver_version,compute_cap", "--format=csv,noheader"]
+    told = subprocess.run(asked, capture_output=True, text=True) if shutil.which(asked[0]) else None
+    if told is None or told.returncode:
+        return ""
+    driver, capability = told.stdout.splitlines()[0].split(",")
+    # CUDA 13 needs a new driver, and has left Volta behind.
+    new = int(driver.split(".")[0]) >= 580 and float(capability) >= 7.5
+    return "cuda13" if new else "cuda12"
+
+
+def install():
+    """Brings clapjax, and the JAX and Flax that it needs, which are newer than Colab's."""
+    if "jax" in sys.modules:
+        raise RuntimeError("JAX is imported already: Runtime > Restart session, then this first")
+    extras = ",".join(filter(None, ["train", accelerator()]))
+    wanted = f"{SOURCE}[{extras}]" if os.path.isdir(SOURCE) else f"clapjax[{extras}] @ {SOURCE}"
+    pip = [sys.executable, "-m", "pip"]
+    # Its files would mix with those of tensorflow-cpu, which clapjax takes.
+    subprocess.run([*pip, "uninstall", "--quiet", "--yes", "tensorflow"], check=True)
+    print(wanted)
+    subprocess.run([*pip, "install", "--quiet", wanted], check=True)
+    importlib.invalidate_caches()
+
+
+if importlib.util.find_spec("clapjax") is None:
+    install()
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+logging.getLogger("absl").setLevel(logging.CRITICAL)  # TFDS and Orbax tell much of themselves
+
+import clapjax
+from clapjax.cli.main import main
+from clapjax.memory import keep_memory
+
+keep_memory()
+
+
+def run(command):
+    """`clapjax COMMAND`, in this process: a TPU serves one only."""
+    if main(shlex.split(command)):
+        raise RuntimeError(f"clapjax {command}: what is wrong stands above")
+
+
+import jax
+
+print(f"clapjax {clapjax.__version__}, JAX {jax.__version__} on {jax.devices()[0].device_kind}")
 
 # %% tags=["parameters"]
 # 0 s. Fewer steps are quicker; 800 are those of `clapjax demo`.
@@ -23,7 +88,7 @@ WORK = "clapjax_work"  # for all that is made here
 # ## Sounds, and captions in a right and a wrong order
 
 # %%
-# BUILD_2: synthesises the records.
+# 1 min: synthesises the records.
 run(f"records build --config {CONFIG} --data_dir {WORK}/data")
 
 # %%
@@ -48,12 +113,12 @@ for caption, sound in sounds.items():
 # ## Train both
 
 # %%
-# TRAIN_2: with order.
+# 5 min: with order.
 train = f"train --config {CONFIG} --config.steps={STEPS} --config.evaluation.tasks='()'"
 run(f"{train} --data_dir {WORK}/data --workdir {WORK}/runs/temporal")
 
 # %%
-# CONTROL_2: without.
+# 4 min: without.
 ALONE = "--config.loss.temporal_weight=0 --config.loss.order_pairs=0"
 run(f"{train} {ALONE} --data_dir {WORK}/data --workdir {WORK}/runs/control")
 
@@ -64,7 +129,7 @@ run(f"{train} {ALONE} --data_dir {WORK}/data --workdir {WORK}/runs/control")
 # chance and 95 % intervals.
 
 # %%
-# EVAL_2.
+# 1 min.
 run(
     f"eval --model {WORK}/runs/temporal {WORK}/runs/control --benchmark demo={WORK}/data "
     f"--out {WORK}/order"
@@ -78,7 +143,7 @@ run(f"report --markdown {WORK}/order")
 # ## The two sounds from above
 
 # %%
-# ASK_2, most of it compiling.
+# 10 s, most of it compiling.
 models = {name: clapjax.load(f"{WORK}/runs/{name}") for name in ("temporal", "control")}
 for heard, sound in sounds.items():
     print(f"heard: {heard}")

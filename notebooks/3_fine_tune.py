@@ -1,5 +1,5 @@
 # %% [markdown] tags=["badge"]
-# badge
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/clapjax/clapjax/blob/main/notebooks/3_fine_tune.ipynb)
 
 # %% [markdown]
 # # 3. Fine-tune on your folder, or on a Hugging Face data set
@@ -7,11 +7,75 @@
 # A model learns your own words for your own sounds, and is judged on recordings that it has not
 # heard, before and after.
 #
-# Runtime: any (CPU, GPU, TPU); for a published model a GPU or TPU. In all TOTAL_3 on two CPU cores after
-# the first cell; each cell says its part.
+# Runtime: any (CPU, GPU, TPU); for a published model a GPU or TPU. The first line of each cell says
+# how long it takes on two CPU cores, in all 5 min after the first cell.
 
 # %% tags=["install"]
-install
+# 2 min on Colab, once: installs clapjax for the chip that is here, before JAX is imported.
+import glob
+import importlib
+import importlib.util
+import logging
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+
+# Or the folder of a checkout.
+SOURCE = os.environ.get("CLAPJAX_SOURCE", "git+https://github.com/clapjax/clapjax")
+
+
+def accelerator():
+    """The extra of clapjax for the chip that is here; "" for a CPU."""
+    if importlib.util.find_spec("libtpu") or glob.glob("/dev/vfio/[0-9]*"):
+        return "tpu"
+    asked = ["nvidia-smi", "--query-gpu=driver_version,compute_cap", "--format=csv,noheader"]
+    told = subprocess.run(asked, capture_output=True, text=True) if shutil.which(asked[0]) else None
+    if told is None or told.returncode:
+        return ""
+    driver, capability = told.stdout.splitlines()[0].split(",")
+    # CUDA 13 needs a new driver, and has left Volta behind.
+    new = int(driver.split(".")[0]) >= 580 and float(capability) >= 7.5
+    return "cuda13" if new else "cuda12"
+
+
+def install():
+    """Brings clapjax, and the JAX and Flax that it needs, which are newer than Colab's."""
+    if "jax" in sys.modules:
+        raise RuntimeError("JAX is imported already: Runtime > Restart session, then this first")
+    extras = ",".join(filter(None, ["train", accelerator()]))
+    wanted = f"{SOURCE}[{extras}]" if os.path.isdir(SOURCE) else f"clapjax[{extras}] @ {SOURCE}"
+    pip = [sys.executable, "-m", "pip"]
+    # Its files would mix with those of tensorflow-cpu, which clapjax takes.
+    subprocess.run([*pip, "uninstall", "--quiet", "--yes", "tensorflow"], check=True)
+    print(wanted)
+    subprocess.run([*pip, "install", "--quiet", wanted], check=True)
+    importlib.invalidate_caches()
+
+
+if importlib.util.find_spec("clapjax") is None:
+    install()
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+logging.getLogger("absl").setLevel(logging.CRITICAL)  # TFDS and Orbax tell much of themselves
+
+import clapjax
+from clapjax.cli.main import main
+from clapjax.memory import keep_memory
+
+keep_memory()
+
+
+def run(command):
+    """`clapjax COMMAND`, in this process: a TPU serves one only."""
+    if main(shlex.split(command)):
+        raise RuntimeError(f"clapjax {command}: what is wrong stands above")
+
+
+import jax
+
+print(f"clapjax {clapjax.__version__}, JAX {jax.__version__} on {jax.devices()[0].device_kind}")
 
 # %% tags=["parameters"]
 # 0 s.
@@ -85,7 +149,7 @@ elif not FOLDER:
 # ## The model to start from
 
 # %%
-# BUILD_3 and TRAIN_3 for the small model; else nothing.
+# 3 min for the small model; else 0 s.
 ALONE = "--config.loss.temporal_weight=0 --config.loss.order_pairs=0"
 if not MODEL:
     MODEL = f"{WORK}/runs/control"
@@ -99,7 +163,7 @@ if not MODEL:
 # ## Tune it
 
 # %%
-# TUNE_3: makes records of the folder, and trains. A table without a split has a tenth held out.
+# 1 min: makes records of the folder, and trains. A table without a split has a tenth held out.
 run(
     f"train --config configs/folder.py --config.source.kind={kind} --config.source.path='{FOLDER}' "
     f"--model {MODEL} --config.steps={STEPS} --config.optimizer.learning_rate={LEARNING_RATE} "
@@ -113,7 +177,7 @@ run(
 # among the first five. With n, chance and 95 % intervals.
 
 # %%
-# EVAL_3.
+# 20 s.
 run(
     f"eval --model before={MODEL} after={WORK}/runs/tuned --benchmark own={WORK}/own_records "
     f"--out {WORK}/tuned --config.evaluation.tasks=\"('retrieval',)\""
@@ -121,5 +185,5 @@ run(
 run(f"report --markdown {WORK}/tuned")
 
 # %% [markdown]
-# The run is a model like any other: `clapjax.load("clapjax_work/runs/tuned")` searches and labels, and
-# `clapjax export` writes it for others ([docs/your_own_sounds.md](../docs/your_own_sounds.md)).
+# The run is a model like any other: `clapjax.load("clapjax_work/runs/tuned")` searches and labels,
+# and `clapjax export` writes it for others ([docs/your_own_sounds.md](../docs/your_own_sounds.md)).

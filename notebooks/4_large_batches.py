@@ -1,17 +1,81 @@
 # %% [markdown] tags=["badge"]
-# badge
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/clapjax/clapjax/blob/main/notebooks/4_large_batches.ipynb)
 
 # %% [markdown]
 # # 4. Large batches
 #
-# A contrastive loss of N pairs has N x N logits. What the ring saves, what a pod would need, and how
-# one chip trains a batch that does not fit.
+# A contrastive loss of N pairs has N x N logits. What the ring saves, what a pod would need, and
+# how one chip trains a batch that does not fit.
 #
-# Runtime: any (CPU, GPU, TPU). In all TOTAL_4 on two CPU cores after the first cell; each cell says its
-# part.
+# Runtime: any (CPU, GPU, TPU). The first line of each cell says how long it takes on two CPU cores,
+# in all 3 min after the first cell.
 
 # %% tags=["install"]
-install
+# 2 min on Colab, once: installs clapjax for the chip that is here, before JAX is imported.
+import glob
+import importlib
+import importlib.util
+import logging
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+
+# Or the folder of a checkout.
+SOURCE = os.environ.get("CLAPJAX_SOURCE", "git+https://github.com/clapjax/clapjax")
+
+
+def accelerator():
+    """The extra of clapjax for the chip that is here; "" for a CPU."""
+    if importlib.util.find_spec("libtpu") or glob.glob("/dev/vfio/[0-9]*"):
+        return "tpu"
+    asked = ["nvidia-smi", "--query-gpu=driver_version,compute_cap", "--format=csv,noheader"]
+    told = subprocess.run(asked, capture_output=True, text=True) if shutil.which(asked[0]) else None
+    if told is None or told.returncode:
+        return ""
+    driver, capability = told.stdout.splitlines()[0].split(",")
+    # CUDA 13 needs a new driver, and has left Volta behind.
+    new = int(driver.split(".")[0]) >= 580 and float(capability) >= 7.5
+    return "cuda13" if new else "cuda12"
+
+
+def install():
+    """Brings clapjax, and the JAX and Flax that it needs, which are newer than Colab's."""
+    if "jax" in sys.modules:
+        raise RuntimeError("JAX is imported already: Runtime > Restart session, then this first")
+    extras = ",".join(filter(None, ["train", accelerator()]))
+    wanted = f"{SOURCE}[{extras}]" if os.path.isdir(SOURCE) else f"clapjax[{extras}] @ {SOURCE}"
+    pip = [sys.executable, "-m", "pip"]
+    # Its files would mix with those of tensorflow-cpu, which clapjax takes.
+    subprocess.run([*pip, "uninstall", "--quiet", "--yes", "tensorflow"], check=True)
+    print(wanted)
+    subprocess.run([*pip, "install", "--quiet", wanted], check=True)
+    importlib.invalidate_caches()
+
+
+if importlib.util.find_spec("clapjax") is None:
+    install()
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+logging.getLogger("absl").setLevel(logging.CRITICAL)  # TFDS and Orbax tell much of themselves
+
+import clapjax
+from clapjax.cli.main import main
+from clapjax.memory import keep_memory
+
+keep_memory()
+
+
+def run(command):
+    """`clapjax COMMAND`, in this process: a TPU serves one only."""
+    if main(shlex.split(command)):
+        raise RuntimeError(f"clapjax {command}: what is wrong stands above")
+
+
+import jax
+
+print(f"clapjax {clapjax.__version__}, JAX {jax.__version__} on {jax.devices()[0].device_kind}")
 
 # %% tags=["parameters"]
 # 0 s.
@@ -29,7 +93,7 @@ ROWS = (0, 64, 16)  # that are in memory at once; 0: all
 # The same number and the same gradient. Temporaries are what the compiler sets aside for both.
 
 # %%
-# LOSS_4.
+# 30 s.
 import time
 
 import jax.numpy as jnp
@@ -72,7 +136,7 @@ for rows in BATCHES:
 # compiles it for the TPU ([docs/planning.md](../docs/planning.md)).
 
 # %%
-# PLAN_4, in a process of its own, which takes no chip.
+# 40 s, in a process of its own, which takes no chip.
 plan = ["plan", "--config", POD_CONFIG, "--topology", POD, "--count"]
 told = subprocess.run([sys.executable, "-m", "clapjax", *plan], capture_output=True, text=True)
 print(told.stdout or told.stderr)
@@ -84,7 +148,7 @@ print(told.stdout or told.stderr)
 # second forward pass.
 
 # %%
-# MICRO_4.
+# 2 min.
 for rows in ROWS:
     print(f"--- rows_per_device={rows}")
     run(

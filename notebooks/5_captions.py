@@ -1,5 +1,5 @@
 # %% [markdown] tags=["badge"]
-# badge
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/clapjax/clapjax/blob/main/notebooks/5_captions.ipynb)
 
 # %% [markdown]
 # # 5. Captions from audio
@@ -7,11 +7,75 @@
 # BLAT writes captions for sounds that have tags alone, by a captioner that hears the sound and is
 # guided by its tags. A small captioner is trained here, and says what it hears.
 #
-# Runtime: any (CPU, GPU, TPU). In all TOTAL_5 on two CPU cores after the first cell; each cell says its
-# part.
+# Runtime: any (CPU, GPU, TPU). The first line of each cell says how long it takes on two CPU cores,
+# in all 9 min after the first cell.
 
 # %% tags=["install"]
-install
+# 2 min on Colab, once: installs clapjax for the chip that is here, before JAX is imported.
+import glob
+import importlib
+import importlib.util
+import logging
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+
+# Or the folder of a checkout.
+SOURCE = os.environ.get("CLAPJAX_SOURCE", "git+https://github.com/clapjax/clapjax")
+
+
+def accelerator():
+    """The extra of clapjax for the chip that is here; "" for a CPU."""
+    if importlib.util.find_spec("libtpu") or glob.glob("/dev/vfio/[0-9]*"):
+        return "tpu"
+    asked = ["nvidia-smi", "--query-gpu=driver_version,compute_cap", "--format=csv,noheader"]
+    told = subprocess.run(asked, capture_output=True, text=True) if shutil.which(asked[0]) else None
+    if told is None or told.returncode:
+        return ""
+    driver, capability = told.stdout.splitlines()[0].split(",")
+    # CUDA 13 needs a new driver, and has left Volta behind.
+    new = int(driver.split(".")[0]) >= 580 and float(capability) >= 7.5
+    return "cuda13" if new else "cuda12"
+
+
+def install():
+    """Brings clapjax, and the JAX and Flax that it needs, which are newer than Colab's."""
+    if "jax" in sys.modules:
+        raise RuntimeError("JAX is imported already: Runtime > Restart session, then this first")
+    extras = ",".join(filter(None, ["train", accelerator()]))
+    wanted = f"{SOURCE}[{extras}]" if os.path.isdir(SOURCE) else f"clapjax[{extras}] @ {SOURCE}"
+    pip = [sys.executable, "-m", "pip"]
+    # Its files would mix with those of tensorflow-cpu, which clapjax takes.
+    subprocess.run([*pip, "uninstall", "--quiet", "--yes", "tensorflow"], check=True)
+    print(wanted)
+    subprocess.run([*pip, "install", "--quiet", wanted], check=True)
+    importlib.invalidate_caches()
+
+
+if importlib.util.find_spec("clapjax") is None:
+    install()
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+logging.getLogger("absl").setLevel(logging.CRITICAL)  # TFDS and Orbax tell much of themselves
+
+import clapjax
+from clapjax.cli.main import main
+from clapjax.memory import keep_memory
+
+keep_memory()
+
+
+def run(command):
+    """`clapjax COMMAND`, in this process: a TPU serves one only."""
+    if main(shlex.split(command)):
+        raise RuntimeError(f"clapjax {command}: what is wrong stands above")
+
+
+import jax
+
+print(f"clapjax {clapjax.__version__}, JAX {jax.__version__} on {jax.devices()[0].device_kind}")
 
 # %% tags=["parameters"]
 # 0 s.
@@ -26,8 +90,8 @@ STEPS = 1000
 # ## Train a captioner
 
 # %%
-# BUILD_5 and TRAIN_5, unless you have one. It ends with its scores on held-out sounds: CIDEr-D, and of
-# how many captions all events are named, and are in order; with n and 95 % intervals.
+# 7 min, unless you have one. It ends with its scores on held-out sounds: CIDEr-D, and of how many
+# captions all events are named, and are in order; with n and 95 % intervals.
 if not MODEL:
     MODEL = f"{WORK}/runs/captioner"
     run(f"records build --config {RECORDS} --data_dir {WORK}/data")
@@ -41,7 +105,7 @@ captioner = clapjax.load(MODEL)
 # ## What it hears
 
 # %%
-# CAPTION_5, most of it compiling: by the sound alone, and told what sounds, one after the other.
+# 15 s, most of it compiling: by the sound alone, and told what sounds, one after the other.
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +141,7 @@ for name, (sound, tags, order) in told.items():
 # ## Captions for a collection, and a CLAP model that learns of them
 
 # %%
-# GENERATE_5: a table of captions of the held-out sounds, guided by their tags, as BLAT has them.
+# 1 min: a table of captions of the held-out sounds, guided by their tags, as BLAT has them.
 run(f"captions generate {WORK}/data:test --model {MODEL} --guidance tags --out {WORK}/captions")
 table = next(Path(WORK, "captions").glob("*.jsonl"))
 print(*table.read_text().splitlines()[:3], sep="\n")
