@@ -14,6 +14,8 @@ Needs what requirements-test.txt has: nbclient runs the notebooks from here.
 
 import argparse
 import ast
+import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -21,11 +23,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
 import nbformat
+import psutil
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
@@ -59,10 +62,21 @@ SMALL = {
     "POD": "v5e-8",
     "POD_CONFIG": "configs/demo.py:runlocal",
     "BATCH": 16,
-    "ROWS": (0, 4),
+    "ROWS": (4,),
 }
 OWN = {"5_captions": {"CONFIG": "configs/captioner.py:runlocal"}}  # of single notebooks
 LEAST = 0.05  # seconds of a cell that is printed
+# Before the first cell: pip says in REPORT what it would do. (PIP_DRY_RUN would reach the environments
+# in which pip builds packages, too.)
+DRY = """
+import subprocess
+really = subprocess.run
+def run(command, **how):
+    if "uninstall" in command:
+        return
+    return really([*command, "--dry-run", "--report", REPORT] if "pip" in command else command, **how)
+subprocess.run = run
+"""
 # A GPU of Colab, as nvidia-smi tells of it.
 GPU = "570.86.15, 7.5"
 
@@ -88,25 +102,33 @@ def small(notebook: Path) -> dict:
     return {name: value for name, value in wanted.items() if name in names}
 
 
+@contextlib.contextmanager
+def kernel(python: str, env: Mapping[str, str]) -> Iterator[AsyncKernelManager]:
+    """A kernel of this Python, which needs ipykernel, with this environment besides."""
+    manager = AsyncKernelManager(transport="ipc")
+    command = [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    manager._kernel_spec = KernelSpec(argv=command, language="python", env=dict(env))
+    try:
+        yield manager
+    finally:
+        if manager.has_kernel:
+            asyncio.run(manager.shutdown_kernel(now=True))
+
+
 def execute(
-    notebook: Path,
-    given: Mapping[str, object],
-    folder: Path,
-    python: str = sys.executable,
-    env: Mapping[str, str] | None = None,
+    notebook: Path, given: Mapping[str, object], folder: Path, manager: AsyncKernelManager
 ) -> nbformat.NotebookNode:
-    """Runs a notebook in a kernel of its own.
+    """Runs a notebook in a kernel, of which it finds modules that others have imported, not names.
 
     Args:
       notebook: the .ipynb.
       given: values of the cell `parameters`, in place of its own.
-      folder: where it runs.
-      python: of the kernel, which needs ipykernel.
-      env: of the kernel.
+      folder: where it runs, where the kernel is new.
+      manager: of `kernel`.
 
     Returns:
       The notebook with its outputs, in each cell's metadata when it ran, and in its own the
-      "cpu_seconds" of the kernel.
+      "cpu_seconds" that it took.
 
     Raises:
       CellExecutionError: a cell failed.
@@ -118,16 +140,20 @@ def execute(
         raise ValueError(f"{notebook.name} has no parameter {sorted(unknown)}")
     lines = [f"{name} = {value!r}" for name, value in given.items()]
     found.cells.insert(number + 1, nbformat.v4.new_code_cell("\n".join(lines)))
-    manager = AsyncKernelManager(transport="ipc")
-    command = [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    manager._kernel_spec = KernelSpec(argv=command, language="python", env=dict(env or {}))
+    found.cells.insert(0, nbformat.v4.new_code_cell("%reset -f"))
+    before = cpu_seconds(manager)
     where = {"metadata": {"path": str(folder)}}
-    before = os.times()
-    NotebookClient(found, km=manager, timeout=7200, resources=where).execute(cleanup_kc=True)
-    after = os.times()
-    cpu = after.children_user + after.children_system
-    found.metadata["cpu_seconds"] = cpu - before.children_user - before.children_system
+    client = NotebookClient(found, km=manager, timeout=7200, resources=where)
+    client.execute(cleanup_kc=False)
+    found.metadata["cpu_seconds"] = cpu_seconds(manager) - before
     return found
+
+
+def cpu_seconds(manager: AsyncKernelManager) -> float:
+    """What a kernel and its processes have taken until now."""
+    if not manager.has_kernel:
+        return 0.0
+    return sum(psutil.Process(manager.provisioner.pid).cpu_times()[:4])
 
 
 def seconds(cell: nbformat.NotebookNode) -> float:
@@ -163,7 +189,14 @@ def first_cell() -> str:
     return next(cell.source for cell in cells if "install" in cell.metadata.get("tags", []))
 
 
-def dry_run(python: Path, place: Path, gpu: bool) -> list[str]:
+def make_wheel(place: Path) -> str:
+    """The address of a wheel of this checkout."""
+    build = ["wheel", "--quiet", "--no-deps", "--wheel-dir", place, REPO]
+    subprocess.run([sys.executable, "-m", "pip", *build], check=True)
+    return next(place.glob("clapjax-*.whl")).as_uri()
+
+
+def dry_run(python: Path, place: Path, source: str, gpu: bool) -> list[str]:
     """What the first cell would install, as NAME==VERSION, where there is a GPU or no chip."""
     report, programs = place / "report.json", place / "programs"
     programs.mkdir(exist_ok=True)
@@ -172,14 +205,11 @@ def dry_run(python: Path, place: Path, gpu: bool) -> list[str]:
     told.chmod(0o755)
     env = os.environ | {
         "PATH": f"{programs}:{os.environ['PATH']}",
-        "CLAPJAX_SOURCE": str(REPO),
-        "PIP_DRY_RUN": "1",
-        "PIP_REPORT": str(report),
+        "CLAPJAX_SOURCE": source,
         "PIP_USE_FEATURE": "fast-deps",  # of wheels the index of their files, and not all of them
     }
-    done = subprocess.run(
-        [python, "-c", first_cell()], env=env, cwd=place, capture_output=True, text=True
-    )
+    code = f"REPORT = {str(report)!r}\n{DRY}\n{first_cell()}"
+    done = subprocess.run([python, "-c", code], env=env, cwd=place, capture_output=True, text=True)
     if "No module named 'clapjax'" not in done.stderr:  # as it must end, for nothing is installed
         raise SystemExit(f"first cell:\n{done.stdout}{done.stderr}")
     items = [item["metadata"] for item in json.loads(report.read_text())["install"]]
@@ -187,16 +217,16 @@ def dry_run(python: Path, place: Path, gpu: bool) -> list[str]:
     return sorted(f"{item['name'].lower()}=={item['version']}" for item in items)
 
 
-def make_environment(python: str, place: Path) -> Path:
+def make_environment(python: str, place: Path, source: str) -> Path:
     """An environment as Colab's TPU runtime has it, where the first cell was tried; its Python."""
     own = place / "colab" / "bin" / "python"
-    if own.exists():
-        return own
-    subprocess.run([python, "-m", "venv", place / "colab"], check=True)
+    if not own.exists():
+        subprocess.run([python, "-m", "venv", place / "colab"], check=True)
     pip = [own, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
-    subprocess.run([*pip, *COLAB], check=True)
-    check_first_cell(own, place)
-    subprocess.run([*pip, TPU], check=True)
+    if "libtpu -" in versions(own):
+        subprocess.run([*pip, *COLAB], check=True)
+        check_first_cell(own, place, source)
+        subprocess.run([*pip, TPU], check=True)
     return own
 
 
@@ -212,12 +242,12 @@ def versions(python: Path) -> str:
     return done.stdout.strip()
 
 
-def check_first_cell(own: Path, place: Path) -> None:
+def check_first_cell(own: Path, place: Path, source: str) -> None:
     """Prints what the first cell installs for each kind of runtime."""
     print(f"before: {versions(own)}", flush=True)
     for kind, gpu in (("CPU", False), ("GPU", True)):
         start = time.perf_counter()
-        found = dry_run(own, place, gpu)
+        found = dry_run(own, place, source, gpu)
         cuda = [item for item in found if item.startswith("jax-cuda")]
         if bool(cuda) != gpu or not any(item.startswith("clapjax==") for item in found):
             raise SystemExit(f"{kind}: the first cell would install {found}")
@@ -240,17 +270,19 @@ def main() -> None:
     place = args.place or Path(tempfile.mkdtemp(prefix="clapjax-colab-"))
     place.mkdir(parents=True, exist_ok=True)
     # libtpu would look for a TPU.
-    env = os.environ | {"JAX_PLATFORMS": "cpu", "CLAPJAX_SOURCE": str(REPO)}
+    env = os.environ | {"JAX_PLATFORMS": "cpu"}
     python = sys.executable
     if args.python:
-        python = str(make_environment(args.python, place))
+        env["CLAPJAX_SOURCE"] = make_wheel(place)
+        python = str(make_environment(args.python, place, env["CLAPJAX_SOURCE"]))
         print(f"a TPU's runtime: {versions(Path(python))}", flush=True)
         env.pop("PYTHONPATH", None)
     else:
         env["PYTHONPATH"] = str(REPO)
     for notebook in find(args.notebooks):
         given = {} if args.full else small(notebook)
-        found = execute(notebook, given, place, python, env)
+        with kernel(python, env) as manager:
+            found = execute(notebook, given, place, manager)
         print(printed(found))
         print(times(notebook.name, found), flush=True)
         if args.python:

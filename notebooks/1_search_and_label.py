@@ -7,7 +7,7 @@
 # Ask for a sound in words, and name what each recording holds.
 #
 # Runtime: any (CPU, GPU, TPU). The first line of each cell says how long it takes on two CPU cores,
-# in all 4 min after the first cell. Run all; then set `FOLDER` and
+# in all 5 min after the first cell. Run all; then set `FOLDER` and
 # `MODEL`, and run again from there.
 
 # %% tags=["install"]
@@ -120,13 +120,12 @@ display(Audio(files[0]))
 # ## The model
 
 # %%
-# 3 min for the small model, which is built of sounds and trained; else the time of a download.
-ALONE = "--config.loss.temporal_weight=0 --config.loss.order_pairs=0"
+# 4 min for the small model, whose records are made and which is trained; else a download.
 if not MODEL:
-    MODEL = f"{WORK}/runs/control"
+    MODEL = f"{WORK}/runs/temporal"
     run(f"records build --config {CONFIG} --data_dir {WORK}/data")
     run(
-        f"train --config {CONFIG} {ALONE} --config.steps={STEPS} --config.evaluation.tasks='()' "
+        f"train --config {CONFIG} --config.steps={STEPS} --config.evaluation.tasks='()' "
         f"--data_dir {WORK}/data --workdir {MODEL}"
     )
 clap = clapjax.load(MODEL)
@@ -154,7 +153,7 @@ for words in QUERIES:
 
 # %% [markdown]
 # A collection of millions, from the command line: `clapjax embed`, `clapjax index` and `clapjax
-# search` ([docs/index.md](../docs/index.md)).
+# search` (docs/index.md).
 #
 # ## Labels
 

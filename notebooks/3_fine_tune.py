@@ -8,7 +8,7 @@
 # heard, before and after.
 #
 # Runtime: any (CPU, GPU, TPU); for a published model a GPU or TPU. The first line of each cell says
-# how long it takes on two CPU cores, in all 5 min after the first cell.
+# how long it takes on two CPU cores, in all 6 min after the first cell.
 
 # %% tags=["install"]
 # 2 min on Colab, once: installs clapjax for the chip that is here, before JAX is imported.
@@ -149,13 +149,12 @@ elif not FOLDER:
 # ## The model to start from
 
 # %%
-# 3 min for the small model; else 0 s.
-ALONE = "--config.loss.temporal_weight=0 --config.loss.order_pairs=0"
+# 4 min for the small model; else 0 s.
 if not MODEL:
-    MODEL = f"{WORK}/runs/control"
+    MODEL = f"{WORK}/runs/temporal"
     run(f"records build --config {CONFIG} --data_dir {WORK}/data")
     run(
-        f"train --config {CONFIG} {ALONE} --config.steps={MODEL_STEPS} "
+        f"train --config {CONFIG} --config.steps={MODEL_STEPS} "
         f"--config.evaluation.tasks='()' --data_dir {WORK}/data --workdir {MODEL}"
     )
 
@@ -186,4 +185,4 @@ run(f"report --markdown {WORK}/tuned")
 
 # %% [markdown]
 # The run is a model like any other: `clapjax.load("clapjax_work/runs/tuned")` searches and labels,
-# and `clapjax export` writes it for others ([docs/your_own_sounds.md](../docs/your_own_sounds.md)).
+# and `clapjax export` writes it for others (docs/your_own_sounds.md).

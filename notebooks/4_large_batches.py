@@ -133,7 +133,7 @@ for rows in BATCHES:
 # ## Plan a pod
 #
 # Needs no pod: a training step is traced, and its memory counted. `clapjax plan` without `--count`
-# compiles it for the TPU ([docs/planning.md](../docs/planning.md)).
+# compiles it for the TPU (docs/planning.md).
 
 # %%
 # 40 s, in a process of its own, which takes no chip.

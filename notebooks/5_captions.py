@@ -148,4 +148,4 @@ print(*table.read_text().splitlines()[:3], sep="\n")
 
 # %% [markdown]
 # `clapjax bootstrap` walks the whole way, from a captioner to CLAP models that learned of its
-# captions, in hours ([docs/bootstrap.md](../docs/bootstrap.md)).
+# captions, in hours (docs/bootstrap.md).
