@@ -66,15 +66,17 @@ SMALL = {
 }
 OWN = {"5_captions": {"CONFIG": "configs/captioner.py:runlocal"}}  # of single notebooks
 LEAST = 0.05  # seconds of a cell that is printed
-# Before the first cell: pip says in REPORT what it would do. (PIP_DRY_RUN would reach the environments
-# in which pip builds packages, too.)
+# Before the first cell: pip says in REPORT what it would do. (PIP_DRY_RUN would reach those
+# environments, too, in which pip builds packages.)
 DRY = """
 import subprocess
 really = subprocess.run
 def run(command, **how):
     if "uninstall" in command:
         return
-    return really([*command, "--dry-run", "--report", REPORT] if "pip" in command else command, **how)
+    if "install" in command:
+        command = [*command, "--dry-run", "--report", REPORT]
+    return really(command, **how)
 subprocess.run = run
 """
 # A GPU of Colab, as nvidia-smi tells of it.
@@ -238,7 +240,10 @@ def versions(python: Path) -> str:
         "print(', '.join(f'{n} {have.get(n, \"-\")}' for n in sys.argv[1:]))"
     )
     names = ("jax", "libtpu", "flax", "numpy", "transformers", "tensorflow-cpu", "clapjax")
-    done = subprocess.run([python, "-c", code, *names], capture_output=True, text=True, check=True)
+    # Elsewhere than here, where building a wheel leaves clapjax.egg-info.
+    done = subprocess.run(
+        [python, "-c", code, *names], cwd=python.parent, capture_output=True, text=True, check=True
+    )
     return done.stdout.strip()
 
 

@@ -5,12 +5,11 @@
 # # 2. Hear order
 #
 # "A dog barks, then it rains", or the other way round? T-CLAP found that published CLAP models
-# cannot tell (arXiv 2404.17806). Two small
-# models are trained here: one with order pairs and the temporal loss, and a control without them.
+# cannot tell (arXiv 2404.17806). Two small models are trained here: one with order pairs and the
+# temporal loss, and a control without them.
 #
 # Runtime: any (CPU, GPU, TPU). The first line of each cell says how long it takes on two CPU cores,
-# in all 11 min after the first cell. It is `clapjax demo` step by
-# step (docs/order.md).
+# in all 11 min after the first cell. It is `clapjax demo` step by step (docs/order.md).
 
 # %% tags=["install"]
 # 2 min on Colab, once: installs clapjax for the chip that is here, before JAX is imported.
