@@ -106,7 +106,7 @@ def small(notebook: Path) -> dict:
 
 @contextlib.contextmanager
 def kernel(python: str, env: Mapping[str, str]) -> Iterator[AsyncKernelManager]:
-    """A kernel of this Python, which needs ipykernel, with this environment besides."""
+    """A kernel of this Python, which needs ipykernel, with these variables of the environment."""
     manager = AsyncKernelManager(transport="ipc")
     command = [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     manager._kernel_spec = KernelSpec(argv=command, language="python", env=dict(env))
@@ -274,16 +274,13 @@ def main() -> None:
     args = parser.parse_args()
     place = args.place or Path(tempfile.mkdtemp(prefix="clapjax-colab-"))
     place.mkdir(parents=True, exist_ok=True)
-    # libtpu would look for a TPU.
-    env = os.environ | {"JAX_PLATFORMS": "cpu"}
-    python = sys.executable
+    python, env = sys.executable, {"PYTHONPATH": str(REPO)}
     if args.python:
-        env["CLAPJAX_SOURCE"] = make_wheel(place)
-        python = str(make_environment(args.python, place, env["CLAPJAX_SOURCE"]))
+        source = make_wheel(place)
+        python = str(make_environment(args.python, place, source))
         print(f"a TPU's runtime: {versions(Path(python))}", flush=True)
-        env.pop("PYTHONPATH", None)
-    else:
-        env["PYTHONPATH"] = str(REPO)
+        # libtpu would look for a TPU.
+        env = {"PYTHONPATH": "", "CLAPJAX_SOURCE": source, "JAX_PLATFORMS": "cpu"}
     for notebook in find(args.notebooks):
         given = {} if args.full else small(notebook)
         with kernel(python, env) as manager:
