@@ -107,7 +107,7 @@ def small(notebook: Path) -> dict:
 @contextlib.contextmanager
 def kernel(python: str, env: Mapping[str, str]) -> Iterator[AsyncKernelManager]:
     """A kernel of this Python, which needs ipykernel, with these variables of the environment."""
-    manager = AsyncKernelManager(transport="ipc")
+    manager = AsyncKernelManager()
     command = [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     manager._kernel_spec = KernelSpec(argv=command, language="python", env=dict(env))
     try:
@@ -145,7 +145,8 @@ def execute(
     found.cells.insert(0, nbformat.v4.new_code_cell("%reset -f"))
     before = cpu_seconds(manager)
     where = {"metadata": {"path": str(folder)}}
-    client = NotebookClient(found, km=manager, timeout=7200, resources=where)
+    patience = {"timeout": 7200, "startup_timeout": 600}
+    client = NotebookClient(found, km=manager, resources=where, **patience)
     client.execute(cleanup_kc=False)
     found.metadata["cpu_seconds"] = cpu_seconds(manager) - before
     return found

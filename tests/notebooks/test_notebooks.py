@@ -41,18 +41,19 @@ def make(request):
 def ran(tmp_path_factory):
     """ran(1): what that notebook prints with small settings.
 
-    All run in one kernel and one folder, as imports, records and runs cost what they cost.
+    All run in one folder, as records and runs cost what they cost.
     """
     place = tmp_path_factory.mktemp("notebooks")
-    with kernel(sys.executable, {"PYTHONPATH": str(REPO), "JAX_PLATFORMS": "cpu"}) as manager:
+    env = {"PYTHONPATH": str(REPO), "JAX_PLATFORMS": "cpu"}
 
-        def run(number: int) -> str:
-            (notebook,) = find([number])
+    def run(number: int) -> str:
+        (notebook,) = find([number])
+        with kernel(sys.executable, env) as manager:
             found = execute(notebook, small(notebook), place, manager)
-            print(times(notebook.name, found))
-            return printed(found)
+        print(times(notebook.name, found))
+        return printed(found)
 
-        yield run
+    return run
 
 
 def shares(told: str, words: str) -> list[float]:
