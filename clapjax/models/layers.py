@@ -1,6 +1,7 @@
 """Pieces that the encoders are built from."""
 
 import functools
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -144,6 +145,22 @@ def unrolled(layers: int, platform: str, remat: str, train: bool) -> int:
     passes compute would be merged.
     """
     return layers if platform == "gpu" and remat == "none" and train else 1
+
+
+def takes_kernels(platform: str) -> bool:
+    """Whether attention is by our kernels: on GPUs, without NVIDIA's from before Ampere.
+
+    Those, as Colab's T4, Pallas refuses. GPUs that are planned for, and not here, are newer.
+    """
+    if platform != "gpu":
+        return False
+    try:
+        here = jax.local_devices(backend="gpu")
+    except RuntimeError:
+        return True
+    # Of AMD no number.
+    versions = [re.match(r"\d+", str(device.compute_capability)) for device in here]
+    return all(version is None or int(version[0]) >= 8 for version in versions)
 
 
 def batch_axes() -> tuple[str, ...] | None:

@@ -9,7 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from clapjax.models.config import HTSATConfig
-from clapjax.models.layers import Mlp, attend, dense, layer_norm, rematerialised, where_moving
+from clapjax.models.layers import (
+    Mlp,
+    attend,
+    dense,
+    layer_norm,
+    rematerialised,
+    takes_kernels,
+    where_moving,
+)
 
 ONE_TILE = (16, 64)  # tokens of a window that the kernel for GPUs takes
 
@@ -88,7 +96,7 @@ class WindowAttention(nn.Module):
         )
         bias = table[relative_index(self.window)].transpose(2, 0, 1)  # (heads, N, N)
         still = deterministic or self.attention_dropout == 0.0
-        if self.platform == "gpu" and still and self.window**2 in ONE_TILE:
+        if takes_kernels(self.platform) and still and self.window**2 in ONE_TILE:
             x = self._fused(x, bias)
         else:
             x = self._plain(x, bias, shifted, deterministic, moves)

@@ -18,6 +18,7 @@ from clapjax.models.layers import (
     dense,
     layer_norm,
     rematerialised,
+    takes_kernels,
     unrolled,
     where_moving,
 )
@@ -58,7 +59,12 @@ class TextLayer(nn.Module):
         if picked is not None:
             x, query = _take(x, picked), _take(query, picked)
             bias = bias if bias.shape[2] == 1 else _take(bias[:, 0], picked)[:, None]
-        if self.platform == "gpu" and moves is None and picked is None and x.shape[1] <= ONE_TILE:
+        if (
+            takes_kernels(self.platform)
+            and moves is None
+            and picked is None
+            and x.shape[1] <= ONE_TILE
+        ):
             y = self._fused(qkv, bias)
         else:
             drop = nn.Dropout(config.attention_dropout, deterministic=self.deterministic)

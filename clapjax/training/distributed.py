@@ -57,7 +57,8 @@ def start(
 
     Call it before anything else of JAX. What is not given comes from the environment:
     JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or else what a TPU pod or SLURM
-    tell of themselves. Ends the process with status 75, "start me again", where the others do not
+    tell of themselves; a process in which JAX has begun, and found no other, as a notebook's, is
+    alone. Ends the process with status 75, "start me again", where the others do not
     come in time, or not soon after it is asked to stop.
 
     Args:
@@ -82,7 +83,7 @@ def start(
                 f"process_id {given['process_id']} is not one of {given['num_processes']} processes"
             )
         _join(address, **given)
-    elif _in_cluster():
+    elif _in_cluster() and not _begun_alone():
         _join()
     elif len(missing) < len(given):
         raise ValueError(
@@ -167,6 +168,11 @@ def _in_cluster() -> bool:
     wanted = jax.config.jax_platforms or "tpu"
     chips = glob.glob("/dev/accel*") or glob.glob("/dev/vfio/[0-9]*")
     return "tpu" in wanted and bool(chips) and importlib.util.find_spec("libtpu") is not None
+
+
+def _begun_alone() -> bool:
+    """Whether JAX has its devices already, and knows of no other process."""
+    return jax._src.xla_bridge.backends_are_initialized() and jax.process_count() == 1
 
 
 def is_main() -> bool:

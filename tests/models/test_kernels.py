@@ -3,6 +3,7 @@ no GPU."""
 
 import dataclasses
 import functools
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import pytest
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
-from clapjax.models import text_kernel, window_kernel
+from clapjax.models import layers, text_kernel, window_kernel
 from clapjax.models.clap import Clap, init_variables
 from clapjax.models.layers import attend
 from clapjax.models.presets import small_clap
@@ -153,3 +154,20 @@ def test_a_kernel_counts_what_it_computes():
     # The backward pass computes the scores again.
     gradient = jax.grad(lambda q, b: window_attention(q, b, 8, 8, 0).sum())
     assert count(gradient) == 7 * products
+
+
+@pytest.mark.parametrize(
+    ("capability", "kernels"), [("7.5", False), ("8.0", True), ("12.0", True), ("gfx942", True)]
+)
+def test_gpus_that_pallas_refuses_do_without(monkeypatch, capability, kernels):
+    """The T4 of Colab's free runtime is one."""
+    here = [SimpleNamespace(compute_capability=capability)]
+    monkeypatch.setattr(layers.jax, "local_devices", lambda backend: here)
+    config = small_clap()
+    model = Clap(config, platform="gpu")
+    variables = jax.eval_shape(lambda: init_variables(config, jax.random.key(0)))
+    mels = jnp.zeros((1, 1 + config.audio.clip_samples // config.audio.hop_length, 64))
+    ids = jnp.zeros((1, 8), jnp.int32)
+    for method, inputs in (("audio", (mels,)), ("text", (ids, ids == 0))):
+        apply = functools.partial(model.apply, method=method)
+        assert ("pallas_call" in str(jax.make_jaxpr(apply)(variables, *inputs))) is kernels

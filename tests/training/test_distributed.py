@@ -71,12 +71,25 @@ def test_clusters(calls, monkeypatch):
     assert calls == [((), {})] * 2
 
 
-class _Platforms:
-    """`jax` on a machine with TPUs, told to use these platforms."""
+@pytest.mark.parametrize(("begun", "processes", "joins"), [(1, 1, 0), (1, 4, 1), (0, 1, 1)])
+def test_a_notebook_on_a_tpu_is_alone(calls, monkeypatch, begun, processes, joins):
+    """JAX cannot join others once it has begun, which it has where a cell asked for devices."""
+    monkeypatch.setattr(distributed.glob, "glob", lambda pattern: ["/dev/vfio/0"])
+    monkeypatch.setattr(distributed.importlib.util, "find_spec", lambda name: name == "libtpu")
+    monkeypatch.setattr(distributed, "jax", _Platforms("tpu,cpu", begun, processes))
+    distributed.start()
+    assert calls == [((), {})] * joins
 
-    def __init__(self, platforms: str):
-        self.config = type("Config", (), {"jax_platforms": platforms})
+
+class _Platforms:
+    """`jax` on a machine with TPUs, told to use these platforms, which it has begun to or not."""
+
+    def __init__(self, platforms: str, begun: bool = False, processes: int = 1):
+        self.config = SimpleNamespace(jax_platforms=platforms)
         self.distributed = jax.distributed
+        self.process_count = lambda: processes
+        bridge = SimpleNamespace(backends_are_initialized=lambda: bool(begun))
+        self._src = SimpleNamespace(xla_bridge=bridge)
 
 
 @pytest.mark.parametrize(
