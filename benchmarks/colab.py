@@ -120,7 +120,7 @@ def kernel(python: str, env: Mapping[str, str]) -> Iterator[AsyncKernelManager]:
 def execute(
     notebook: Path, given: Mapping[str, object], folder: Path, manager: AsyncKernelManager
 ) -> nbformat.NotebookNode:
-    """Runs a notebook in a kernel, of which it finds modules that others have imported, not names.
+    """Runs a notebook in a kernel that has run nothing yet.
 
     Args:
       notebook: the .ipynb.
@@ -142,7 +142,6 @@ def execute(
         raise ValueError(f"{notebook.name} has no parameter {sorted(unknown)}")
     lines = [f"{name} = {value!r}" for name, value in given.items()]
     found.cells.insert(number + 1, nbformat.v4.new_code_cell("\n".join(lines)))
-    found.cells.insert(0, nbformat.v4.new_code_cell("%reset -f"))
     before = cpu_seconds(manager)
     where = {"metadata": {"path": str(folder)}}
     patience = {"timeout": 7200, "startup_timeout": 600}

@@ -64,7 +64,8 @@ def compare(name: str, source: tuple[str, ...], args: argparse.Namespace) -> boo
             "--config.evaluation.tasks=('t_classify', 'zero_shot')")  # fmt: skip
         cells = []
         for task, metric in MEASURES.values():
-            found = [r for r in read_results(root / f"eval-{form}") if r.task == task]
+            found = read_results(root / f"eval-{form}")
+            found = [one for one in found if one.task == task and metric in one.metrics]
             values = ", ".join(_cell(result.metrics[metric]) for result in found)
             cells.append(f"{values} (n {found[0].n})")
         print(f"| {name} | {form} | " + " | ".join(cells) + " |", flush=True)

@@ -177,7 +177,7 @@ def test_large_batches(ran):
     assert plain == pytest.approx(ring, abs=2e-6) and plain > 0
     apart = float(re.search(r"gradients differ by (\S+) of", told)[1])
     assert apart < 1e-5
-    assert "8 x TPU v5 lite" in told and told.count("clips/s") >= 3
+    assert "8 x TPU v5 lite" in told and told.count("clips/s") >= 2
 
 
 def test_captions(ran):

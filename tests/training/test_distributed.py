@@ -59,6 +59,7 @@ def test_flags_come_before_the_environment(calls, monkeypatch):
 def test_clusters(calls, monkeypatch):
     monkeypatch.setenv("SLURM_PROCID", "1")
     monkeypatch.setenv("SLURM_NTASKS", "2")
+    monkeypatch.setattr(distributed, "jax", _Platforms("cpu"))
     distributed.start()
     assert calls == [((), {})]
     monkeypatch.delenv("SLURM_PROCID")
