@@ -59,7 +59,11 @@ def run_all(
         with _Worker(share) as worker:
             workers.append(worker)
             while item := plan.take():
-                plan.ended(item[0], worker.run(*item))
+                name, words = item
+                if status := worker.run(name, words):
+                    said = f"{name} ended with status {status}; what it said stands above"
+                    print(f"clapjax {words[0]}: {said}", file=sys.stderr, flush=True)
+                plan.ended(name, status)
 
     with ThreadPoolExecutor(jobs) as pool:
         try:
