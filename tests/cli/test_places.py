@@ -75,6 +75,8 @@ def _commands(place: str):
                     command += _given(other, f"x={filler}" if other.dest in NAMED else filler)
             if words == ("classify",) and one.dest != "labels_file":  # one of two is required
                 command += ["--labels", "dog,cat"]
+            if words == ("export",) and one.dest not in ("workdir", "model"):  # likewise
+                command += ["--workdir", NONE]
             yield command
 
 
