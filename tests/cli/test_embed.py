@@ -1,6 +1,5 @@
 """`clapjax embed`, `classify` and `search`, with a tiny model of random weights."""
 
-import functools
 import json
 import os
 import shutil
@@ -12,13 +11,10 @@ import soundfile
 from scipy.special import expit
 
 import clapjax
-from clapjax.cli import show
-from clapjax.cli.inputs import Files, print_each, printable
 from clapjax.data.paths import as_path, copy_folder
 from clapjax.evaluation.result import Metric, Result, write_results
 from clapjax.inference import TEMPLATE
 from clapjax.inference.store import fingerprint, model_fingerprint, read_table
-from clapjax.plain import read_lines
 from tests.cli.status import main_status as _main
 from tests.inference.tiny import RATE, make_workdir, noise
 
@@ -385,62 +381,3 @@ def test_in_a_process(command, workdir, sounds, tmp_path):
     broken = sounds / "deep" / "broken.flac"
     assert second.startswith(f"clapjax classify: {broken}: cannot be dec")
     assert len(rest) == 1 and rest[0].startswith("classifying: 5 in ")
-
-
-# --- files, lines, progress -----------------------------------------------------------------
-
-
-def test_names_that_are_not_utf8():
-    assert printable("a\udce9.wav") == "a�.wav" and printable("é犬.wav") == "é犬.wav"
-
-
-def test_read_lines(tmp_path):
-    (tmp_path / "a.txt").write_bytes("\ufeffone\r\n\n two\u2028half \n".encode())
-    assert read_lines(tmp_path / "a.txt") == ["one", "two\u2028half"]
-
-
-def test_progress_in_a_log(monkeypatch, capsys):
-    """How long the first item takes, with which a model is compiled, is not in the rate."""
-    clock = iter([0, *range(1000, 2000, 20)])
-    monkeypatch.setattr(show.time, "perf_counter", lambda: float(next(clock)))
-    assert list(show.progress(range(4), 4, "embedding")) == [0, 1, 2, 3]
-    assert capsys.readouterr().err.splitlines() == [
-        "embedding: 2/4, 0.1/s, 0 min 40 s left",
-        "embedding: 4/4, 0.1/s, 0 min 0 s left",
-        "embedding: 4 in 1080.0 s (0.0/s)",
-    ]
-
-
-def test_progress_of_an_unknown_number_and_of_what_need_not_be_done(monkeypatch, capsys):
-    clock = iter(range(0, 1000, 50))
-    monkeypatch.setattr(show.time, "perf_counter", lambda: float(next(clock)))
-    for total, skipped in ((None, 3), (7, 3)):
-        with show.Progress(total, "embedding") as shown:
-            shown.skip(skipped)
-            for _ in range(2):
-                shown.step()
-    assert [line for line in capsys.readouterr().err.splitlines() if " in " not in line] == [
-        "embedding: 2, 0.0/s",
-        "embedding: 2/4, 0.0/s, 1 min 40 s left",
-    ]
-
-
-def test_results_are_printed_in_order_as_soon_as_they_can_be(capsys):
-    """Each with what comes before it, of so many files at once as are heard together."""
-    given, seen = Files(["a", "b", "c", "d", "e"], None, 5, True), []
-
-    def hear(some):
-        seen.append(some)
-        for index in range(len(some))[::-1]:
-            seen.append(capsys.readouterr().out)
-            yield index, ValueError("broken") if some[index] == "d" else some[index].upper()
-
-    told = functools.partial(print_each, "tag", "tagging", lines=lambda name, x: [f"{name} {x}"])
-    assert told(given, hear, at_once=3) == 1
-    assert seen == [["a", "b", "c"], "", "", "", ["d", "e"], "a A\nb B\nc C\n", ""]
-    captured = capsys.readouterr()
-    assert captured.out == "e E\n" and "clapjax tag: broken" in captured.err
-    good = Files(["a"], None, None, True)
-    assert told(good, lambda some: [(0, 1)]) == 0
-    assert told(Files(["a"], None, 1, False), lambda some: [(0, 1)]) == 1
-    assert told(good, lambda some: [(0, ValueError("broken"))]) == 2
