@@ -56,21 +56,25 @@ def run_all(
     workers: list[_Worker] = []
 
     def work(share: list[int] | None) -> None:
-        with _Worker(share) as worker:
-            workers.append(worker)
-            while item := plan.take():
-                name, words = item
-                if status := worker.run(name, words):
-                    said = f"{name} ended with status {status}; what it said stands above"
-                    print(f"clapjax {words[0]}: {said}", file=sys.stderr, flush=True)
-                plan.ended(name, status)
+        try:
+            with _Worker(share) as worker:
+                workers.append(worker)
+                while item := plan.take():
+                    name, words = item
+                    if status := worker.run(name, words):
+                        said = f"{name} ended with status {status}; what it said stands above"
+                        print(f"clapjax {words[0]}: {said}", file=sys.stderr, flush=True)
+                    plan.ended(name, status)
+        except BaseException:
+            plan.stop(1)  # the others would wait for what does not come
+            raise
 
     with ThreadPoolExecutor(jobs) as pool:
         try:
             for ended in [pool.submit(work, share) for share in _shares(jobs)]:
                 ended.result()
         except BaseException:
-            plan.ended("", 128 + signal.SIGINT)
+            plan.stop(128 + signal.SIGINT)
             for worker in workers:
                 worker.child.terminate()
             raise
@@ -104,6 +108,11 @@ class _Plan:
         """One has ended; the status of the first that failed stays."""
         with self._changed:
             self._done.add(name)
+            self.stop(status)
+
+    def stop(self, status: int) -> None:
+        """Nothing more is begun, unless this is 0."""
+        with self._changed:
             self.status = self.status or status
             self._changed.notify_all()
 

@@ -88,6 +88,12 @@ class Writer:
         yield Part(len(table.names), table.model, self.fingerprints, **told)
 
 
+def run_here(lacking: Iterable[Lacking], write: Writer) -> Iterator[Part]:
+    """One part after the other, in this process."""
+    for one in lacking:
+        yield from write(one)
+
+
 def write_parts(
     folder: str | os.PathLike,
     items: Iterable[Input],
@@ -96,9 +102,7 @@ def write_parts(
     settings: dict,
     embed: Callable[[list[Input]], tuple[Table | None, list[str]]],
     skip: Callable[[int], None],
-    run: Callable[[Iterable[Lacking], Writer], Iterable[Part]] = lambda lacking, write: (
-        part for one in lacking for part in write(one)
-    ),
+    run: Callable[[Iterable[Lacking], Writer], Iterable[Part]] = run_here,
 ) -> Totals:
     """Writes what lacks of the parts of a folder.
 
@@ -109,7 +113,7 @@ def write_parts(
       fingerprints, settings: of the parts, see `Part`.
       embed: from inputs to a table of those that could be embedded, and the names of the others.
       skip: is told how many inputs are done already, part by part.
-      run: does what lacks, elsewhere it may be; one part after the other.
+      run: does what lacks, `run_here` or `run_on_beam`.
 
     Raises:
       ValueError: there are parts of another model, of other settings or of other inputs, or damaged

@@ -67,13 +67,13 @@ class Cutter:
     max_seconds: float = MAX_SECONDS  # but for windows, which may be many
 
     def __call__(self, index: int, item) -> Iterator[Piece]:
-        """The pieces of input number `index`, which is of any kind that `take` knows.
+        """The pieces of input number `index`, of any kind that `take` knows and `at_hand`.
 
         Raises:
           AudioError: the input cannot be used.
         """
         clip, rate = self.audio.clip_samples, self.audio.sample_rate
-        item = at_hand(take(item))
+        item = take(item)
         blocks = self._blocks(index, item)
         if self.mode == "windows":
             parts = windows(blocks, clip, self.hop, self.grid)

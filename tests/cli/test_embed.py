@@ -202,8 +202,8 @@ def test_classify(workdir, clap, sounds, tmp_path, capsys):
     assert capsys.readouterr().out == f"{sounds / 'b.wav'}  {best} {100 * most:.1f} %\n"
 
     where = ("classify", "--model", workdir, "--json", "--multi_label", sounds / "b.wav")
-    exact = clapjax.load(workdir, device="cpu", dtype="bfloat16")
-    for model, how in ((clap, ()), (exact, ("--dtype", "bfloat16", "--device", "cpu:0"))):
+    coarse = clapjax.load(workdir, device="cpu", dtype="bfloat16")
+    for model, how in ((clap, ()), (coarse, ("--dtype", "bfloat16", "--device", "cpu:0"))):
         for some in (labels, labels[:1]):
             assert _main(*where, "--labels", ",".join(some), *how) == 0
             (wanted,) = model.classify(sounds / "b.wav", some, multi_label=True)
