@@ -43,7 +43,7 @@ def run_units(
       units: each is one element, so that a bundle that is tried again writes the same files again.
       work: what is done with each; it can be pickled, and yields once for each item.
       what: name of the step.
-      folder: for the files, with nothing else in it; goes when the pipeline has ended well.
+      folder: for the files, with nothing else in it; goes when the pipeline has ended.
       runner: of Beam, e.g. "DataflowRunner", or a class by its full name.
       options: Beam's flags, as on a command line: "--project=p --region=europe-west4".
 
@@ -66,25 +66,30 @@ def run_units(
         chosen = create_runner(name)
     except (AttributeError, ValueError) as error:
         raise ValueError(f"--runner {runner}: {error}") from error
+    flags = PipelineOptions(shlex.split(options))
     place = as_path(folder)
     place.mkdir(exist_ok=True)
-    work_file = _put(place, work)
-    with ThreadPoolExecutor(WRITES) as pool:
-        names = list(pool.map(functools.partial(_put, place), units))
-    if not names:
-        return
+    try:
+        work_file = _put(place, work)
+        with ThreadPoolExecutor(WRITES) as pool:
+            names = list(pool.map(functools.partial(_put, place), units))
+        if names:
+            logging.getLogger("apache_beam").setLevel(logging.WARNING)
+            with beam.Pipeline(runner=chosen, options=flags) as pipeline:
+                does = beam.Map(functools.partial(_do, work_file))
+                _ = pipeline | beam.Create(names) | beam.Reshuffle() | what >> does
+    finally:  # the pipeline has ended, well or not
+        paths.remove_folder(place)
 
-    def do(unit_file: str) -> str:
-        unit = pickle.loads(as_path(unit_file).read_bytes())
-        for _ in _load_work(work_file)(unit):
-            beam.metrics.Metrics.counter("clapjax", "items").inc()
-        return unit.name
 
-    flags = PipelineOptions(shlex.split(options))
-    logging.getLogger("apache_beam").setLevel(logging.WARNING)
-    with beam.Pipeline(runner=chosen, options=flags) as pipeline:
-        _ = pipeline | beam.Create(names) | beam.Reshuffle() | what >> beam.Map(do)
-    paths.remove_folder(place)
+def _do(work_file: str, unit_file: str) -> str:
+    """On a worker: does a unit."""
+    from apache_beam.metrics import Metrics
+
+    unit = pickle.loads(as_path(unit_file).read_bytes())
+    for _ in _load_work(work_file)(unit):
+        Metrics.counter("clapjax", "items").inc()
+    return unit.name
 
 
 def _put(folder, item: object) -> str:

@@ -12,7 +12,7 @@ import pyarrow.parquet
 import pytest
 
 from clapjax.data import paths
-from clapjax.inference.parts import read_part, run_on_beam, write_parts
+from clapjax.inference.parts import BEAM, read_part, run_on_beam, write_parts
 from clapjax.inference.store import Table, read_table
 
 PRINTS, SETTINGS = {"audio": "a", "text": "b"}, {"long": "truncate", "hop": None}
@@ -184,6 +184,10 @@ def test_on_beam_they_are_the_same(whole, tmp_path):
     assert content(tmp_path / "parts") == content(whole)
     assert (totals.rows, totals.inputs, totals.done_before) == (21, 21, 8)
     assert write(tmp_path / "parts", run=beam).done_before == 21
+    with pytest.raises(Exception, match="KeyboardInterrupt"):
+        write(tmp_path / "failed", Embedder(ends_at=0), run=beam)
+    for folder in ("parts", "failed"):
+        assert not (tmp_path / folder / BEAM).exists()
     broken = Embedder(broken=tuple(ITEMS[:5]))
     totals = write(tmp_path / "broken", broken, run=beam)
     assert (totals.rows, totals.inputs, totals.left_out) == (16, 21, 5)
