@@ -1,10 +1,18 @@
-"""Servers of buckets on this machine: gcp-storage-emulator for gs://, moto for s3://."""
+"""Servers of buckets on this machine: gcp-storage-emulator for gs://, moto for s3://.
 
+    python -m benchmarks.bucket_server gs      # or s3; needs requirements-test.txt
+
+prints the environment by which a command in another shell finds gs://bucket (s3://bucket), which
+is in memory and lives until Ctrl-C.
+"""
+
+import argparse
 import contextlib
 import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -40,7 +48,7 @@ def bucket_server(kind: str) -> Iterator[dict[str, str]]:
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     if kind == "gs":
-        command = ["benchmarks.bucket_server", str(port)]
+        command = ["benchmarks.bucket_server", "gs", "--port", str(port)]
         environment = GS | {"STORAGE_EMULATOR_HOST": url, "TENSORSTORE_GCS_HTTP_URL": url}
     else:
         command = ["moto.server", "-H", "127.0.0.1", "-p", str(port)]
@@ -92,5 +100,21 @@ def serve_gs(port: int) -> None:
     create_server("127.0.0.1", port, in_memory=True, default_bucket=BUCKET).run()
 
 
+def main() -> None:
+    """Serves until it is stopped."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("kind", choices=("gs", "s3"))
+    parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.port is not None:
+        serve_gs(args.port)
+        return
+    with bucket_server(args.kind) as environment, contextlib.suppress(KeyboardInterrupt):
+        for name, value in environment.items():
+            print(f"export {name}={value}")
+        print(f"# {args.kind}://{BUCKET} is there until Ctrl-C", flush=True)
+        threading.Event().wait()
+
+
 if __name__ == "__main__":
-    serve_gs(int(sys.argv[1]))
+    main()

@@ -81,9 +81,10 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
         rows, inputs, left_out = (into_file if one_file else into_parts)(work, items)
     if not rows:
         raise ValueError(f"none of the inputs could be embedded; {args.out} is not written")
-    print(f"{args.out}: {rows} embeddings of {inputs - left_out} inputs")
+    some = f"{inputs - left_out} of " if left_out else ""
+    print(f"{args.out}: {rows} embeddings of {some}{inputs} inputs")
     if left_out:
-        complain("embed", f"{left_out} inputs left out")
+        complain("embed", f"{left_out} {'input' if left_out == 1 else 'inputs'} left out")
     return 1 if left_out or not files.whole else 0
 
 

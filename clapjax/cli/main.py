@@ -37,7 +37,7 @@ VERBS = {
     "plan": ("clapjax.cli.plan", "what a config needs on a TPU slice, or takes on this machine"),
     "eval": ("clapjax.cli.evaluate", "models on benchmarks: results.json and report.html"),
     "report": ("clapjax.cli.report", "results side by side: one page, or a Markdown table"),
-    "embed": ("clapjax.cli.embed", "embeddings of files, folders and texts, into one file"),
+    "embed": ("clapjax.cli.embed", "embeddings of files, folders and texts, in parts or one file"),
     "classify": ("clapjax.cli.classify", "zero-shot labels for audio files"),
     "tag": ("clapjax.cli.tag", "labels of audio files, by a tagger"),
     "caption": ("clapjax.cli.caption", "captions of audio files, under the guidance of tags"),

@@ -29,7 +29,7 @@ class Progress:
         now = time.perf_counter()
         self.count += 1
         if self.first is None:
-            self.first = now
+            self.first = self.shown = now
             if self.bar is not None:
                 self.bar.reset()
         if self.bar is not None:

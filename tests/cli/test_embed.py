@@ -60,12 +60,12 @@ def test_embed_folders_and_texts(workdir, clap, sounds, tmp_path, capsys, suffix
     where = ("--model", workdir, "--out", out, "--texts", texts, "--text", "a siren")
     assert _main("embed", sounds, *where) == 1
     captured = capsys.readouterr()
-    assert captured.out == f"{out}: 7 embeddings of 7 inputs\n"
+    assert captured.out == f"{out}: 7 embeddings of 7 of 8 inputs\n"
     first, second, *last = [x for x in captured.err.splitlines() if x.startswith("clapjax ")]
     broken = sounds / "deep" / "broken.flac"
     assert first == "clapjax embed: left out: 1 .txt"
     assert second.startswith(f"clapjax embed: {broken}: cannot be decoded")
-    assert last == ["clapjax embed: 1 inputs left out"]
+    assert last == ["clapjax embed: 1 input left out"]
     table = read_table(out)
     assert table.names == [str(sounds / n) for n in GOOD] + ["a siren", "a dog barks", "rain falls"]
     assert table.kinds == ["audio"] * 4 + ["text"] * 3 and table.times is None
@@ -153,7 +153,7 @@ def test_parts_of_a_list(workdir, clap, sounds, tmp_path, monkeypatch, capsys):
             monkeypatch.setattr(sys, "stdin", stdin)
             assert _main(*embed, "--part_size", "3") == 1
         captured = capsys.readouterr()
-        assert captured.out == f"{out}: 6 embeddings of 6 inputs\n"
+        assert captured.out == f"{out}: 6 embeddings of 6 of 7 inputs\n"
         assert (found in captured.err) and ("gone.wav: no such file" in captured.err) == (not found)
     tables = [read_table(file) for file in sorted(out.iterdir())]
     assert [file.name for file in sorted(out.iterdir())] == [
