@@ -17,7 +17,7 @@ def test_read_lines(tmp_path):
 
 
 def test_progress_in_a_log(monkeypatch, capsys):
-    """How long the first item takes is not in the rate: a model is compiled, and others come with it."""
+    """How long the first item takes is not in the rate, for a model is compiled."""
     clock = iter([0, *range(1000, 2000, 20)])
     monkeypatch.setattr(show.time, "perf_counter", lambda: float(next(clock)))
     assert list(show.progress(range(4), 4, "embedding")) == [0, 1, 2, 3]
