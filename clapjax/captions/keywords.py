@@ -56,15 +56,28 @@ class Expanded:
 # --- labels ---------------------------------------------------------------------------------
 
 
-def plain_label(label: str, generator: np.random.Generator | None = None) -> str:
-    """A class name as it stands in a sentence: "Male_speech, man_speaking" -> "man speaking".
-
-    Of several names with commas between, the generator chooses one; without it, the first stays.
-    """
+def _names(label: str) -> list[str]:
     names = [name.strip() for name in label.replace("_", " ").split(",") if name.strip()]
     if names and names[-1].startswith("etc."):  # "bee, wasp, etc. buzzing"
         shared = names.pop().removeprefix("etc.")
         names = [name + shared for name in names]
+    return names
+
+
+def is_name(label: str) -> bool:
+    """Whether there is more to a label than what parts names: "_" and "," are none."""
+    return bool(_names(label))
+
+
+def plain_label(label: str, generator: np.random.Generator | None = None) -> str:
+    """A class name as it stands in a sentence: "Male_speech, man_speaking" -> "man speaking".
+
+    Of several names with commas between, the generator chooses one; without it, the first stays.
+
+    Raises:
+      ValueError: it is no name (`is_name`).
+    """
+    names = _names(label)
     if not names:
         raise ValueError(f"label {label!r} is no name")
     name = names[0 if generator is None else int(generator.integers(len(names)))]

@@ -70,9 +70,18 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
 
 
 def find_tags(args: argparse.Namespace, tagger, files: list[str], threshold: float) -> list:
-    """Those of all files, or what the tagger hears in each."""
+    """Those of all files, or what the tagger hears in each.
+
+    Raises:
+      ValueError: a tag is no name.
+    """
+    from clapjax.captions.keywords import is_name
+
     if tagger is None:
-        return [tag.strip() for tag in args.tags.split(",") if tag.strip()]
+        tags = [tag.strip() for tag in args.tags.split(",") if tag.strip()]
+        if odd := [tag for tag in tags if not is_name(tag)]:
+            raise ValueError(f"--tags: {odd[0]!r} is no name of what sounds")
+        return tags
     tags = [()] * len(files)
     for index, row in progress(tagger.each(files), len(files), "tagging"):
         if not isinstance(row, ValueError):  # else captioning says why
