@@ -19,7 +19,8 @@ import clapjax
 from clapjax.cli.compiled import add_cache_argument, keep_compiled
 from clapjax.cli.outputs import TABLES, check_outputs
 from clapjax.cli.show import plain_warnings
-from clapjax.data.paths import SCHEMES, BucketError, telling_of
+from clapjax.data.bucket_errors import telling_of
+from clapjax.data.paths import SCHEMES
 from clapjax.plain import closest
 
 IN_BUCKETS = re.compile(rf"(?:{'|'.join(SCHEMES)})://[^\s'\",)]+")  # places, within arguments
@@ -160,7 +161,7 @@ def run_verb(verb: str, argv: list[str]) -> int:
         status = _status(argv, args, error)
         more = ""
         if status == os.EX_TEMPFAIL:
-            when = "then" if isinstance(error, BucketError) else "with room for it"
+            when = "then" if getattr(error, "passes", False) else "with room for it"
             more = f"; {when}, the same command goes on"
         print(f"clapjax {verb}: {_said(error)}{more}", file=sys.stderr)
         return status

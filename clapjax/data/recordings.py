@@ -9,7 +9,8 @@ from typing import BinaryIO
 import numpy as np
 
 from clapjax.audio.files import AudioError, Source, read_audio
-from clapjax.data.paths import is_local, telling_of
+from clapjax.data.bucket_errors import telling_of
+from clapjax.data.paths import is_local
 
 
 def read_recording(

@@ -19,6 +19,7 @@ from s3fs.errors import translate_boto_error
 
 from clapjax.audio.files import AudioError, read_audio
 from clapjax.data import paths, recordings, records
+from clapjax.data.bucket_errors import BucketError, telling_of
 from clapjax.data.checking import check
 from clapjax.data.edits.merge import merge
 from clapjax.data.overlap import read_ids
@@ -148,7 +149,7 @@ def _raise(error: Exception | None):
 
 @pytest.mark.parametrize(("error", "passes"), TROUBLES)
 def test_what_a_client_of_buckets_raises_is_one_line_that_names_the_place(error, passes):
-    with pytest.raises(paths.BucketError) as found, paths.telling_of(["gs://b/d"]):
+    with pytest.raises(BucketError) as found, telling_of(["gs://b/d"]):
         _raise(error)
     said = str(found.value)
     assert said.startswith("gs://b/d: ") and "\n" not in said
@@ -158,7 +159,7 @@ def test_what_a_client_of_buckets_raises_is_one_line_that_names_the_place(error,
 
 def test_other_errors_stay_what_they_are():
     for error in (ValueError("a"), OSError(errno.ENOSPC, "b"), ConnectionResetError("c")):
-        with pytest.raises(type(error)) as found, paths.telling_of(["gs://b/d"]):
+        with pytest.raises(type(error)) as found, telling_of(["gs://b/d"]):
             raise error
         assert found.value is error
 
@@ -198,7 +199,7 @@ def test_an_outage_leaves_no_recording_out_and_cuts_none(seconds, share):
     soundfile.write(stream, samples, 8000, format="WAV")
     for error, passes in TROUBLES:
         file = _Failing(stream.getvalue(), int(share * stream.tell()), error)
-        kind = paths.BucketError if passes else AudioError
+        kind = BucketError if passes else AudioError
         with pytest.raises(kind, match="s3://bucket/a.wav"):
             recordings.read_recording(file, 8000, 1.4 if seconds else 0.0, seconds)
     whole = _Failing(stream.getvalue(), 10**9, None)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from clapjax.data import paths
+from clapjax.data.bucket_errors import telling_of
 from clapjax.data.sources.clip import Clip, Notice, Rejected, SourceError
 from clapjax.data.sources.common import (
     count_files,
@@ -79,7 +80,7 @@ def _members(tar: Path) -> tuple[dict[str, Sample], list[str], str]:
     others: list[str] = []
     try:
         with (
-            paths.telling_of([os.fspath(tar)]),
+            telling_of([os.fspath(tar)]),
             tar.open("rb") as file,
             tarfile.open(fileobj=file, mode="r:") as archive,
         ):
