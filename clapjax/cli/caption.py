@@ -13,7 +13,7 @@ from clapjax.cli.decoding import (
     find_threshold,
 )
 from clapjax.cli.inputs import add_file_arguments, load_kind, need_files, print_each
-from clapjax.cli.show import progress
+from clapjax.cli.show import in_line, progress
 
 EXAMPLE = 'clapjax caption --model runs/captioner --tags "dog bark,rain" sounds/'
 
@@ -104,6 +104,7 @@ def told(name: str, captions: list, as_json: bool) -> list[str]:
             for one in captions
         ]
         return [json.dumps({"file": name, "captions": rows}, ensure_ascii=False)]
+    name = in_line(name)
     if len(captions) < 2:
         return [f"{name}  {captions[0].text if captions else '(no caption)'}"]
     values = [
