@@ -14,6 +14,7 @@ import numpy as np
 from clapjax.captions.llm.asking import MAX_LENGTH, tidy
 from clapjax.captions.llm.cache import AnswerCache
 from clapjax.captions.llm.chat import ChatConfig, talk
+from clapjax.captions.rules import lexicon as lex
 from clapjax.captions.rules.words import lemma, tokenize
 
 TEMPLATES = (
@@ -56,15 +57,28 @@ class Expanded:
 # --- labels ---------------------------------------------------------------------------------
 
 
-def plain_label(label: str, generator: np.random.Generator | None = None) -> str:
-    """A class name as it stands in a sentence: "Male_speech, man_speaking" -> "man speaking".
-
-    Of several names with commas between, the generator chooses one; without it, the first stays.
-    """
+def _names(label: str) -> list[str]:
     names = [name.strip() for name in label.replace("_", " ").split(",") if name.strip()]
     if names and names[-1].startswith("etc."):  # "bee, wasp, etc. buzzing"
         shared = names.pop().removeprefix("etc.")
         names = [name + shared for name in names]
+    return names
+
+
+def is_name(label: str) -> bool:
+    """Whether there is more to a label than what parts names: "_" and "," are none."""
+    return bool(_names(label))
+
+
+def plain_label(label: str, generator: np.random.Generator | None = None) -> str:
+    """A class name as it stands in a sentence: "Male_speech, man_speaking" -> "man speaking".
+
+    Of several names with commas between, the generator chooses one; without it, the first stays.
+
+    Raises:
+      ValueError: it is no name (`is_name`).
+    """
+    names = _names(label)
     if not names:
         raise ValueError(f"label {label!r} is no name")
     name = names[0 if generator is None else int(generator.integers(len(names)))]
@@ -103,18 +117,30 @@ def by_template(labels: tuple[str, ...], count: int, seed: int) -> Expanded:
 
 
 def left_out(labels: Sequence[str], caption: str) -> str | None:
-    """The first label of which a caption has no word; None where it has one of each."""
+    """The first label of which a caption has no word; None where it has one of each.
+
+    "And", "with" or "a" count in names that have no other words alone.
+    """
     said = {lemma(word) for word in tokenize(caption)}
     for label in labels:
-        words = {lemma(word) for word in tokenize(label.replace("_", " ")) if word[0].isalnum()}
+        words = _telling(label)
         if words and not words & said:
             return label
     return None
 
 
+def _telling(label: str) -> set[str]:
+    """The words by which a label is known again; none where it has no letters."""
+    found: set[str] = set()
+    for name in _names(label):
+        words = {word.lower() for word in tokenize(name) if word[0].isalnum()}
+        found |= words - lex.EMPTY or words
+    return set(map(lemma, found))
+
+
 def share_named(labels: Sequence[str], caption: str) -> float | None:
-    """Of how many of the labels, as a share, a caption has a word; None where there are none."""
-    named = [left_out((label,), caption) is None for label in labels]
+    """Of how many of the labels, as a share, a caption has a word; None where none has words."""
+    named = [left_out((label,), caption) is None for label in labels if _telling(label)]
     return sum(named) / len(named) if named else None
 
 

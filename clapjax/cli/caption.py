@@ -13,7 +13,7 @@ from clapjax.cli.decoding import (
     find_threshold,
 )
 from clapjax.cli.inputs import add_file_arguments, load_kind, need_files, print_each
-from clapjax.cli.show import progress
+from clapjax.cli.show import in_line, progress
 
 EXAMPLE = 'clapjax caption --model runs/captioner --tags "dog bark,rain" sounds/'
 
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
     """Prints the captions of each file; status 1 where some could not be heard."""
-    threshold = find_threshold(args)
+    threshold, own = find_threshold(args), own_tags(args.tags)
     files = need_files("caption", args)
     model = load_kind("captioner", args.model, args.batch_size, "--model")
     rank = tagger = None
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     def hear(some: list[str]) -> Iterator[tuple[int, list | ValueError]]:
         return model.each(
             some,
-            tags=find_tags(args, tagger, some, threshold),
+            tags=own if tagger is None else heard_tags(tagger, some, threshold),
             order=args.order,
             style=args.style,
             decoding=find_decoding(args, model.settings.decoding),
@@ -69,10 +69,22 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     return print_each("caption", "captioning", files, hear, lines, at_once=sys.maxsize)
 
 
-def find_tags(args: argparse.Namespace, tagger, files: list[str], threshold: float) -> list:
-    """Those of all files, or what the tagger hears in each."""
-    if tagger is None:
-        return [tag.strip() for tag in args.tags.split(",") if tag.strip()]
+def own_tags(given: str) -> list[str]:
+    """Those of all files, with commas between them.
+
+    Raises:
+      ValueError: one is no name.
+    """
+    from clapjax.captions.keywords import is_name
+
+    tags = [tag.strip() for tag in given.split(",") if tag.strip()]
+    if odd := [tag for tag in tags if not is_name(tag)]:
+        raise ValueError(f"--tags: {odd[0]!r} is no name of what sounds")
+    return tags
+
+
+def heard_tags(tagger, files: list[str], threshold: float) -> list:
+    """What the tagger hears in each."""
     tags = [()] * len(files)
     for index, row in progress(tagger.each(files), len(files), "tagging"):
         if not isinstance(row, ValueError):  # else captioning says why
@@ -92,6 +104,7 @@ def told(name: str, captions: list, as_json: bool) -> list[str]:
             for one in captions
         ]
         return [json.dumps({"file": name, "captions": rows}, ensure_ascii=False)]
+    name = in_line(name)
     if len(captions) < 2:
         return [f"{name}  {captions[0].text if captions else '(no caption)'}"]
     values = [

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from clapjax.cli.files import Survey, each_file, each_listed
-from clapjax.cli.show import Progress, complain, say
+from clapjax.cli.show import Progress, complain, in_line, say
 from clapjax.plain import chunks
 
 FILES_AT_ONCE = 1000  # heard together: what one of them waits for, the others wait for
@@ -183,7 +183,7 @@ def print_each(
                 shown.step()
                 found[index] = result
                 if isinstance(result, ValueError):
-                    complain(verb, result)
+                    complain(verb, in_line(str(result)))
                 while following in found:
                     result = found.pop(following)
                     if not isinstance(result, ValueError):
@@ -200,7 +200,7 @@ def label_lines(name: str, found: dict, words: Callable[[dict], list[str]], as_j
     """A line about a file: the words for what was found, or all of it as JSON."""
     if as_json:
         return [json.dumps({"file": name, **found}, ensure_ascii=False)]
-    return ["  ".join([name, *words(found)])]
+    return ["  ".join([in_line(name), *words(found)])]
 
 
 def printable(path: str) -> str:

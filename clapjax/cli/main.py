@@ -19,8 +19,11 @@ import clapjax
 from clapjax.cli.compiled import add_cache_argument, keep_compiled
 from clapjax.cli.outputs import TABLES, check_outputs
 from clapjax.cli.show import plain_warnings
+from clapjax.data.bucket_errors import telling_of
+from clapjax.data.paths import SCHEMES
 from clapjax.plain import closest
 
+IN_BUCKETS = re.compile(rf"(?:{'|'.join(SCHEMES)})://[^\s'\",)]+")  # places, within arguments
 NO_MEMORY = "RESOURCE_EXHAUSTED"  # how XLA's error begins
 
 # Verb -> (module with add_arguments and run, help line).
@@ -144,7 +147,7 @@ def run_verb(verb: str, argv: list[str]) -> int:
         sub.error(f"unknown arguments: {' '.join(stray or overrides)}")
     try:
         check_outputs(verb, args)
-        with plain_warnings(verb), no_interrupt_lost():
+        with plain_warnings(verb), no_interrupt_lost(), telling_of(_in_buckets(argv)):
             if verb in COMPILE and verb != "train":  # which must find its other processes first
                 keep_compiled(args)
             return importlib.import_module(VERBS[verb][0]).run(args, overrides)
@@ -156,7 +159,10 @@ def run_verb(verb: str, argv: list[str]) -> int:
         if args.debug:
             traceback.print_exc()
         status = _status(argv, args, error)
-        more = "; with room for it, the same command goes on" if status == os.EX_TEMPFAIL else ""
+        more = ""
+        if status == os.EX_TEMPFAIL:
+            when = "then" if getattr(error, "passes", False) else "with room for it"
+            more = f"; {when}, the same command goes on"
         print(f"clapjax {verb}: {_said(error)}{more}", file=sys.stderr)
         return status
     except (MemoryError, RuntimeError) as error:
@@ -167,6 +173,11 @@ def run_verb(verb: str, argv: list[str]) -> int:
     except KeyboardInterrupt:
         print(f"clapjax {verb}: interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
+
+
+def _in_buckets(argv: list[str]) -> list[str]:
+    """The places in buckets that a command line names."""
+    return list(dict.fromkeys(place for word in argv for place in IN_BUCKETS.findall(word)))
 
 
 def _smaller(args: argparse.Namespace) -> str:
@@ -235,11 +246,11 @@ def _said(error: Exception) -> str:
 
 
 def _status(argv: list[str], args: argparse.Namespace, error: Exception) -> int:
-    """2; but 75, "start me again", of what goes on when there is room on the disk again."""
+    """2; but 75, "start me again", of what goes on when the disk has room, a bucket answers."""
     from clapjax.data.paths import FULL
 
     verbs = ("train", "finetune", "bootstrap", "records")
     goes_on = argv[0] in verbs or argv[:2] == ["captions", "generate"]
     in_parts = argv[0] == "embed" and not args.out.endswith(TABLES)
-    full = getattr(error, "errno", None) in FULL
-    return os.EX_TEMPFAIL if full and (goes_on or in_parts) else 2
+    later = getattr(error, "errno", None) in FULL or getattr(error, "passes", False)
+    return os.EX_TEMPFAIL if later and (goes_on or in_parts) else 2

@@ -3,6 +3,7 @@
 import contextlib
 import sys
 import time
+import unicodedata
 import warnings
 from collections.abc import Iterable, Iterator
 
@@ -80,6 +81,18 @@ def complain(verb: str, message: object) -> None:
     import tqdm
 
     tqdm.tqdm.write(f"clapjax {verb}: {message}", file=sys.stderr)
+
+
+def in_line(name: str) -> str:
+    """A name for a line of text: what would end the line, or move on it, is written as in Python.
+
+    A file may be called so, and whoever reads the lines would find two.
+    """
+    ends = ("Cc", "Zl", "Zp")  # of control, and separators of lines and paragraphs
+    return "".join(
+        one.encode("unicode_escape").decode() if unicodedata.category(one) in ends else one
+        for one in name
+    )
 
 
 def say(line: str) -> None:

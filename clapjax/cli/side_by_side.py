@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import shlex
 import signal
 import subprocess
@@ -168,15 +169,28 @@ def serve() -> None:
 
     with os.fdopen(os.dup(0)) as asked:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # no command is to read the next ones
+        busy = threading.Event()
+        threading.Thread(target=_end_with_parent, args=(asked.fileno(), busy), daemon=True).start()
         for line in asked:
+            busy.set()
             try:
                 status = main(json.loads(line))
             except SystemExit as error:  # of argparse
                 status = error.code
+            busy.clear()
             sys.stderr.flush()
             print(f"{ENDED}{status or 0}", flush=True)
             if status:
                 return
+
+
+def _end_with_parent(asked: int, busy: threading.Event) -> None:
+    """Asks a command to stop where nobody is left to tell of it: two would write one workdir."""
+    end = select.poll()
+    end.register(asked, 0)
+    end.poll()
+    if busy.is_set():  # else there are no more commands
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

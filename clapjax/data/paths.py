@@ -10,6 +10,7 @@ import errno
 import functools
 import importlib.util
 import io
+import logging
 import os
 import shutil
 import tempfile
@@ -54,6 +55,8 @@ def _set_up_clients() -> None:
     import fsspec.config
     from etils.epath import gpath
 
+    for client in ("fsspec", "gcsfs"):  # they log the stack of what they raise
+        logging.getLogger(client).setLevel(logging.CRITICAL)
     os.environ["EPATH_USE_TF"] = "false"
     gpath._is_tf_installed.cache_clear()  # it may have been asked before
     # gcsfs asks Google of what kind a bucket is, with credentials that a test server has not.

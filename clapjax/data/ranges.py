@@ -22,7 +22,7 @@ class RemoteReader:
       path: as fsspec has it: gs://, s3://, http://.
 
     Raises:
-      OSError: it cannot be read.
+      OSError: the bucket does not answer.
       ValueError: it is no file of ours, or damaged.
     """
 
@@ -72,7 +72,7 @@ class RemoteReader:
     def _range(self, start: int, end: int) -> bytes:
         data = self._system.cat_file(self._path, start=start, end=end)
         if len(data) != end - start:
-            raise OSError(f"{self._path}: {len(data)} bytes came of {end - start}")
+            raise ValueError(f"{self._path}: {len(data)} bytes came of {end - start}")
         return data
 
 

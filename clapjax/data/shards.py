@@ -53,7 +53,7 @@ def _open_far(file: str):
 
     try:
         return RemoteReader(file)
-    except (ValueError, OSError) as error:
+    except (ValueError, FileNotFoundError) as error:  # others are of the bucket, not of the file
         raise RecordsError(_damaged(file, error)) from error
 
 
@@ -103,6 +103,9 @@ def read_shard(path: str, length: int | None = None) -> Iterator[bytes]:
     except RecordsError:
         raise
     except (RuntimeError, ValueError, OSError, IndexError) as error:
+        near = paths.is_local(paths.as_path(path))
+        if isinstance(error, OSError) and not (near or isinstance(error, FileNotFoundError)):
+            raise  # of the bucket, not of the file
         raise RecordsError(_damaged(path, error)) from error
     if length not in (None, count):
         raise RecordsError(_miscounted(path, count, length))
@@ -150,7 +153,7 @@ class Shards:
         reader = readers(self.files[shard], self.lengths[shard])
         try:
             return reader.read(list(range(at, at + end - first)))
-        except (RuntimeError, ValueError, OSError) as error:
+        except (RuntimeError, ValueError, FileNotFoundError) as error:
             raise RecordsError(_damaged(self.place(first), error)) from error
 
     def scan(self) -> Iterator[bytes]:

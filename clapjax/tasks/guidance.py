@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clapjax.captions.keywords import plain_label
+from clapjax.captions.keywords import is_name, plain_label
 from clapjax.captions.timeline import JOINER
 from clapjax.models.config import DecoderConfig
 
@@ -23,16 +23,16 @@ def guidance_text(tags: Sequence[str] = (), order: str = "", style: str = "") ->
     """The text that guides; "" where nothing is known.
 
     Args:
-      tags: labels of what sounds, in any order.
+      tags: labels of what sounds, in any order; one of punctuation alone, "_", says nothing.
       order: of ORDERS.
       style: how captions are worded: the name of a data set in training.
 
     Raises:
-      ValueError: another order, or a label without a name.
+      ValueError: another order.
     """
     if order and order not in ORDERS:
         raise ValueError(f"order must be one of {', '.join(ORDERS)}, not {order!r}")
-    parts = plain_words(style), order, ", ".join(map(plain_label, tags))
+    parts = plain_words(style), order, ", ".join(plain_label(tag) for tag in tags if is_name(tag))
     return "; ".join(parts) if any(parts) else ""
 
 

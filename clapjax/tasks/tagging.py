@@ -113,6 +113,7 @@ def keep_labels(
 
     Raises:
       RecordsError: there are none, or no record has one.
+      ValueError: one label alone is to share a probability with others.
     """
     labels, index = config.labels, workdir / BALANCE_FILE
     source = f"{build_id(data_dir)} {split} {labels}" if config.balanced else ""
@@ -124,6 +125,11 @@ def keep_labels(
     if not labels or config.balanced and not found.keys() & set(labels):
         what = "one of tagging.labels" if labels else "a label"
         raise RecordsError(f"{data_dir}: no record of the split {split!r} has {what}")
+    if config.loss == "ce" and len(labels) == 1:
+        raise ValueError(
+            f"tagging.loss=ce: {labels[0]!r} alone always has 100 %; set "
+            "--config.tagging.loss=bce, or give it other labels to be told from"
+        )
     write_text(workdir / LABELS_FILE, json.dumps(list(labels)) + "\n")
     if config.balanced:
         write_index(index, [found.get(label, []) for label in labels], source)

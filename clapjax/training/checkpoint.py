@@ -15,6 +15,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 
 from clapjax.data import paths
+from clapjax.data.bucket_errors import BucketError, telling_of
 from clapjax.data.paths import as_path, is_local, no_room, write_text
 from clapjax.training import distributed
 from clapjax.training.config import CHECKPOINTS
@@ -23,6 +24,12 @@ from clapjax.training.state import TrainState
 DAMAGED = "damaged_checkpoints"  # where those go that could not be read
 ITEM = "default"  # Orbax's name of the state within a checkpoint
 SCORES = "metrics"  # and of the scores, folder and file
+
+
+# By which TensorStore and XLA say, in an error of any kind, that it is not what is read.
+REFUSED = ("PERMISSION_DENIED", "UNAUTHENTICATED")
+BUSY = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+FULL_MEMORY = "RESOURCE_EXHAUSTED"
 
 
 class DamagedError(ValueError):
@@ -239,7 +246,8 @@ def scores(workdir: str | os.PathLike) -> dict[int, dict[str, float]]:
 def restore(manager: ocp.CheckpointManager, template: TrainState) -> TrainState | None:
     """The newest checkpoint that can be read, placed on the devices as `template` is.
 
-    Newer ones that cannot be read are moved out of the way, with a warning.
+    Newer ones that are damaged are moved out of the way, with a warning; none is where it may be
+    read another time.
 
     Args:
       manager: of `open_manager`.
@@ -250,15 +258,21 @@ def restore(manager: ocp.CheckpointManager, template: TrainState) -> TrainState 
 
     Raises:
       DamagedError: there are checkpoints, but none can be read.
+      OSError: one is out of reach, for this process or another one: no permission, or a bucket that
+        does not answer.
+      MemoryError: there is no room for it in memory, of this machine or of a device.
     """
     folder = as_path(manager.directory)
     steps, damaged, problem = sorted(manager.all_steps(), reverse=True), [], None
     for step in steps:
-        state = None
+        state = away = None
         try:
-            state = _read(folder / str(step), template)
+            with telling_of([os.fspath(folder / str(step))]):
+                state = _read(folder / str(step), template)
         except Exception as error:  # whatever Orbax and TensorStore find in a broken file
-            problem = problem or error
+            problem, away = problem or error, out_of_reach(error, folder / str(step))
+        if not distributed.all_agree(away is None):
+            raise away or OSError(f"{folder / str(step)}: is out of reach for another process")
         if distributed.all_agree(state is not None):
             _set_aside(folder, damaged)
             if damaged:
@@ -268,6 +282,25 @@ def restore(manager: ocp.CheckpointManager, template: TrainState) -> TrainState 
         damaged.append(step)
     if steps:
         raise DamagedError(f"{folder}: none of the checkpoints {steps} can be read") from problem
+    return None
+
+
+def out_of_reach(error: Exception, path: Path) -> Exception | None:
+    """What to raise of an error in reading `path` that does not tell of damage; None: it does."""
+    limits = errno.EMFILE, errno.ENFILE, errno.ENOMEM
+    cause: BaseException | None = error
+    while cause is not None:
+        said = str(cause)
+        if isinstance(cause, MemoryError) or FULL_MEMORY in said:
+            return MemoryError(said)
+        if isinstance(cause, BucketError | PermissionError):
+            return cause
+        passes = any(word in said for word in BUSY) or getattr(cause, "errno", None) in limits
+        if passes or any(word in said for word in REFUSED):
+            found = OSError(f"{path}: cannot be read now ({' '.join(said.split())[:200]})")
+            found.passes = passes
+            return found
+        cause = cause.__cause__ or cause.__context__
     return None
 
 
@@ -326,6 +359,7 @@ def load_variables(
     Raises:
       FileNotFoundError: the workdir has no checkpoint yet, or not that one.
       DamagedError: there are checkpoints, but none can be read.
+      OSError, MemoryError: one is out of reach, as for `restore`.
     """
     steps = steps_in(workdir)[::-1]
     if not steps:
@@ -335,8 +369,11 @@ def load_variables(
     folder, problem = _folder(workdir), None
     for at in steps if step is None else [step]:
         try:
-            return _read_variables(folder / str(at), without), at
+            with telling_of([os.fspath(folder / str(at))]):
+                return _read_variables(folder / str(at), without), at
         except Exception as error:  # whatever Orbax and TensorStore find in a broken file
+            if away := out_of_reach(error, folder / str(at)):
+                raise away from error
             problem = problem or error
             warnings.warn(f"{folder / str(at)}: cannot be read", stacklevel=2)
     raise DamagedError(f"{folder}: none of the checkpoints {steps} can be read") from problem

@@ -70,6 +70,28 @@ def test_left_out():
     assert keywords.left_out(("dog", "rain"), "A dog barks") == "rain"
 
 
+@pytest.mark.parametrize(
+    ("label", "named", "not_named"),
+    [
+        ("Chewing_and_mastication", "A man chews", "A dog barks and rain falls"),
+        ("Inside, large room or hall", "A dog inside", "A cat or a dog"),
+        ("people eating with other people", "People talk", "A dog with other dogs"),
+        ("Fill (with liquid)", "A liquid", "A man with a dog"),
+        ("Music of Africa", "Music plays", "The sound of a dog"),
+        ("Vögel", "Vögel singen", "Vogel"),
+        ("A, B", "a", "the"),
+    ],
+)
+def test_a_label_is_not_named_by_and_or_with(label, named, not_named):
+    assert keywords.share_named((label,), named) == 1
+    assert keywords.share_named((label,), not_named) == 0
+
+
+def test_of_a_label_without_letters_nothing_is_known():
+    assert keywords.share_named(("🐕", "_"), "A dog barks") is None
+    assert keywords.share_named(("🐕", "dog", "rain"), "A dog barks") == 0.5
+
+
 # --- models ---------------------------------------------------------------------------------
 
 

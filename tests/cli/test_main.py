@@ -1,6 +1,7 @@
 """What the command line does around its verbs."""
 
 import gc
+import importlib
 import re
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import threading
 from types import SimpleNamespace
 
+import gcsfs.retry
 import jax
 import pytest
 
@@ -190,3 +192,21 @@ def test_ctrl_c_in_a_callback_of_the_garbage_collector_is_not_lost(verb, capsys)
         signal.signal(signal.SIGINT, handler)
     assert capsys.readouterr().err == "clapjax try: interrupted\n"
     assert sys.unraisablehook is hook
+
+
+@pytest.mark.parametrize(
+    ("words", "status"), [("report gs://b/d", 2), ("train --data_dir s3://b/d", 75)]
+)
+def test_a_bucket_that_does_not_answer_is_one_line(words, status, monkeypatch, capsys):
+    """With what goes on, a run that starts again has lost nothing."""
+    name, *rest = words.split()
+
+    def run(args, overrides):
+        raise gcsfs.retry.HttpError({"code": 503, "message": "busy"})
+
+    monkeypatch.setattr(importlib.import_module(VERBS[name][0]), "run", run)
+    rest += ["--config", "c.py", "--workdir", "gs://b/run"] if name == "train" else []
+    assert main([name, *rest]) == status
+    error = capsys.readouterr().err
+    assert error.startswith(f"clapjax {name}: {words.split()[-1]}") and error.count("\n") == 1
+    assert ("then, the same command goes on" in error) == (status == 75)

@@ -1,14 +1,28 @@
 """What verbs say: names, lines, progress, and results in their order."""
 
 import functools
+import json
 
 from clapjax.cli import show
-from clapjax.cli.inputs import Files, print_each, printable
+from clapjax.cli.caption import told
+from clapjax.cli.inputs import Files, label_lines, print_each, printable
 from clapjax.plain import read_lines
 
 
 def test_names_that_are_not_utf8():
     assert printable("a\udce9.wav") == "a�.wav" and printable("é犬.wav") == "é犬.wav"
+
+
+def test_a_name_is_in_one_line():
+    """And as it is in JSON, which has a way of its own."""
+    for odd in ("a\nb.wav", "a\r\nb", "a\tb", "a\x1b[2Jb", "a\u2028b"):
+        found = {"probabilities": {"dog": 0.5}}
+        (line,) = label_lines(odd, found, lambda _: ["dog"], False)
+        assert len(line.splitlines()) == 1 and line.endswith("  dog")
+        assert told(odd, [], False) == [f"{show.in_line(odd)}  (no caption)"]
+        (line,) = label_lines(odd, found, lambda _: ["dog"], True)
+        assert json.loads(line)["file"] == odd
+    assert show.in_line("é 犬 👨\u200d👩.wav") == "é 犬 👨\u200d👩.wav"
 
 
 def test_read_lines(tmp_path):

@@ -1,6 +1,9 @@
 """Commands of clapjax at once."""
 
 import os
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -10,14 +13,21 @@ from tests.conftest import REPO
 
 # In place of `main` of a worker: tells on which cores it is, waits until another runs as well.
 CHILD = """
-import os, sys, time
+import os, signal, sys, time
 from clapjax.cli import main, side_by_side
 def run(words):
     folder = {folder!r}
+    def stopped(*_):
+        open(os.path.join(folder, words[0] + " is stopped"), "w").close()
+        os._exit(75)
+    if words[1] == "waits":
+        signal.signal(signal.SIGTERM, stopped)
     open(os.path.join(folder, words[0]), "w").close()
     until = time.monotonic() + 60
     while len(os.listdir(folder)) < 2 and time.monotonic() < until:
         time.sleep(0.01)
+    if words[1] == "waits":
+        time.sleep(60)
     print(" ".join(words), "on", *sorted(os.sched_getaffinity(0)), "of", os.getpid())
     print("said on stderr", file=sys.stderr)
     print("read", repr(sys.stdin.read() + os.read(0, 9).decode()))
@@ -78,6 +88,24 @@ def test_each_begins_when_all_is_there_that_it_needs(commands, capsys):
     assert place["last"] > max(ended[name] for name in needs["last"])
     assert place["next"] > ended["one"]
     assert len({line.partition(" of ")[2] for line in lines if " of " in line}) == 2
+
+
+def test_who_started_them_is_killed(commands, tmp_path):
+    """The commands are asked to stop, so that a second start does not meet the first one's."""
+    todo = f"side_by_side.run_all({commands({'one': 'waits', 'two': 'waits'})}, 2)"
+    first = f"side_by_side.WORKER = {side_by_side.WORKER}"
+    code = f"from clapjax.cli import side_by_side; {first}; {todo}"
+    begun, until = tmp_path / "begun", time.monotonic() + 120
+
+    def wait_for(names: set[str]) -> None:
+        while not names <= set(os.listdir(begun)):
+            assert time.monotonic() < until
+            time.sleep(0.02)
+
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL) as parent:
+        wait_for({"one", "two"})
+        parent.kill()
+    wait_for({"one is stopped", "two is stopped"})
 
 
 def test_what_it_runs_are_verbs(capsys):

@@ -4,12 +4,22 @@ The buckets are those of servers that the tests start.
 """
 
 import errno
+import io
 import os
+import pickle
 from pathlib import Path
 
+import aiohttp
+import botocore.exceptions
+import gcsfs.retry
+import numpy as np
 import pytest
+import soundfile
+from s3fs.errors import translate_boto_error
 
+from clapjax.audio.files import AudioError, read_audio
 from clapjax.data import paths, recordings, records
+from clapjax.data.bucket_errors import BucketError, telling_of
 from clapjax.data.checking import check
 from clapjax.data.edits.merge import merge
 from clapjax.data.overlap import read_ids
@@ -101,6 +111,103 @@ def test_what_a_bucket_lacks(bucket):
         recordings.read_recording(bucket / "broken.wav", 8000)
     with pytest.raises(ValueError, match=f"{bucket}/none.wav: cannot be read"):
         recordings.read_recording(bucket / "none.wav", 8000)
+
+
+def _of_s3(code: int, name: str) -> Exception:
+    """What s3fs makes of an answer."""
+    answer = {"Error": {"Code": name}, "ResponseMetadata": {"HTTPStatusCode": code}}
+    return translate_boto_error(botocore.exceptions.ClientError(answer, "GetObject"))
+
+
+def _forbidden():
+    gcsfs.retry.validate_response(403, b'{"error": {"message": "you may not"}}', "b/bucket/o", None)
+
+
+# What clients of buckets raise, and whether it may be otherwise another time.
+TROUBLES = (
+    (gcsfs.retry.HttpError({"code": 503, "message": "busy"}), True),
+    (gcsfs.retry.HttpError({"code": 401, "message": "who are you?"}), False),
+    (botocore.exceptions.EndpointConnectionError(endpoint_url="http://x"), True),
+    (botocore.exceptions.NoCredentialsError(), False),
+    (_of_s3(503, "SlowDown"), True),
+    (_of_s3(500, "InternalError"), True),
+    (_of_s3(403, "AccessDenied"), False),
+    (aiohttp.ServerDisconnectedError(), True),
+    (aiohttp.ClientPayloadError("not all came"), True),
+    (TimeoutError("too slow"), True),
+    (None, False),  # of gcsfs an OSError of two lines
+)
+
+
+def _raise(error: Exception | None):
+    """As the client does: an error of another kind comes from a module of its own."""
+    if error is None:
+        _forbidden()
+    code = compile("raise error", "s3fs/core.py", "exec")
+    exec(code, {"__name__": "s3fs.core", "error": error})
+
+
+@pytest.mark.parametrize(("error", "passes"), TROUBLES)
+def test_what_a_client_of_buckets_raises_is_one_line_that_names_the_place(error, passes):
+    with pytest.raises(BucketError) as found, telling_of(["gs://b/d"]):
+        _raise(error)
+    said = str(found.value)
+    assert said.startswith("gs://b/d: ") and "\n" not in said
+    assert ("try again later" in said) is passes
+    assert pickle.loads(pickle.dumps(found.value)).passes is passes  # from a process of a build
+
+
+def test_other_errors_stay_what_they_are():
+    for error in (ValueError("a"), OSError(errno.ENOSPC, "b"), ConnectionResetError("c")):
+        with pytest.raises(type(error)) as found, telling_of(["gs://b/d"]):
+            raise error
+        assert found.value is error
+
+
+class _Failing(io.BytesIO):
+    """A file in a bucket of which reading fails behind a place."""
+
+    def __init__(self, data: bytes, place: int, error: Exception | None):
+        super().__init__(data)
+        self.place, self.error = place, error
+
+    def __fspath__(self):
+        return "s3://bucket/a.wav"
+
+    def open(self, mode):
+        return self
+
+    def read_bytes(self):
+        return self.read()
+
+    def readinto(self, buffer):
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def read(self, size=-1):
+        if size < 0 or self.tell() + size > self.place:
+            _raise(self.error)
+        return super().read(size)
+
+
+@pytest.mark.parametrize("seconds", [None, 0.5])
+@pytest.mark.parametrize("share", [0, 0.3, 0.9])
+def test_an_outage_leaves_no_recording_out_and_cuts_none(seconds, share):
+    """Where the bucket says no to one, that is its own fault."""
+    stream, samples = io.BytesIO(), np.random.default_rng(0).normal(0, 0.1, 16_000)
+    soundfile.write(stream, samples, 8000, format="WAV")
+    for error, passes in TROUBLES:
+        file = _Failing(stream.getvalue(), int(share * stream.tell()), error)
+        kind = BucketError if passes else AudioError
+        with pytest.raises(kind, match="s3://bucket/a.wav"):
+            recordings.read_recording(file, 8000, 1.4 if seconds else 0.0, seconds)
+    whole = _Failing(stream.getvalue(), 10**9, None)
+    whole.read_bytes = stream.getvalue
+    np.testing.assert_array_equal(
+        recordings.read_recording(whole, 8000, 1.4 if seconds else 0.0, seconds),
+        read_audio(stream.getvalue(), 8000, start=1.4 if seconds else 0.0, seconds=seconds),
+    )
 
 
 @pytest.mark.parametrize("name", ["ftp://host/d", "http://host/d", "gcs://b/d"])

@@ -28,6 +28,9 @@ def tokenizer(request, tmp_path_factory):
 
 
 def test_texts():
+    # A label of records that is no name ends no training.
+    for odd in ("_", "", " , ", ",", "etc. x"):
+        assert guidance_text((odd, "dog")) == "; ; dog" and guidance_text((odd,)) == ""
     assert guidance_text() == ""
     assert guidance_text(["Dog_bark", "rain"]) == "; ; dog bark, rain"
     assert guidance_text((), "sequential", "audio_caps") == "audio caps; sequential; "

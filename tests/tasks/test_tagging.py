@@ -321,6 +321,18 @@ def test_records_without_labels(config, tmp_path):
         TaggingConfig(("dog", "dog"))
 
 
+def test_one_label_shares_its_probability_with_none(config, tmp_path):
+    """It would be learnt as always there."""
+    data_dir = write_records(tmp_path / "records", {"train": [make_example(1, labels=("dog",))]})
+    for labels in ((), ("dog",)):
+        task = make_task(dataclasses.replace(config, tagging=TaggingConfig(labels, "ce")))
+        with pytest.raises(ValueError, match=r"tagging\.loss=ce: 'dog' alone always has 100 %"):
+            task.keep(data_dir, tmp_path)
+        make_task(dataclasses.replace(config, tagging=TaggingConfig(labels))).keep(
+            data_dir, tmp_path
+        )
+
+
 def test_reading_all_labels_says_how_far_it_is(config, tmp_path, monkeypatch, capsys):
     data_dir = write_records(tmp_path / "records", {"train": [make_example(i) for i in range(3)]})
     task = make_task(dataclasses.replace(config, tagging=TaggingConfig(balanced=True)))

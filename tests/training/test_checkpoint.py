@@ -115,6 +115,38 @@ def test_a_damaged_newest_checkpoint_costs_one_interval(tmp_path):
     assert checkpoint.load_variables(tmp_path)[1] == 3
 
 
+@pytest.mark.parametrize(
+    ("error", "kind", "passes"),
+    [
+        (ValueError("PERMISSION_DENIED: Error reading\n[source locations]"), OSError, False),
+        (ValueError("UNAVAILABLE: the server is busy"), OSError, True),
+        (OSError(errno.EMFILE, "Too many open files"), OSError, True),
+        (PermissionError(errno.EACCES, "Permission denied"), PermissionError, False),
+        (RuntimeError("RESOURCE_EXHAUSTED: out of memory on the device"), MemoryError, False),
+        (MemoryError(), MemoryError, False),
+    ],
+)
+def test_what_is_out_of_reach_is_not_damaged(tmp_path, monkeypatch, error, kind, passes):
+    """A full device or an outage for a moment costs no interval."""
+    _write(tmp_path, [1, 2])
+    real = checkpoint._read
+
+    def read(folder, template):
+        if folder.name == "2":
+            raise ValueError("Orbax says so") from error
+        return real(folder, template)
+
+    monkeypatch.setattr(checkpoint, "_read", read)
+    monkeypatch.setattr(checkpoint, "_read_variables", read)
+    with checkpoint.open_manager(tmp_path) as manager, pytest.raises(kind) as restoring:
+        checkpoint.restore(manager, _state(0))
+    with pytest.raises(kind) as loading:
+        checkpoint.load_variables(tmp_path)
+    for found in (restoring.value, loading.value):
+        assert getattr(found, "passes", False) is passes and "\n" not in str(found)
+    assert _steps(tmp_path) == [1, 2]
+
+
 def test_nothing_is_moved_where_nothing_can_be_read(tmp_path):
     _write(tmp_path, [1, 2])
     other = dataclasses.replace(_state(0), params={"audio_x": jnp.zeros((3, 3))})

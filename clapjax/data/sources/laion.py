@@ -7,12 +7,14 @@ has `text` (a caption or a list), `tag` (a list), and where a T5 made captions o
 text is a caption. Uncompressed tars only: a clip is read where it lies.
 """
 
+import os
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from clapjax.data import paths
+from clapjax.data.bucket_errors import telling_of
 from clapjax.data.sources.clip import Clip, Notice, Rejected, SourceError
 from clapjax.data.sources.common import (
     count_files,
@@ -77,7 +79,11 @@ def _members(tar: Path) -> tuple[dict[str, Sample], list[str], str]:
     samples: dict[str, Sample] = {}
     others: list[str] = []
     try:
-        with tar.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
+        with (
+            telling_of([os.fspath(tar)]),
+            tar.open("rb") as file,
+            tarfile.open(fileobj=file, mode="r:") as archive,
+        ):
             for member in archive:
                 name = PurePosixPath(member.name).as_posix()
                 suffix = PurePosixPath(name).suffix.lower()
@@ -96,6 +102,8 @@ def _members(tar: Path) -> tuple[dict[str, Sample], list[str], str]:
                 else:
                     sample.audio[name] = (member.offset_data, member.size)
     except (tarfile.TarError, OSError) as error:
+        if getattr(error, "passes", False):  # the rest of the tar is not lost
+            raise
         return samples, others, str(error)
     return samples, others, ""
 

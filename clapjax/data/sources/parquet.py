@@ -20,6 +20,7 @@ import numpy as np
 
 from clapjax.audio.files import AudioError, audio_seconds, read_audio
 from clapjax.data.paths import as_path, is_file, is_local, walk
+from clapjax.data.recordings import named_errors
 from clapjax.data.sources.clip import Clip, Notice, Rejected, SourceError
 from clapjax.data.sources.common import (
     count_files,
@@ -203,10 +204,8 @@ class CellReader:
 
         if not self.has_bytes:
             return None
-        try:
+        with named_errors(self.file, self._name(), ValueError, pyarrow.ArrowException):
             return _rows(os.fspath(self.file), self.column, self.group).cell(self.row) or None
-        except (ValueError, pyarrow.ArrowException, OSError) as error:
-            raise AudioError(f"{self._name()} cannot be read ({error})") from error
 
 
 class _Rows:

@@ -64,13 +64,16 @@ class MemberReader:
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[Source]:
-        try:
-            with self.tar.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
-                file.seek(0, os.SEEK_END)
-                if (missing := self.offset + self.size - file.tell()) > 0:
-                    raise AudioError(f"{self._name()}: ends {missing} bytes before the clip does")
-                member = tarfile.TarInfo(self.name)
-                member.offset_data, member.size = self.offset, self.size
-                yield archive.extractfile(member)
-        except (OSError, tarfile.TarError) as error:
-            raise AudioError(f"{self._name()}: cannot be read ({error})") from error
+        errors = recordings.named_errors(self.tar, self._name(), tarfile.TarError)
+        with (
+            errors,
+            self.tar.open("rb") as file,
+            tarfile.open(fileobj=file, mode="r:") as archive,
+        ):
+            file.seek(0, os.SEEK_END)
+            if (missing := self.offset + self.size - file.tell()) > 0:
+                raise AudioError(f"{self._name()}: ends {missing} bytes before the clip does")
+            member = tarfile.TarInfo(self.name)
+            member.offset_data, member.size = self.offset, self.size
+            with recordings.noted(archive.extractfile(member)) as source:
+                yield source
