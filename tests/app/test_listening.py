@@ -1,5 +1,7 @@
 """What the page is asked, without the page: against the same question to `Clap` itself."""
 
+import os
+import shutil
 import sys
 
 import numpy as np
@@ -194,6 +196,25 @@ def test_what_is_lost_is_told_and_the_rest_is_shown(clap, sounds, tmp_path):
     html = figures.show_found(clap, library, found, tmp_path)
     assert "1 sound not where the index has it" in html and html.count("<figure") == 1
     assert "gone/&lt;b&gt;.wav: no such file" in html
+
+
+def test_a_sound_that_goes_or_changes_meanwhile(clap, sounds, tmp_path):
+    """Fails before: a whole answer was lost with a sound of it, and old moments were shown."""
+    for name in ("a.wav", "b.wav"):
+        shutil.copy(sounds / "one.wav", tmp_path / name)
+    library = make_library(clap, [str(tmp_path / "a.wav"), str(tmp_path / "b.wav")], tmp_path, int)
+    query, asked = clap.embed_text("a dog")[0], []
+    listen = figures.remembered(lambda *x: asked.append(x) or listening.listen_between(*x), 9)
+    for _ in range(2):
+        found = figures.search(clap, library, query, "a dog", 5, listen)
+    assert len(asked) == 2
+    (tmp_path / "a.wav").unlink()
+    html = figures.show_found(clap, library, found, tmp_path)
+    assert html.count("<figure") == 1 and "a.wav: no such file" in html
+    shutil.copy(sounds / "two.wav", tmp_path / "b.wav")
+    os.utime(tmp_path / "b.wav", (1, 1))
+    found = figures.search(clap, library, query, "a dog", 5, listen)
+    assert [one.name for one in found.heard] == [str(tmp_path / "b.wav")] and len(asked) == 4
 
 
 def test_players_have_the_stretch_alone(sounds, tmp_path):
