@@ -1,8 +1,9 @@
-"""Plain files, and frozen config dataclasses from and to plain dicts, as JSON holds them."""
+"""Plain files and numbers, and config dataclasses from and to plain dicts, as JSON holds them."""
 
 import dataclasses
 import difflib
 import json
+import numbers
 import os
 import typing
 from collections.abc import Iterable, Iterator
@@ -49,6 +50,14 @@ def each_line(file: str | os.PathLike) -> Iterator[str]:
             yield from (line for text in lines if (line := text.strip()))
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{file}: cannot be read as UTF-8 text ({error})") from error
+
+
+def check_count(value, name: str) -> None:
+    """Raises ValueError where a setting is no whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise ValueError(f"{name} must be a whole number, not {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be positive, not {value}")
 
 
 def chunks(items: Iterable, size: int) -> Iterator[list]:

@@ -1,5 +1,7 @@
 """Answers as HTML: a player, a picture and words for each sound; no Gradio in it."""
 
+import contextlib
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Sequence
@@ -116,20 +118,15 @@ def search(
 def show_found(model: Clap, library: Library, found: Found, folder: Path) -> str:
     """A figure for each answer, with one scale of colour for all; players' files go to a folder."""
     colour = _shades(*(one.over_time for one in found.heard))
-    figures = [
-        show(
-            model,
-            one.path,
-            one.span,
-            one.over_time,
-            folder,
-            title=library.title(one.name) + _place(one.span),
-            note=f"cosine {one.score:.3f}",
-            colour=colour,
-        )
-        for one in found.heard
-    ]
-    return told(found.lost, "not where the index has it") + "".join(figures)
+    figures, lost = [], list(found.lost)
+    for one in found.heard:
+        title, note = library.title(one.name) + _place(one.span), f"cosine {one.score:.3f}"
+        about = {"title": title, "note": note, "colour": colour}
+        try:
+            figures.append(show(model, one.path, one.span, one.over_time, folder, **about))
+        except AudioError as error:  # it went meanwhile
+            lost.append(str(error))
+    return told(lost, "not where the index has it") + "".join(figures)
 
 
 def show_labelled(model: Clap, path: str, title: str, found: Labelled, folder: Path) -> str:
@@ -190,13 +187,13 @@ def play(path: str, span: tuple[float, float], folder: Path) -> Path:
 
     A recording is copied some seconds at a time, and the browser reads of it what it plays.
     """
-    changed = os.path.getmtime(path) if os.path.exists(path) else 0  # or in a bucket
-    key = repr((path, span, changed))
+    key = repr((path, span, changed(path)))
     file = folder / f"{hashlib.sha256(key.encode('utf-8', 'replace')).hexdigest()[:24]}.flac"
     if file.exists():
         return file
-    for old in sorted(folder.glob("*.flac"), key=os.path.getmtime)[:-MOST_PLAYED]:
-        old.unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError):  # another visitor's answer removed it first
+        for old in sorted(folder.glob("*.flac"), key=os.path.getmtime)[:-MOST_PLAYED]:
+            old.unlink()
     source, name = readable(path)
     blocks = read_blocks(source, PLAYED_RATE, start=span[0], seconds=span[1] - span[0], name=name)
     with (
@@ -206,6 +203,21 @@ def play(path: str, span: tuple[float, float], folder: Path) -> Path:
         for block in blocks:
             sound.write(block)
     return file
+
+
+def remembered(listen: Callable, count: int) -> Callable:
+    """`listen`, which knows its last answers of files that have not changed since."""
+
+    @functools.lru_cache(maxsize=count)
+    def answer(_: float, *asked):
+        return listen(*asked)
+
+    return lambda model, path, *stretch: answer(changed(path), model, path, *stretch)
+
+
+def changed(path: str) -> float:
+    """When a file was written, by which one is known that takes another's name; in a bucket 0."""
+    return os.path.getmtime(path) if os.path.exists(path) else 0
 
 
 def told(problems: Sequence[str], what: str) -> str:

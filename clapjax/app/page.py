@@ -101,7 +101,7 @@ def launch(page: gr.Blocks, folder: Path, host: str, port: int | None, share: bo
 def _finding(place: Place) -> list[tuple]:
     """The tab that searches: (each of its events, the state with the names that it found)."""
     model, library = place.model, place.library
-    listen = functools.lru_cache(maxsize=REMEMBERED)(listening.listen_between)
+    listen = figures.remembered(listening.listen_between, REMEMBERED)
 
     def answer(query, said: str, top: int):
         found = figures.search(model, library, query, said, top, listen)

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import math
+import numbers
 import os
 import tempfile
 from collections.abc import Iterator
@@ -157,7 +158,7 @@ def _opened(source: Source, name: str) -> Iterator[tuple[SoundFile | MediaFile, 
     if isinstance(source, str | os.PathLike):
         name = os.fspath(source)
         if not os.path.isfile(source):
-            raise AudioError(f"{name}: no such file")
+            raise AudioError(f"{name or repr(name)}: {_no_file(source)}")
         source = name
     elif isinstance(source, bytes):
         source = io.BytesIO(source)
@@ -172,7 +173,15 @@ def _opened(source: Source, name: str) -> Iterator[tuple[SoundFile | MediaFile, 
     except AudioError:
         raise
     except (soundfile.LibsndfileError, RuntimeError, ValueError, OSError) as error:
-        raise AudioError(f"{name}: cannot be decoded ({error})") from error
+        reason = getattr(error, "error_string", error)  # libsndfile's, without what was opened
+        raise AudioError(f"{name}: cannot be decoded ({reason})") from error
+
+
+def _no_file(path: str | os.PathLike) -> str:
+    """What a path is that is no file."""
+    if os.path.isdir(path):
+        return "is a folder, not a file"
+    return "is a pipe or a device, not a file" if os.path.exists(path) else "no such file"
 
 
 def _as_text(name: str) -> str:
@@ -210,7 +219,10 @@ def _decoder(source: str | BinaryIO, name: str) -> Iterator[SoundFile | MediaFil
                 copy = stack.enter_context(tempfile.NamedTemporaryFile(suffix=suffix))
                 copy.write(source.read())
                 copy.flush()
-                file = SoundFile(copy.name)
+                try:
+                    file = SoundFile(copy.name)
+                except soundfile.LibsndfileError:  # what it says is of the copy, whose name is ours
+                    raise error from None
         yield stack.enter_context(file)
 
 
@@ -282,11 +294,10 @@ def to_mono_at_rate(
       (T',) float32.
 
     Raises:
-      AudioError: wrong shape or type, empty, NaN/Inf, or a thousand times louder than full scale.
+      AudioError: wrong shape or type, empty, NaN/Inf, or a thousand times louder than full scale; a
+        rate that is no number of Hz.
     """
-    for value, what in ((rate, "sample rate"), (sample_rate, "wanted sample rate")):
-        if not 0 < value < float("inf"):
-            raise AudioError(f"{name}: {what} must be positive, not {value}")
+    rate, sample_rate = _hertz(rate, "sample rate", name), _hertz(sample_rate, "wanted rate", name)
     try:
         samples = np.asarray(samples)
     except ValueError as error:
@@ -321,6 +332,16 @@ def to_mono_at_rate(
         if samples.size == 0:
             raise AudioError(f"{name}: too short to resample from {rate} to {sample_rate} Hz")
     return np.ascontiguousarray(samples)
+
+
+def _hertz(rate, what: str, name: str) -> float:
+    """A sample rate; it may come as an array or a tensor of one number."""
+    with contextlib.suppress(TypeError, ValueError, RuntimeError):
+        rate = rate.item() if hasattr(rate, "item") else rate
+    if not isinstance(rate, numbers.Real) or not MIN_RATE <= rate <= MAX_RATE:
+        said = " ".join(repr(rate).split())
+        raise AudioError(f"{name}: {what} must be in {MIN_RATE} .. {MAX_RATE} Hz, not {said:.40}")
+    return rate
 
 
 def _mix(samples: np.ndarray) -> np.ndarray:

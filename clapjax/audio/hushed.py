@@ -14,8 +14,11 @@ class SoundFile(soundfile.SoundFile):
     """`soundfile.SoundFile`, hushed."""
 
     def __init__(self, *args, **settings):
-        with hushed():
-            super().__init__(*args, **settings)
+        try:
+            with hushed():
+                super().__init__(*args, **settings)
+        except TypeError as error:  # soundfile asks of a ".raw" by its name what it holds
+            raise ValueError("no header says its rate and its type; make it a WAV") from error
 
     def read(self, *args, **settings):
         with hushed():

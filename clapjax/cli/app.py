@@ -3,6 +3,7 @@
 import argparse
 import os
 import signal
+import socket
 import tempfile
 import threading
 from pathlib import Path
@@ -35,6 +36,7 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
         raise ValueError("--index is instead of files; name one of the two")
     if args.port is not None and not 0 < args.port < 2**16:
         raise ValueError(f"--port must be in 1 .. 65535, not {args.port}")
+    check_address(args.host, args.port or 0)
     if args.model is None and not DEMO.is_dir():
         raise ValueError(
             f"no --model, and none of the demo in {DEMO}: `clapjax demo` makes it in some ten "
@@ -58,6 +60,25 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
         finally:
             served.close(verbose=False)
     return 0
+
+
+def check_address(host: str, port: int) -> None:
+    """Finds out before the sounds are embedded whether the page can be served there; 0: any port.
+
+    Raises:
+      ValueError: the port is taken, or the host is none of this machine's.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        family, kind, _, _, address = found[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Gradio does
+            probe.bind(address)
+    except OSError as error:
+        which = f"--port {port}" if port else f"--host {host}"
+        raise ValueError(
+            f"{which}: cannot be served from ({error.strerror}); name another, or leave it out"
+        ) from error
 
 
 def import_page(uploads: Path):

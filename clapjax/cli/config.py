@@ -5,19 +5,25 @@ import os
 import re
 import traceback
 from pathlib import Path
-
-from absl import flags
-from ml_collections import ConfigDict, config_flags
+from typing import TYPE_CHECKING
 
 from clapjax.data.paths import need_local
-from clapjax.experiment import Experiment, from_dict, to_dict
-from clapjax.plain import HOLDS, closest
+from clapjax.plain import HOLDS, closest, from_dict, to_dict
+
+if TYPE_CHECKING:  # else imported where a config is read: `--help` needs none of it
+    from ml_collections import ConfigDict
+
+    from clapjax.experiment import Experiment
 
 GIVEN = re.compile(r"--config\.([\w.]+)=")  # a field, in absl's words for a wrong value
 
 
-def base_config() -> ConfigDict:
+def base_config() -> "ConfigDict":
     """Every key with its default; a config file sets what differs."""
+    from ml_collections import ConfigDict
+
+    from clapjax.experiment import Experiment
+
     return ConfigDict(plain(Experiment()))
 
 
@@ -32,7 +38,7 @@ def check_argument(arg: str, *names: str) -> None:
         raise ValueError(f"no variant {arg!r}; there are {', '.join(names)}")
 
 
-def shrink(config: ConfigDict) -> None:
+def shrink(config: "ConfigDict") -> None:
     """Makes any config a smoke run of seconds on a CPU: small model, few samples, few steps.
 
     On the embedded sounds alone, and without order pairs or a model to begin with.
@@ -104,7 +110,7 @@ def given_fields(overrides: list[str]) -> set[str]:
     return {item.removeprefix("--config.").partition("=")[0] for item in overrides}
 
 
-def check_given(given: set[str], experiment: Experiment) -> None:
+def check_given(given: set[str], experiment: "Experiment") -> None:
     """Raises ValueError where a field is given that this task, or way to build, does not read."""
     task, source = experiment.task, experiment.source
     tasks = {"loss": "contrastive", "tagging": "tagging", "captioning": "captioning"}
@@ -123,7 +129,7 @@ def check_given(given: set[str], experiment: Experiment) -> None:
             )
 
 
-def load_config(source: str | Experiment, overrides: list[str]) -> Experiment:
+def load_config(source: "str | Experiment", overrides: list[str]) -> "Experiment":
     """Reads a config file and applies the overrides.
 
     Args:
@@ -134,6 +140,11 @@ def load_config(source: str | Experiment, overrides: list[str]) -> Experiment:
     Raises:
       ValueError: no such file, an unknown field (the closest is named), or a bad value.
     """
+    from absl import flags
+    from ml_collections import ConfigDict, config_flags
+
+    from clapjax.experiment import Experiment
+
     values, argv = flags.FlagValues(), ["clapjax", *overrides]
     # It looks for overrides in sys.argv unless it is told otherwise.
     settings = {"flag_values": values, "sys_argv": argv}

@@ -146,6 +146,9 @@ def start(args: argparse.Namespace, files: Files, texts: Texts) -> Work:
 
     towers = [t for t, found in (("audio", files), ("text", texts)) if found.count != 0]
     model = load_clap(args, "both" if len(towers) == 2 else towers[0])
+    clip = model.clip_seconds
+    if args.windows is not None and not 0 < args.windows <= clip:
+        raise ValueError(f"--windows must be in 0 .. {clip:g} s (a clip), not {args.windows:g}")
     prints = {tower: fingerprint(model.config, model.variables, tower) for tower in towers}
     known = None not in (files.count, texts.count)
     total = files.count + texts.count if known else None

@@ -9,7 +9,6 @@ import typing
 from collections.abc import Iterator
 
 from clapjax.cli.config import add_config_argument, load_config
-from clapjax.experiment import Experiment
 
 EXAMPLE = "clapjax config --config configs/folder.py optimizer"
 WIDTH = 100
@@ -25,6 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
     """Prints fields with value and meaning, and the default where that differs."""
+    from clapjax.experiment import Experiment
+
     config = load_config(args.config or Experiment(), overrides)
     shown = 0
     for path, value, default, meaning in describe(config, Experiment()):

@@ -86,8 +86,8 @@ def each_listed(file: str) -> Iterator[str]:
       OSError: it cannot be read.
     """
     source = sys.stdin.fileno() if file == "-" else file
-    # Names of files need not be Unicode.
-    options = {"encoding": "utf-8", "errors": "surrogateescape", "closefd": file != "-"}
+    # Names of files need not be Unicode; a list from Windows may begin with a mark.
+    options = {"encoding": "utf-8-sig", "errors": "surrogateescape", "closefd": file != "-"}
     with open(source, newline="\n", **options) as lines:
         yield from (path for line in lines if (path := line.rstrip("\r\n")))
 

@@ -68,6 +68,9 @@ COMPILE = (
 )
 
 
+BEFORE_VERB = ("-h", "--help", "--version")
+
+
 class Parser(argparse.ArgumentParser):
     """One that names the closest of the words that it knows."""
 
@@ -94,6 +97,8 @@ def main(argv: list[str] | None = None) -> int:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb, (_, text) in VERBS.items():
         verbs.add_parser(verb, help=text, add_help=False)
+    if argv and argv[0].startswith("-") and argv[0] not in BEFORE_VERB:  # argparse would miss VERB
+        parser.error(f"unknown arguments: {argv[0]} (those of a verb come after it)")
     verb = parser.parse_args(argv[:1]).verb
     try:
         status = run_verb(verb, argv)
@@ -146,6 +151,7 @@ def run_verb(verb: str, argv: list[str]) -> int:
     if stray or (overrides and not hasattr(args, "config")):
         sub.error(f"unknown arguments: {' '.join(stray or overrides)}")
     try:
+        check_said(sub, args)
         check_outputs(verb, args)
         with plain_warnings(verb), no_interrupt_lost(), telling_of(_in_buckets(argv)):
             if verb in COMPILE and verb != "train":  # which must find its other processes first
@@ -178,6 +184,18 @@ def run_verb(verb: str, argv: list[str]) -> int:
 def _in_buckets(argv: list[str]) -> list[str]:
     """The places in buckets that a command line names."""
     return list(dict.fromkeys(place for word in argv for place in IN_BUCKETS.findall(word)))
+
+
+def check_said(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Raises ValueError where an argument is "", as shells make of a variable that is not set.
+
+    It would be taken as one that was left out.
+    """
+    action = actions(parser).get(getattr(args, "action", None))
+    for one in (*parser._actions, *(action._actions if action else ())):
+        if getattr(args, one.dest, None) == "" != one.default:
+            name = one.option_strings[-1] if one.option_strings else one.dest
+            raise ValueError(f"{name} is empty; leave it out, or say what it is")
 
 
 def _smaller(args: argparse.Namespace) -> str:

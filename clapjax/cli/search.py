@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 
 import numpy as np
 
@@ -126,9 +127,13 @@ def weighted(item: str, sign: int) -> tuple[str, float]:
     """(text, weight) of "thunder:0.5", or of "thunder" alone."""
     text, _, weight = item.rpartition(":")
     try:
-        return (text, sign * float(weight)) if text else (item, sign)
+        weight = float(weight) if text else 1.0
     except ValueError:  # a colon in the text
-        return item, sign
+        text, weight = "", 1.0
+    if not math.isfinite(weight):
+        name = "plus" if sign > 0 else "minus"
+        raise ValueError(f"--{name} {item}: its weight must be a finite number")
+    return text or item, sign * weight
 
 
 def print_duplicates(args: argparse.Namespace, index) -> int:

@@ -100,7 +100,15 @@ def tokenize(tokenizer, texts: list[str], max_length: int) -> tuple[np.ndarray, 
 
     Returns:
       ((N, L) int32 ids, (N, L) int32 mask).
+
+    Raises:
+      ValueError: a text that is not Unicode, as Python has bytes that are no UTF-8.
     """
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"{text!r:.60}: is not Unicode text; give it as UTF-8") from error
     # Padded here: as lists, all that padding costs more than the tokens.
     encoded = tokenizer(texts, truncation=True, max_length=max_length, return_attention_mask=False)[
         "input_ids"

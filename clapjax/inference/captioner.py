@@ -16,6 +16,7 @@ from clapjax.inference.inputs import Audio, each_input
 from clapjax.inference.pieces import Failure, stream
 from clapjax.inference.place import Place, describe_model, find_place
 from clapjax.models.config import ClapConfig, DecodingConfig
+from clapjax.plain import check_count
 from clapjax.tasks.captioning import CaptioningConfig, caption_clips
 from clapjax.tasks.guidance import (
     Marks,
@@ -67,8 +68,7 @@ class Captioner:
         the devices on which its variables are (`clapjax.training.rows.make_forward`), and decodes
         as `settings` has it alone.
         """
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be positive, not {batch_size}")
+        check_count(batch_size, "batch_size")
         words = variables["params"]["decoder"]["word"]["embedding"].shape[0]
         if len(tokenizer) != words:
             raise ValueError(f"the tokenizer has {len(tokenizer)} tokens, and the model {words}")

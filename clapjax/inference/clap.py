@@ -22,6 +22,7 @@ from clapjax.inference.place import Place, describe_model, find_place
 from clapjax.inference.telling import warn
 from clapjax.models.clap import cast_kernels, compute_dtype
 from clapjax.models.config import ClapConfig
+from clapjax.plain import check_count
 
 SHORTEST_TEXT = 16  # tokens; longer texts are padded to a power of two of these
 TEXTS_AT_ONCE = 256  # through the tokenizer
@@ -61,8 +62,7 @@ class Clap:
         the devices on which its variables are (`clapjax.training.rows.make_forward`);
         `batch_size` is then that of all of them together.
         """
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be positive, not {batch_size}")
+        check_count(batch_size, "batch_size")
         self.config = config
         self.tokenizer = tokenizer
         self.batch_size = batch_size

@@ -1,5 +1,6 @@
 """Audio of any kind and length through a model: what is taken, how it is cut, what comes out."""
 
+import numbers
 from collections.abc import Callable, Iterable, Iterator
 
 import jax
@@ -51,8 +52,8 @@ def make_cutter(
         raise ValueError("long='whole': this model hears clips only; try 'windows'")
     if hop is not None and long != "windows":
         raise ValueError(f"hop is for long='windows', not for {long!r}")
-    if hop is not None and not 0 < hop <= clip_seconds:
-        raise ValueError(f"hop must be in 0 .. {clip_seconds:g} s (a clip), not {hop}")
+    if hop is not None and not (isinstance(hop, numbers.Real) and 0 < hop <= clip_seconds):
+        raise ValueError(f"hop must be in 0 .. {clip_seconds:g} s (a clip), not {hop!r}")
     return Cutter(
         audio,
         long if long in ("truncate", "windows") else "whole",

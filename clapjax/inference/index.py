@@ -4,9 +4,11 @@ A small one is compared with whole; of a large one `Index.build` makes a folder 
 memory, and lists of its rows (`clapjax.inference.lists`), so that a query reads a few of them.
 """
 
+import contextlib
 import functools
 import json
 import os
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,11 +16,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clapjax.data.paths import as_path, local_folder, need_local, remove_folder
+from clapjax.data.paths import as_path, local_folder, locked, need_local, remove_folder
 from clapjax.inference import lists
-from clapjax.inference.rows import RowsWriter, open_rows, rows_of, split
+from clapjax.inference.rows import RowsWriter, check_unit, open_rows, rows_of, split
 from clapjax.inference.store import Table, fingerprint, read_table, read_tables
-from clapjax.plain import read_json
+from clapjax.plain import check_count, read_json
 
 FORMAT = 1
 ABOUT = "index.json"
@@ -47,12 +49,15 @@ class Index:
         """Opens a folder of `Index.build`, or reads what `clapjax embed` wrote, file or folder.
 
         Raises:
-          ValueError: missing, damaged, or made by another version.
+          ValueError: missing, damaged, without rows, or made by another version.
         """
         self.path = os.fspath(path)
         self._lists: dict[str, lists.Lists] = {}
         if not (as_path(path) / ABOUT).is_file():
             table = read_table(path)
+            if not len(table.names):
+                raise ValueError(f"{path}: no rows to search in")
+            check_unit(table)
             self.model, self.fingerprints = table.model, table.fingerprints
             self._rows = rows_of(table)
             self.about = {kind: {"rows": len(rows)} for kind, rows in self._rows.items()}
@@ -65,11 +70,14 @@ class Index:
                 f"{FORMAT}; make it anew with `clapjax index`"
             )
         try:
-            self.model, self.fingerprints = about["model"], about["fingerprints"]
-            self.about = about["kinds"]
+            self.model, self.fingerprints = about["model"], dict(about["fingerprints"])
+            self.about = dict(about["kinds"])
             self._rows = {kind: open_rows(folder / kind) for kind in self.about}
             self._open_lists(folder)
-        except (OSError, EOFError, ValueError, KeyError, RuntimeError) as error:
+            if not len(self):
+                raise ValueError("no rows in it")
+        # Of libraries; a file that says something else than what was written is of any kind.
+        except (OSError, EOFError, ValueError, LookupError, TypeError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise ValueError(f"{path}: damaged ({reason}); make it anew") from error
 
@@ -112,7 +120,8 @@ class Index:
             APPROXIMATE_FROM rows have them, where faiss is installed.
 
         Raises:
-          ValueError: the source is missing, damaged or of several models; or `out` is no index.
+          ValueError: the source is missing, damaged or of several models; or `out` is no index, or
+            another process makes it.
           ImportError: lists are asked for, and there is no faiss.
         """
         out = need_local(out, "an index")
@@ -122,7 +131,7 @@ class Index:
             told = "an approximate index needs faiss: pip install 'clapjax[index]'"
             raise ImportError(told, name="faiss")
         out.parent.mkdir(parents=True, exist_ok=True)
-        with local_folder(out.parent, f".{out.name}") as folder:
+        with _alone(out), local_folder(out.parent, f".{out.name}") as folder:
             named = isinstance(source, str | os.PathLike)
             about = write_rows(read_tables(source) if named else source, folder)
             for kind, found in about["kinds"].items():
@@ -168,11 +177,13 @@ class Index:
           For each query its hits, best first; fewer than `top` where there are no more rows.
 
         Raises:
-          ValueError: an unknown kind, another size of vectors, or no positive `top`.
+          ValueError: an unknown kind, another size or shape of vectors, NaN, or no positive `top`.
         """
         queries = np.atleast_2d(np.asarray(queries, np.float32))
-        if top < 1:
-            raise ValueError(f"top must be positive, not {top}")
+        if queries.ndim > 2 or not np.isfinite(queries).all():
+            holds = f"have shape {queries.shape}" if queries.ndim > 2 else "hold NaN or Inf"
+            raise ValueError(f"queries {holds}; (D,) or (Q, D) finite numbers are needed")
+        check_count(top, "top")
         found: list[list[Hit]] = [[] for _ in queries]
         for name in self._chosen(kind):
             rows = self._rows[name]
@@ -238,14 +249,16 @@ def combine(vectors: np.ndarray, weights: Sequence[float] | None = None) -> np.n
     what is like the first and unlike the second.
 
     Raises:
-      ValueError: another number of weights, or nothing remains of the sum.
+      ValueError: another number of weights, NaN or Inf, or nothing remains of the sum.
     """
     vectors = np.asarray(vectors, np.float32)
-    weights = np.ones(len(vectors)) if weights is None else np.asarray(weights, np.float32)
+    weights = np.ones(len(vectors)) if weights is None else np.asarray(weights, np.float64)
     if weights.shape != vectors.shape[:1]:
         raise ValueError(f"combine: {len(weights)} weights of {len(vectors)} vectors")
     found = weights @ vectors
     length = np.linalg.norm(found)
+    if not np.isfinite(length):
+        raise ValueError("combine: weights and vectors must be finite numbers")
     if length < 1e-5:
         raise ValueError("combine: these weights leave nothing of the vectors")
     return (found / length).astype(np.float32)
@@ -268,6 +281,24 @@ def write_rows(tables: Iterable[Table], folder: Path) -> dict:
     kinds = {kind: {"rows": writers[kind].count} for kind in sorted(writers)}
     made_by = {"model": table.model, "fingerprints": table.fingerprints}
     return {"format": FORMAT} | made_by | {"kinds": kinds}
+
+
+@contextlib.contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Keeps other processes from making the same index, and removes what killed ones have left.
+
+    Raises:
+      ValueError: another process makes it.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(out.with_name(f".{out.name}.lock")))
+        except BlockingIOError as error:
+            raise ValueError(f"{out}: another process is making it") from error
+        for name in os.listdir(out.parent):
+            if re.fullmatch(rf"\.{re.escape(out.name)}\.\d+\.tmp", name):  # of `local_folder`
+                remove_folder(out.parent / name)
+        yield
 
 
 def replace_folder(new: Path, old: Path) -> None:

@@ -38,7 +38,7 @@ def fill_templates(names: list[str], template: str | Iterable[str]) -> list[list
     People name classes and files "sea_waves"; captions that models have learned from do not.
 
     Raises:
-      ValueError: no template, or one without a place for the name.
+      ValueError: no template, or one without a place for the name; two names in the same words.
     """
     templates = [template] if isinstance(template, str) else list(template)
     if not templates:
@@ -47,6 +47,10 @@ def fill_templates(names: list[str], template: str | Iterable[str]) -> list[list
         if not isinstance(one, str) or "{}" not in one:
             raise ValueError(f"template {one!r} has no {{}}")
     words = [name.replace("_", " ") for name in names]
+    for at, word in enumerate(words):  # each would have half of the probability
+        if word in words[:at]:
+            first = names[words.index(word)]
+            raise ValueError(f"labels must differ; {first!r} and {names[at]!r} are the same words")
     return [[one.replace("{}", word) for one in templates] for word in words]
 
 

@@ -207,6 +207,7 @@ def _alone(path: Path) -> Iterator[None]:
         return
     path.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
+        stack.callback(_remove_if_empty, path)  # also where nothing came of it
         try:
             stack.enter_context(paths.locked(path / LOCK))
         except BlockingIOError as error:
@@ -215,8 +216,11 @@ def _alone(path: Path) -> Iterator[None]:
             if UNFINISHED.fullmatch(name):  # of a start that was killed
                 (path / name).unlink()
         yield
-    if not os.listdir(path):
-        path.rmdir()
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # there is something in it
+        folder.rmdir()
 
 
 def _numbers(path: Path) -> set[int]:

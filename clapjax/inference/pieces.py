@@ -1,8 +1,6 @@
 """From audio of any length to pieces of a few static lengths, decoded a little ahead."""
 
-import io
 import math
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,18 +8,17 @@ from dataclasses import dataclass
 from itertools import chain, pairwise
 
 import numpy as np
-from soundfile import LibsndfileError
 
 from clapjax.audio.config import AudioConfig
 from clapjax.audio.files import (
     MAX_SECONDS,
     AudioError,
+    audio_seconds,
     read_blocks,
     read_middle,
     to_mono_at_rate,
 )
 from clapjax.audio.fill import fill
-from clapjax.audio.hushed import SoundFile
 from clapjax.inference.inputs import Fetched, Samples, at_hand, take
 from clapjax.inference.telling import warn
 
@@ -220,9 +217,9 @@ def _cut_unless_long(cut: Cutter, index: int, item) -> Iterable[Piece]:
 def _is_long(item) -> bool:
     if isinstance(item, Samples | AudioError):
         return False  # an array is in memory already
-    item = item.data if isinstance(item, Fetched) else item
+    source, name = item if isinstance(item, Fetched) else (item, "")
     try:
-        with SoundFile(io.BytesIO(item) if isinstance(item, bytes) else os.fsencode(item)) as file:
-            return file.frames > LONG_SECONDS * file.samplerate
-    except (LibsndfileError, RuntimeError):
+        seconds = audio_seconds(source, name)
+    except AudioError:
         return False  # decoding it will say what is wrong
+    return seconds is None or seconds > LONG_SECONDS

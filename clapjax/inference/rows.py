@@ -15,6 +15,8 @@ class Rows:
 
     def __init__(self, vectors: np.ndarray, about):
         """`about`: a pyarrow.Table of name, start and end."""
+        if vectors.ndim != 2:
+            raise ValueError(f"vectors of shape {vectors.shape}")
         if len(vectors) != len(about):
             raise ValueError(f"{len(vectors)} vectors, and names of {len(about)}")
         self.vectors, self._about = vectors, about

@@ -12,6 +12,7 @@ from clapjax.inference.hear import hear, make_cutter
 from clapjax.inference.inputs import Audio, each_input
 from clapjax.inference.place import Place, describe_model, find_place
 from clapjax.models.config import ClapConfig
+from clapjax.plain import check_count
 from clapjax.tasks.tagging import TaggingConfig, tagging
 from clapjax.tasks.task import Setting
 
@@ -38,8 +39,7 @@ class Tagger:
         With `forward` it computes by that function of (variables, arrays), "audio", on the devices
         on which its variables are (`clapjax.training.rows.make_forward`).
         """
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be positive, not {batch_size}")
+        check_count(batch_size, "batch_size")
         outputs = variables["params"]["head"]["bias"].shape[0]
         if len(settings.labels) != outputs:
             raise ValueError(f"{len(settings.labels)} labels, and the head tells {outputs} apart")

@@ -1,7 +1,10 @@
 """Models out as StableHLO graphs, which run without JAX (docs/without_jax.md)."""
 
+import contextlib
 import json
+import math
 import os
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +16,7 @@ from clapjax.interop.files import new_folder
 from clapjax.interop.load import Pretrained
 from clapjax.models.clap import Clap, any_length, embed_clip, uses_lengths
 from clapjax.models.config import ClapConfig
+from clapjax.plain import check_count
 
 ABOUT = "graphs.json"
 FORMAT = 1
@@ -40,8 +44,7 @@ def write_graphs(
       ValueError: no such batch; or more seconds than the model hears, or fewer than a clip.
     """
     config, variables, tokenizer = model
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be positive, not {batch_size}")
+    check_count(batch_size, "batch_size")
     samples, longest = _samples(config, seconds), config.text.max_length
     tokens = (batch_size, longest), "int32"
     inputs = {
@@ -68,7 +71,7 @@ def write_graphs(
         "pad_id": tokenizer.pad_token_id,
         "pad_token": tokenizer.pad_token,
     }
-    with new_folder(folder) as partial:
+    with new_folder(folder) as partial, _no_source_paths():
         tokenizer.save_pretrained(partial)
         for tower, function in (("audio", audio), ("text", text)):
             shapes = [jax.ShapeDtypeStruct(*one) for one in inputs[tower].values()]
@@ -81,12 +84,24 @@ def write_graphs(
         (partial / ABOUT).write_text(json.dumps(about, indent=2) + "\n")
 
 
+@contextlib.contextmanager
+def _no_source_paths() -> Iterator[None]:
+    """Graphs are for other machines: what is lowered within it names no files of this one."""
+    name = "jax_traceback_in_locations_limit"
+    before = jax.config.jax_traceback_in_locations_limit
+    jax.config.update(name, 0)
+    try:
+        yield
+    finally:
+        jax.config.update(name, before)
+
+
 def _samples(config: ClapConfig, seconds: float | None) -> int:
     """What the audio graph hears at once."""
     rate, clip = config.audio.sample_rate, config.audio.clip_samples
     if seconds is None:
         return clip
-    samples = round(seconds * rate)
+    samples = round(seconds * rate) if math.isfinite(seconds) else 0
     if samples < clip or (samples > clip and not uses_lengths(config)):
         more = " or more" if uses_lengths(config) else ""
         raise ValueError(f"seconds: this model hears {clip / rate:g} s{more}, not {seconds:g}")

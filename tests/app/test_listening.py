@@ -1,5 +1,8 @@
 """What the page is asked, without the page: against the same question to `Clap` itself."""
 
+import os
+import shutil
+import socket
 import sys
 
 import numpy as np
@@ -196,6 +199,25 @@ def test_what_is_lost_is_told_and_the_rest_is_shown(clap, sounds, tmp_path):
     assert "gone/&lt;b&gt;.wav: no such file" in html
 
 
+def test_a_sound_that_goes_or_changes_meanwhile(clap, sounds, tmp_path):
+    """Fails before: a whole answer was lost with a sound of it, and old moments were shown."""
+    for name in ("a.wav", "b.wav"):
+        shutil.copy(sounds / "one.wav", tmp_path / name)
+    library = make_library(clap, [str(tmp_path / "a.wav"), str(tmp_path / "b.wav")], tmp_path, int)
+    query, asked = clap.embed_text("a dog")[0], []
+    listen = figures.remembered(lambda *x: asked.append(x) or listening.listen_between(*x), 9)
+    for _ in range(2):
+        found = figures.search(clap, library, query, "a dog", 5, listen)
+    assert len(asked) == 2
+    (tmp_path / "a.wav").unlink()
+    html = figures.show_found(clap, library, found, tmp_path)
+    assert html.count("<figure") == 1 and "a.wav: no such file" in html
+    shutil.copy(sounds / "two.wav", tmp_path / "b.wav")
+    os.utime(tmp_path / "b.wav", (1, 1))
+    found = figures.search(clap, library, query, "a dog", 5, listen)
+    assert [one.name for one in found.heard] == [str(tmp_path / "b.wav")] and len(asked) == 4
+
+
 def test_players_have_the_stretch_alone(sounds, tmp_path):
     path = str(sounds / "long.wav")
     file = figures.play(path, (120.0, 121.5), tmp_path)
@@ -207,9 +229,13 @@ def test_players_have_the_stretch_alone(sounds, tmp_path):
 def test_one_line_says_what_is_wrong(sounds, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     gradio = "the page needs Gradio: pip install 'clapjax[app]'"
+    taken = socket.create_server(("127.0.0.1", 0))
+    port = str(taken.getsockname()[1])
     for arguments, message, absent in (
         ((), "no --model, and none of the demo in clapjax_demo/temporal: `clapjax demo`", False),
         (("--model", "m", "--port", "0"), "--port must be in 1 .. 65535, not 0", False),
+        # Fails before: Gradio said so when all was embedded, and named what clapjax has not.
+        (("--model", "m", "--port", port), f"--port {port}: cannot be served from (Addr", False),
         (("--model", "m", "--index", "i", "x.wav"), "--index is instead of files", False),
         (("--model", "m", "--index", "i"), gradio, True),
     ):
@@ -219,3 +245,4 @@ def test_one_line_says_what_is_wrong(sounds, tmp_path, monkeypatch, capsys):
         assert main(["app", *arguments]) == 2
         said = capsys.readouterr().err
         assert said.startswith(f"clapjax app: {message}") and said.count("\n") == 1
+    taken.close()

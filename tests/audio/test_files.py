@@ -1,6 +1,7 @@
 """Decoding, down-mix, resampling and refusal of audio inputs."""
 
 import io
+import os
 import platform
 import sys
 
@@ -191,14 +192,27 @@ def test_bad_file_is_one_error_that_names_it(tmp_path, kind):
             read_audio(source, RATE)
         message = str(caught.value)
         assert message.startswith(f"{name}: ") and reason in message
-        assert "\n" not in message
+        assert "\n" not in message and "/tmp" not in message.removeprefix(name)
+
+
+def test_what_has_no_header_is_one_error(tmp_path):
+    """Fails before: soundfile asks for the rate of a .raw with a TypeError, which ended all."""
+    (tmp_path / "a.raw").write_bytes(bytes(8000))
+    assert read_middle(tmp_path / "a.raw", RATE, 9) is None
+    with pytest.raises(AudioError, match=r"a\.raw: cannot be decoded \(no header says its rate"):
+        read_audio(tmp_path / "a.raw", RATE)
 
 
 def test_missing_file_and_folder_are_named(tmp_path):
-    for path in (tmp_path / "missing.wav", tmp_path):
-        with pytest.raises(AudioError, match="no such file") as caught:
+    os.mkfifo(tmp_path / "pipe")
+    for path, told in (
+        (tmp_path / "missing.wav", "no such file"),
+        (tmp_path, "is a folder, not a file"),
+        (tmp_path / "pipe", "is a pipe or a device, not a file"),
+    ):
+        with pytest.raises(AudioError) as caught:
             read_audio(path, RATE)
-        assert str(path) in str(caught.value)
+        assert str(caught.value) == f"{path}: {told}"
 
 
 def test_length_limit_is_on_seconds(tmp_path, monkeypatch):
@@ -223,8 +237,14 @@ BAD_ARRAYS = {
     "text": ("hello", RATE, "expected"),
     "nan": (_nan(np.nan), RATE, "NaN or Inf"),
     "inf-in-one-channel": (np.stack([_nan(np.inf), _sine(9.0)], 1), RATE, "NaN or Inf"),
-    "rate-zero": (_sine(440.0), 0, "positive"),
-    "rate-negative": (_sine(440.0), -8000, "positive"),
+    "rate-zero": (_sine(440.0), 0, "sample rate must be in 100 .. 10000000 Hz, not 0"),
+    "rate-negative": (_sine(440.0), -8000, "not -8000"),
+    "rate-in-kHz": (_sine(440.0), 44.1, "not 44.1"),
+    "rate-huge": (_sine(440.0), 1e12, "not 1000000000000.0"),
+    "rate-text": (_sine(440.0), "8000", "not '8000'"),
+    "rate-yes": (_sine(440.0), True, "not True"),
+    "rate-none": (_sine(440.0), None, "not None"),
+    "rates": (_sine(440.0), np.array([8000, 8000]), "not array([8000, 8000])"),
     "too-short": (np.ones(1, np.float32), 48_000, "too short"),
 }
 

@@ -139,9 +139,11 @@ INTERRUPTED = """
 import os, signal, sys
 from clapjax.cli.entry import entry
 
+module = sys.argv.pop(2)
+
 class Finder:
     def find_spec(name, path, target=None):
-        if name == sys.argv[2]:
+        if name == module:
             os.kill(os.getpid(), signal.SIGINT)
 
 sys.meta_path.insert(0, Finder)

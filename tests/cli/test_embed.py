@@ -354,7 +354,8 @@ def test_bad_input_is_one_line_and_status_2(arguments, message, tmp_path, monkey
     [
         (("--batch_size", "0"), "batch_size must be positive, not 0"),
         (("--long", "fusion"), "this model has no feature fusion"),
-        (("--windows", "0"), "hop must be in 0 .. 1 s"),
+        (("--windows", "0"), "--windows must be in 0 .. 1 s (a clip), not 0"),
+        (("--windows", "nan"), "--windows must be in 0 .. 1 s (a clip), not nan"),
     ],
 )
 def test_settings_that_do_not_fit_the_model(workdir, sounds, tmp_path, capsys, settings, message):

@@ -97,9 +97,12 @@ def test_kinds_of_files_left_out_are_not_held_without_end(tmp_path):
 
 
 def test_a_list_is_taken_as_it_is(tmp_path, monkeypatch):
-    """But for blank lines and the ends of lines of other systems; a name need not be UTF-8."""
+    """But for blank lines and the ends of lines of other systems; a name need not be UTF-8.
+
+    A mark of the encoding at the beginning is of no name.
+    """
     file = tmp_path / "list"
-    file.write_bytes(b"a.wav\n\n b .wav \r\nlatin\xe9.wav\nx\ry.wav\na.wav")
+    file.write_bytes(b"\xef\xbb\xbfa.wav\n\n b .wav \r\nlatin\xe9.wav\nx\ry.wav\na.wav")
     expected = ["a.wav", " b .wav ", "latin\udce9.wav", "x\ry.wav", "a.wav"]
     assert list(each_listed(str(file))) == expected
     with file.open() as stdin:

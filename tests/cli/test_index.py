@@ -88,6 +88,9 @@ def test_weights():
     assert search.weighted("at 5:30 : 2e-1", 1) == ("at 5:30 ", 0.2)
     assert search.weighted("thunder: far", 1) == ("thunder: far", 1)
     assert search.weighted(":3", 1) == (":3", 1)
+    for item, sign, name in (("a:nan", 1, "plus"), ("a:inf", -1, "minus"), ("a:-Inf", 1, "plus")):
+        with pytest.raises(ValueError, match=f"--{name} {item}: its weight must be a finite"):
+            search.weighted(item, sign)
 
 
 def test_near_duplicates_need_no_model(place, capsys):

@@ -49,6 +49,8 @@ def test_version(capsys):
         ("records biuld", "build"),
         ("export x --to clapajx", "clapjax"),
         ("show --workdri W", None),
+        ("--versoin", "--version"),
+        ("--vers", "--version"),
         ("embed --out o --modle m --model m", "--model"),
         ("completion bsah", "bash"),
     ],
@@ -57,6 +59,43 @@ def test_the_closest_word_is_named(words, meant, capsys):
     assert main_status(*words.split()) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert (f"; did you mean {meant}?" in error) if meant else ("did you mean" not in error)
+
+
+def test_what_is_of_a_verb_comes_after_it(capsys):
+    """Fails before: VERB was called missing, where it was named behind."""
+    assert main_status("--debug", "embed") == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error == "clapjax: error: unknown arguments: --debug (those of a verb come after it)"
+
+
+def test_an_argument_that_is_empty_is_not_one_that_was_left_out(capsys):
+    """Fails before: `--threshold "$UNSET"` was heard as no threshold, `app --index ""` as none."""
+    assert main(["classify", "--model", "m", "--labels", "a,b", "--threshold", "", "x.wav"]) == 2
+    assert main(["app", "--index", ""]) == 2
+    assert main(["captions", "negate", "--input", "", "--output", "o"]) == 2
+    assert main(["embed", "--model", "m", "--out", "o", "--runner", ""]) == 2  # is its default
+    *empty, other = capsys.readouterr().err.splitlines()
+    assert [line.partition(": ")[2] for line in empty] == [
+        f"{name} is empty; leave it out, or say what it is"
+        for name in ("--threshold", "--index", "--input")
+    ]
+    assert "nothing to embed" in other
+
+
+HELP = """
+import sys
+from clapjax.cli.main import VERBS, verb_parser
+for verb in VERBS:
+    verb_parser(verb).format_help()
+heavy = {"jax", "scipy", "tensorflow", "torch", "matplotlib", "gradio", "ml_collections"}
+print(sorted(heavy & sys.modules.keys()))
+"""
+
+
+def test_help_waits_for_no_library(quick_env):
+    """Fails before: `train --help` and six others imported JAX, TensorFlow's kin and SciPy."""
+    done = subprocess.run([sys.executable, "-c", HELP], env=quick_env, capture_output=True)
+    assert (done.stdout, done.stderr) == (b"[]\n", b"")
 
 
 def test_debug_shows_where_an_error_is_from(verb, capsys):

@@ -173,6 +173,9 @@ def test_broken_inputs_are_counted_and_a_part_of_none_is_not_written(tmp_path):
     assert read_part(tmp_path / "parts" / "parts-00002.parquet").left_out == ["9.wav"]
     assert not (tmp_path / "parts" / "parts-00001.parquet").exists()
     assert write(tmp_path / "none", Embedder(broken=tuple(ITEMS))).rows == 0
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "ended", Embedder(ends_at=0))
+    assert [path.name for path in tmp_path.iterdir()] == ["parts"]
     assert not (tmp_path / "none").exists()
 
 

@@ -327,6 +327,7 @@ def test_times_of_frames(claps, kind, samples, frames, seconds):
         ("plain", {"long": "windows", "hop": 0}, "hop must be in 0 .. 1 s"),
         ("plain", {"long": "windows", "hop": 1.01}, "hop must be in 0 .. 1 s"),
         ("plain", {"long": "windows", "hop": float("nan")}, "hop must be in 0 .. 1 s"),
+        ("plain", {"long": "windows", "hop": "0.5"}, "hop must be in 0 .. 1 s .*, not '0.5'"),
     ],
 )
 def test_wrong_settings(claps, kind, settings, message):
@@ -376,5 +377,17 @@ def test_one_tower(clap, kept, lost):
 
 
 def test_batch_size_is_checked(clap):
-    with pytest.raises(ValueError, match="batch_size must be positive, not 0"):
-        Clap(clap.config, clap.variables, clap.tokenizer, batch_size=0)
+    for size, message in (
+        (0, "batch_size must be positive, not 0"),
+        (2.5, "batch_size must be a whole number, not 2.5"),
+        ("4", "batch_size must be a whole number, not '4'"),
+        (True, "batch_size must be a whole number, not True"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Clap(clap.config, clap.variables, clap.tokenizer, batch_size=size)
+
+
+def test_a_text_that_is_not_unicode_is_named(clap):
+    """Fails before: a TypeError of the tokenizer, which named no text."""
+    with pytest.raises(ValueError, match=r"'a dog \\udce9': is not Unicode text; give it as UTF-8"):
+        clap.embed_text(["rain", "a dog \udce9"])

@@ -1,6 +1,7 @@
 """An index beside numpy: exact and approximate, in memory and mapped, of both kinds of rows."""
 
 import dataclasses
+import functools
 import json
 import shutil
 
@@ -9,6 +10,7 @@ import pytest
 
 import clapjax
 from benchmarks.made_vectors import Made
+from clapjax.data.paths import locked
 from clapjax.inference import lists, store
 from clapjax.inference.index import ABOUT, Index, combine
 from clapjax.inference.lists import exact_near, exact_search, recall
@@ -179,7 +181,13 @@ def test_combine():
     ratio = (query @ row) / (rain @ row - 0.5 * (thunder @ row))
     assert ratio == pytest.approx(1 / np.linalg.norm(rain - 0.5 * thunder), rel=1e-4)
     np.testing.assert_allclose(combine([rain]), rain, atol=1e-6)
-    for weights, message in (([1, -1], "leave nothing"), ([1], "1 weights of 2 vectors")):
+    np.testing.assert_allclose(combine([rain, thunder], [1e39, 0]), rain, atol=1e-6)
+    for weights, message in (
+        ([1, -1], "leave nothing"),
+        ([1], "1 weights of 2 vectors"),
+        ([1, np.nan], "finite numbers"),
+        ([np.inf, 1], "finite numbers"),
+    ):
         with pytest.raises(ValueError, match=message):
             combine([rain, rain], weights)
 
@@ -233,11 +241,37 @@ def test_whole_or_not_at_all(library, tmp_path, monkeypatch):
         Index.build(library, tmp_path / "mine")
 
 
+WRONG = (  # of what an index says of itself
+    *(("kinds", kinds) for kinds in (None, 5, ["audio"], {}, {"audio": 3}, {"audio": {}})),
+    *(("fingerprints", prints) for prints in (None, 5, ["audio"])),
+)
+
+
+def _says(file, **other) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | other))
+
+
+def test_what_a_killed_build_left_goes_and_one_that_runs_is_left_alone(tmp_path):
+    """Fails before: gigabytes of each killed start stayed for good."""
+    out, left = tmp_path / "a.index", tmp_path / ".a.index.123.tmp"
+    other = tmp_path / ".b.index.123.tmp", tmp_path / ".a.index.npz.123.tmp"
+    for folder in (left, *other):
+        folder.mkdir()
+    with locked(tmp_path / ".a.index.lock"), pytest.raises(ValueError, match="another process is"):
+        Index.build(parts(20, 2), out)
+    assert left.is_dir()
+    Index.build(parts(20, 2), out)
+    assert set(tmp_path.iterdir()) == {out, *other}
+
+
 def test_bad_indices_and_questions_are_one_error(library, built, tmp_path):
     index = Index(library)
     for question, message in (
         ((np.ones(3), 5), "has vectors of 16 numbers, and the query 3"),
         ((np.ones(SIZE), 0), "top must be positive"),
+        ((np.ones(SIZE), 2.5), "top must be a whole number, not 2.5"),
+        ((np.full(SIZE, np.nan), 5), "queries hold NaN or Inf"),
+        ((np.ones((1, 1, SIZE)), 5), r"queries have shape \(1, 1, 16\)"),
         ((np.ones(SIZE), 5, "video"), "has audio and text, no 'video'"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -246,6 +280,11 @@ def test_bad_indices_and_questions_are_one_error(library, built, tmp_path):
     long[0].vectors[3] *= 2
     with pytest.raises(ValueError, match=r"Größe 3.wav: a vector of length 2, not 1"):
         Index.build(long, tmp_path / "i")
+    for table, message in ((long[0], "a vector of length 2, not 1"), (None, "no rows to search")):
+        empty = dataclasses.replace(long[0], vectors=np.zeros((0, SIZE)), names=[], kinds=[])
+        store.write_table(tmp_path / "one.npz", table or empty)
+        with pytest.raises(ValueError, match=message):
+            Index(tmp_path / "one.npz")
     for number, part in enumerate(parts(20, 2)):
         mixed = dataclasses.replace(part, fingerprints={"audio": f"{number}"})
         store.write_table(tmp_path / f"{number}.parquet", mixed)
@@ -254,6 +293,8 @@ def test_bad_indices_and_questions_are_one_error(library, built, tmp_path):
     for name, damage in (
         (ABOUT, lambda file: file.write_text(json.dumps({"format": 2}))),
         (ABOUT, lambda file: file.write_text("{")),
+        *((ABOUT, functools.partial(_says, **{name: value})) for name, value in WRONG),
+        ("audio/vectors.npy", lambda file: np.save(file, np.load(file)[:, 0])),
         ("audio/vectors.npy", lambda file: file.write_bytes(b"no")),
         ("audio/rows.arrow", lambda file: file.write_bytes(b"no")),
         ("audio/lists.faiss", lambda file: file.write_bytes(b"no")),

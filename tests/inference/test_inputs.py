@@ -157,7 +157,7 @@ REFUSED = {
     "numbers": ([0.1, 0.2], "audio 0: expected a path or an array, not <class 'float'>"),
     "three numbers": ((1, 2, 3), "audio 0: expected a path or an array, not <class 'int'>"),
     "None": (None, "audio 0: expected a path or an array, not <class 'NoneType'>"),
-    "rate of nothing": ((0, PCM), "audio 0: sample rate must be positive, not 0"),
+    "rate of nothing": ((0, PCM), "audio 0: sample rate must be in 100 .. 10000000 Hz, not 0"),
     "bytes of nothing": (b"", "audio 0: cannot be decoded; it is an empty file"),
 }
 

@@ -45,6 +45,7 @@ def test_labels_of_any_iterable(kind, clap, expected):
         (["dog", None], "must be class names; number 1 is None"),
         (["dog", ""], "must be class names; number 1 is ''"),
         ([b"dog", b"rain"], "must be class names; number 0 is b'dog'"),
+        (["dog_bark", "a", "dog bark"], "'dog_bark' and 'dog bark' are the same words"),
         (["dog"], "one label alone always has 100 %: give others .* or multi_label=True"),
     ],
 )

@@ -11,6 +11,7 @@ from clapjax.audio.files import AudioError, read_audio
 from clapjax.audio.fill import fill, truncate
 from clapjax.inference import pieces
 from clapjax.inference.pieces import Cutter, Failure, middle, static_length, stream, windows
+from tests.audio.test_files import encode_media
 from tests.inference.tiny import CLIP, RATE, SMALL, noise
 
 AUDIO = SMALL.audio
@@ -138,6 +139,16 @@ def test_long_files_wait_for_their_turn(tmp_path, monkeypatch):
             assert one.index == other.index == 2 and str(one.error) == str(other.error)
         else:
             np.testing.assert_array_equal(one.samples, other.samples)
+
+
+def test_a_long_film_waits_for_its_turn(tmp_path, monkeypatch):
+    """Fails before: what libsndfile cannot open was decoded whole, eight files at once."""
+    pytest.importorskip("av")
+    encode_media(tmp_path / "a.m4a", "aac", "ipod", noise(3 * 48_000), 48_000)
+    for most, is_long in ((2.0, True), (4.0, False)):
+        monkeypatch.setattr(pieces, "LONG_SECONDS", most)
+        for item in (tmp_path / "a.m4a", (tmp_path / "a.m4a").read_bytes()):
+            assert pieces._is_long(item) is is_long
 
 
 def test_few_inputs_are_taken_ahead():

@@ -72,6 +72,9 @@ np.savez("found.npz", audio=np.concatenate([embed_audio("0.wav"), embed_audio("1
 """
     said = run_page([sys.executable, "-c", ALONE + USE + found], tmp_path)
 
+    for file in (tmp_path / "my-graphs").glob("*.mlir"):  # no names of files of who exported it
+        assert not re.findall(rb"[\w./-]{6,}\.py\b|" + os.fsencode(REPO), file.read_bytes())
+
     clap, found = clapjax.load(workdir), np.load(tmp_path / "found.npz")
     audio, text = clap.embed_audio(files), clap.embed_text(CAPTIONS)
     np.testing.assert_allclose(found["audio"], audio, rtol=0, atol=NEAR)
@@ -114,6 +117,7 @@ def test_what_cannot_be_is_one_line(tmp_path, capsys):
         (("--to", "stablehlo", "--batch_size", "0"), "batch_size must be positive, not 0"),
         (("--to", "stablehlo", "--seconds", "2"), "this model hears 1 s, not 2"),
         (("--to", "stablehlo", "--seconds", "0.5"), "this model hears 1 s, not 0.5"),
+        (("--to", "stablehlo", "--seconds", "nan"), "this model hears 1 s, not nan"),
     ):
         assert main(["export", "--model", str(workdir), *words, str(tmp_path / "out")]) == 2
         err = capsys.readouterr().err
