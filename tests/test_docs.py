@@ -8,15 +8,16 @@ import pytest
 REPO = Path(__file__).resolve().parents[1]
 README = REPO / "README.md"
 DOCS = sorted((REPO / "docs").glob("*.md"))
+CODE = re.compile(r"```.*?```", re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]+)")
-HERE = re.compile(r"https://colab\.research\.google\.com/github/\w+/\w+/blob/main/")
+HERE = re.compile(r"https://colab\.research\.google\.com/github/[^/]+/[^/]+/blob/[^/]+/")
 PICTURES = 300_000  # bytes of all of them
 
 
 @pytest.mark.parametrize("page", [README, *DOCS], ids=lambda page: page.name)
 def test_links_lead_to_files(page):
     """Of this repository, as a badge of Colab's names it, or beside the page."""
-    for link in LINK.findall(page.read_text("utf-8")):
+    for link in LINK.findall(CODE.sub("", page.read_text("utf-8"))):
         if HERE.match(link):
             assert (REPO / HERE.sub("", link)).is_file(), link
         elif not link.startswith("https:"):
