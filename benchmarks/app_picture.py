@@ -57,26 +57,33 @@ def served(*arguments: str, **options) -> Iterator[tuple[str, list[str]]]:
 
 
 @contextlib.contextmanager
-def opened(address: str, width: int = 1200, height: int = 1000) -> Iterator[tuple]:
-    """(the page in a browser, as Playwright has it; addresses elsewhere that it asked for)."""
+def browser(width: int, height: int) -> Iterator:
+    """An empty page of chromium, as Playwright has it."""
     from playwright.sync_api import sync_playwright
 
+    with sync_playwright() as playwright:
+        flags = ["--no-sandbox", "--disable-gpu", "--autoplay-policy=no-user-gesture-required"]
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        page = chromium.new_page(viewport={"width": width, "height": height})
+        page.set_default_timeout(180_000)
+        yield page
+        chromium.close()
+
+
+@contextlib.contextmanager
+def opened(address: str, width: int = 1200, height: int = 1000) -> Iterator[tuple]:
+    """(`clapjax app` in a browser; addresses elsewhere that it asked for)."""
     strangers: list[str] = []
 
     def look(request) -> None:
         if not request.url.startswith((address, "data:", "blob:")):
             strangers.append(request.url)
 
-    with sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-gpu", "--autoplay-policy=no-user-gesture-required"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        page = browser.new_page(viewport={"width": width, "height": height})
-        page.set_default_timeout(180_000)
+    with browser(width, height) as page:
         page.on("request", look)
         page.goto(address)
         page.get_by_role("tab").first.wait_for()
         yield page, strangers
-        browser.close()
 
 
 def search(page, text: str) -> None:
@@ -95,6 +102,12 @@ def link(model: Path, esc10: Path, folder: Path, fold: str = "4") -> None:
     for row in rows:
         source = (esc10 / "audio" / row["filename"]).absolute()
         (folder / "ESC-10" / f"{row['category']} {source.name}").symlink_to(source)
+
+
+def make_small(file: Path) -> None:
+    """Leaves a picture 128 colours, and prints its size."""
+    Image.open(file).convert("RGB").quantize(128).save(file, optimize=True)
+    print(f"{file}: {file.stat().st_size / 1000:.0f} kB")
 
 
 def main() -> None:
@@ -116,8 +129,7 @@ def main() -> None:
         box = page.locator("figure.clapjax").nth(1).bounding_box()
         sides = {"x": box["x"] - 20, "width": box["width"] + 40}
         page.screenshot(path=args.out, clip=sides | {"y": 0, "height": box["y"] + box["height"]})
-    Image.open(args.out).convert("RGB").quantize(128).save(args.out, optimize=True)
-    print(f"{args.out}: {Path(args.out).stat().st_size / 1000:.0f} kB")
+    make_small(Path(args.out))
 
 
 if __name__ == "__main__":

@@ -49,6 +49,10 @@ COLAB = (
     "ipykernel",
 )
 TPU = "libtpu==0.0.21.1"  # that runtime alone has it
+SHOWN = (
+    *("jax", "libtpu", "flax", "numpy", "transformers"),
+    *("tensorflow-cpu", "ml-collections", "clapjax"),
+)
 # Settings for a run of a minute, of every notebook that has a cell `parameters` with that name.
 SMALL = {
     "CONFIG": "configs/demo.py:runlocal",
@@ -216,7 +220,12 @@ def dry_run(python: Path, place: Path, source: str, gpu: bool) -> list[str]:
         raise SystemExit(f"first cell:\n{done.stdout}{done.stderr}")
     items = [item["metadata"] for item in json.loads(report.read_text())["install"]]
     report.unlink()
-    return sorted(f"{item['name'].lower()}=={item['version']}" for item in items)
+    return sorted(f"{plain(item['name'])}=={item['version']}" for item in items)
+
+
+def plain(name: str) -> str:
+    """The name of a distribution as packages ask for it, however its metadata write it."""
+    return name.lower().replace("_", "-")
 
 
 def make_environment(python: str, place: Path, source: str) -> Path:
@@ -235,16 +244,15 @@ def make_environment(python: str, place: Path, source: str) -> Path:
 def versions(python: Path) -> str:
     """Of what matters, in the environment of `python`; "-" is not there."""
     code = (
-        "import importlib.metadata as m, sys\n"
-        "have = {d.name.lower(): d.version for d in m.distributions()}\n"
-        "print(', '.join(f'{n} {have.get(n, \"-\")}' for n in sys.argv[1:]))"
+        "import importlib.metadata as m, json\n"
+        "print(json.dumps({d.name: d.version for d in m.distributions()}))"
     )
-    names = ("jax", "libtpu", "flax", "numpy", "transformers", "tensorflow-cpu", "clapjax")
     # Elsewhere than here, where building a wheel leaves clapjax.egg-info.
     done = subprocess.run(
-        [python, "-c", code, *names], cwd=python.parent, capture_output=True, text=True, check=True
+        [python, "-c", code], cwd=python.parent, capture_output=True, text=True, check=True
     )
-    return done.stdout.strip()
+    have = {plain(name): version for name, version in json.loads(done.stdout).items()}
+    return ", ".join(f"{name} {have.get(name, '-')}" for name in SHOWN)
 
 
 def check_first_cell(own: Path, place: Path, source: str) -> None:

@@ -114,7 +114,7 @@ files = sorted(file for file in Path(FOLDER).rglob("*") if file.suffix.lower() i
 if not files:
     raise FileNotFoundError(f"no sounds in {FOLDER}")
 print(f"{len(files)} sounds; one of them:")
-display(Audio(files[0]))
+display(Audio(str(files[0])))
 
 # %% [markdown]
 # ## The model
@@ -145,7 +145,7 @@ def search(words, top=3):
     print(f"{words!r}, of {len(files)} sounds:")
     for number in cosines.argsort()[::-1][:top]:
         print(f"  {cosines[number]:.3f}  {files[number].relative_to(FOLDER)}")
-        display(Audio(files[number]))
+        display(Audio(str(files[number])))
 
 
 for words in QUERIES:

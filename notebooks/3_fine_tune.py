@@ -132,7 +132,7 @@ def make_folder(folder, rate=16_000):
     with open(folder / "sounds.csv", "w", newline="") as table:
         csv.writer(table).writerows(rows)
     print(f"{len(rows) - 1} sounds in {folder}; the last one: {rows[-1][1]!r}")
-    display(Audio(folder / rows[-1][0]))
+    display(Audio(str(folder / rows[-1][0])))
 
 
 kind = "folder"
@@ -163,10 +163,11 @@ if not MODEL:
 
 # %%
 # 1 min: makes records of the folder, and trains. A table without a split has a tenth held out.
+OWN = f"{WORK}/{Path(DATASET or FOLDER).name} {Path(MODEL).name}"  # another of them: another run
 run(
     f"train --config configs/folder.py --config.source.kind={kind} --config.source.path='{FOLDER}' "
-    f"--model {MODEL} --config.steps={STEPS} --config.optimizer.learning_rate={LEARNING_RATE} "
-    f"--data_dir {WORK}/own_records --workdir {WORK}/runs/tuned --config.evaluation.tasks='()'"
+    f"--model '{MODEL}' --config.steps={STEPS} --config.optimizer.learning_rate={LEARNING_RATE} "
+    f"--data_dir '{OWN}/records' --workdir '{OWN}/run' --config.evaluation.tasks='()'"
 )
 
 # %% [markdown]
@@ -178,11 +179,11 @@ run(
 # %%
 # 20 s.
 run(
-    f"eval --model before={MODEL} after={WORK}/runs/tuned --benchmark own={WORK}/own_records "
-    f"--out {WORK}/tuned --config.evaluation.tasks=\"('retrieval',)\""
+    f"eval --model before='{MODEL}' after='{OWN}/run' --benchmark own='{OWN}/records' "
+    f"--out '{OWN}/judged' --config.evaluation.tasks=\"('retrieval',)\""
 )
-run(f"report --markdown {WORK}/tuned")
+run(f"report --markdown '{OWN}/judged'")
 
 # %% [markdown]
-# The run is a model like any other: `clapjax.load("clapjax_work/runs/tuned")` searches and labels,
-# and `clapjax export` writes it for others (docs/your_own_sounds.md).
+# The run is a model like any other: `clapjax.load(f"{OWN}/run")` searches and labels, and `clapjax
+# export` writes it for others (docs/your_own_sounds.md).

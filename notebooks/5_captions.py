@@ -90,10 +90,10 @@ STEPS = 1000
 # ## Train a captioner
 
 # %%
-# 6 min, unless you have one.
+# 6 min; 1 min where you have one, for the records, which the last cell needs.
+run(f"records build --config {RECORDS} --data_dir {WORK}/data")
 if not MODEL:
     MODEL = f"{WORK}/runs/captioner"
-    run(f"records build --config {RECORDS} --data_dir {WORK}/data")
     run(
         f"train --config {CONFIG} --config.steps={STEPS} --config.evaluation.tasks='()' "
         f"--data_dir {WORK}/data --workdir {MODEL}"
@@ -120,7 +120,7 @@ PAIRS = (("dog bark", "rain"), ("church bell", "siren"), ("footsteps", "door kno
 if FOLDER:
     KNOWN = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff"}
     files = sorted(file for file in Path(FOLDER).rglob("*") if file.suffix.lower() in KNOWN)
-    told = {str(file): (file, TAGS, "") for file in files}
+    told = {str(file): (str(file), TAGS, "") for file in files}
 else:
     told = {
         f"{a}, then {b}": (

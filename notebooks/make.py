@@ -3,7 +3,7 @@
     python notebooks/make.py
 
 Edit the texts, and then run this. The badge and the first cell, which all have, are rewritten in
-the texts as well: the first cell is first_cell.py.
+the texts as well: the first cell is first_cell.py. So are the addresses of the badges in PAGES.
 """
 
 import re
@@ -17,6 +17,7 @@ HERE = Path(__file__).resolve().parent
 REPOSITORY = "clapjax/clapjax"  # on GitHub, whence Colab takes notebooks and clapjax: set it here
 BRANCH = "main"
 COLAB = "https://colab.research.google.com"
+PAGES = ("README.md", "docs/notebooks.md")  # that have a badge for each notebook
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -28,10 +29,14 @@ def texts() -> list[Path]:
     return sorted(HERE.glob("[0-9]_*.py"))
 
 
+def address(name: str) -> str:
+    """Where Colab opens the notebook NAME."""
+    return f"{COLAB}/github/{REPOSITORY}/blob/{BRANCH}/notebooks/{name}.ipynb"
+
+
 def badge(name: str) -> str:
     """Markdown of a button that opens the notebook NAME in Colab."""
-    file = f"{COLAB}/github/{REPOSITORY}/blob/{BRANCH}/notebooks/{name}.ipynb"
-    return f"[![Open in Colab]({COLAB}/assets/colab-badge.svg)]({file})"
+    return f"[![Open in Colab]({COLAB}/assets/colab-badge.svg)]({address(name)})"
 
 
 def first_cell() -> str:
@@ -58,14 +63,27 @@ def make(text: Path) -> dict[Path, str]:
     }
 
 
-def main() -> int:
-    """Writes what differs; returns how many files that were."""
-    changed = 0
+def make_page(page: Path) -> str:
+    """What a page with badges should hold."""
+    badges = rf"{re.escape(COLAB)}/github/[^)\s]+/notebooks/(\w+)\.ipynb"
+    return re.sub(badges, lambda found: address(found[1]), page.read_text("utf-8"))
+
+
+def wanted() -> dict[Path, str]:
+    """What every file should hold that is written here."""
+    files = {HERE.parent / page: make_page(HERE.parent / page) for page in PAGES}
     for text in texts():
-        for file, wanted in make(text).items():
-            if not file.exists() or file.read_text("utf-8") != wanted:
-                file.write_text(wanted, "utf-8")
-                changed += 1
+        files |= make(text)
+    return files
+
+
+def main() -> int:
+    """Writes what differs, and says of how many files that was."""
+    changed = 0
+    for file, told in wanted().items():
+        if not file.exists() or file.read_text("utf-8") != told:
+            file.write_text(told, "utf-8")
+            changed += 1
     print(f"{changed} files changed")
     return 0
 

@@ -25,6 +25,7 @@ from benchmarks.colab import (
 REPO = Path(__file__).resolve().parents[2]
 NAMES = sorted(file.stem for file in NOTEBOOKS.glob("*.ipynb"))
 LINK = re.compile(r"\]\(([^)#]+)")
+BADGE = re.compile(r"badge\.svg\)\]\(https://[^/]+/github/(\w+/\w+)/blob/main/notebooks/([^)]+)")
 
 
 @pytest.fixture(scope="module")
@@ -64,27 +65,34 @@ def shares(told: str, words: str) -> list[float]:
 def test_texts_and_notebooks_are_in_step(make):
     """`python notebooks/make.py` would change nothing; nothing is printed in what is kept."""
     assert [text.stem for text in make.texts()] == NAMES and len(NAMES) == 5
-    for text in make.texts():
-        for file, wanted in make.make(text).items():
-            assert file.read_text("utf-8") == wanted, f"run python notebooks/make.py: {file.name}"
-        cells = nbformat.read(text.with_suffix(".ipynb"), 4).cells
+    for file, wanted in make.wanted().items():
+        assert file.read_text("utf-8") == wanted, f"run python notebooks/make.py: {file.name}"
+    for name in NAMES:
+        cells = nbformat.read(NOTEBOOKS / f"{name}.ipynb", 4).cells
         assert not any(cell.get("outputs") or cell.get("execution_count") for cell in cells)
 
 
+def test_one_setting_moves_the_repository(make, monkeypatch):
+    """Nothing that make.py writes tells another address than REPOSITORY; every page has a badge of
+    each notebook."""
+    old = make.REPOSITORY
+    monkeypatch.setattr(make, "REPOSITORY", "someone/else")
+    for file, told in make.wanted().items():
+        assert f"/{old}" not in told, file.name
+        if file.suffix == ".md":
+            assert BADGE.findall(told) == [("someone/else", f"{name}.ipynb") for name in NAMES]
+
+
 def test_links_name_files_that_exist(make):
-    """The badges, each of the notebook that it stands in, and the pages that are named."""
+    """A notebook's badge, and the pages that it names."""
     root = f"{make.COLAB}/github/{make.REPOSITORY}/blob/{make.BRANCH}/"
-    table = (REPO / "docs" / "notebooks.md").read_text()
     for name in NAMES:
         cells = nbformat.read(NOTEBOOKS / f"{name}.ipynb", 4).cells
         told = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
         opened = [link.removeprefix(root) for link in LINK.findall(told) if link.startswith(root)]
         assert opened == [f"notebooks/{name}.ipynb"] and (REPO / opened[0]).is_file()
-        assert f"({root}{opened[0]})" in table
         for page in re.findall(r"docs/\w+\.md", told):  # links to them would lead nowhere in Colab
             assert (REPO / page).is_file(), page
-    for link in LINK.findall(table):
-        assert link.startswith("https:") or (REPO / "docs" / link).is_file(), link
 
 
 def test_each_cell_says_how_long_it_takes():

@@ -73,8 +73,12 @@ class SourceConfig:
             )
         if not 0 <= self.held_out_share < 1:
             raise ValueError(f"source.held_out_share must be in 0 .. 1, not {self.held_out_share}")
-        if self.held_out_share and self.mixes_up():
-            raise ValueError("source.held_out_share is for direct builds (source.mode=direct)")
+        for name in ("held_out_share", "window_seconds"):
+            if getattr(self, name) and self.mixes_up():
+                raise ValueError(
+                    f"source.{name} is for direct builds (source.mode=direct), not for mixtures: "
+                    f"set --config.source.{name}=0"
+                )
         for item in self.roles:
             name, _, role = item.rpartition("=")
             if not name or role not in ROLES:
@@ -91,8 +95,6 @@ class SourceConfig:
             raise ValueError("source.window_hop_seconds needs source.window_seconds")
         if self.window_held_out and not self.window_seconds:
             raise ValueError("source.window_held_out needs source.window_seconds")
-        if self.window_seconds and self.mixes_up():
-            raise ValueError("source.window_seconds is for direct builds (source.mode=direct)")
         if 0 < self.window_seconds < self.min_seconds:
             raise ValueError("source.window_seconds must be at least source.min_seconds")
 

@@ -220,7 +220,8 @@ def test_windows_without_anything_are_listed():
         ({"window_seconds": float("nan")}, "window_seconds must be 0, or at least 0.01 s"),
         # No sample further: the same window for ever. The other ones had one name.
         ({"window_seconds": 1.0, "window_hop_seconds": 1e-9}, "at least 0.01 s, not 1e-09"),
-        ({"window_seconds": 10.0, "mode": "mixup"}, "is for direct builds"),
+        ({"window_seconds": 10.0, "mode": "mixup"}, "not for mixtures: set .*window_s"),
+        ({"held_out_share": 0.1, "mode": "mixup"}, "not for mixtures: set .*held_out"),
         ({"window_seconds": 0.05}, "at least source.min_seconds"),
         ({"window_held_out": True}, "window_held_out needs source.window_seconds"),
         ({"roles": ("dev=test",)}, "'dev=test' is not NAME=train or NAME=held_out"),
