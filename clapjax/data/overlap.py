@@ -101,7 +101,7 @@ def _from_table(file: Path) -> set[str]:
     except UnicodeDecodeError:
         encoding = "latin-1"  # Clotho's metadata
     except OSError as error:
-        raise SourceError(f"{file}: cannot be read ({error.strerror})") from error
+        raise SourceError(f"{file}: cannot be read ({error.strerror or error})") from error
     first = table_columns(file, encoding)
     for column, collection in ID_COLUMNS.items():
         if column in first:

@@ -336,7 +336,9 @@ def walk(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
 
     def refuse(error: OSError):
         if not isinstance(error, FileNotFoundError):
-            raise ValueError(f"{error.filename}: cannot be listed ({error.strerror})") from error
+            raise ValueError(
+                f"{error.filename}: cannot be listed ({error.strerror or error})"
+            ) from error
 
     if not is_local(root):
         yield from _walk_bucket(root)

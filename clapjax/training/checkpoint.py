@@ -182,20 +182,24 @@ def read_back(manager: ocp.CheckpointManager, step: int, state: TrainState) -> N
 
     Raises:
       DamagedError: it cannot be found or read, or is another one; on all processes.
-      OSError: as `finish`.
+      OSError: as `finish`; or it is out of reach for a moment.
     """
     finish(manager)
-    folder, problem = as_path(manager.directory), ""
+    folder, problem, away = as_path(manager.directory), "", None
     if step not in steps_in(folder.parent):
         problem = "is not found"
     else:
         try:
-            found = _read(folder / str(step), state)
+            with telling_of([os.fspath(folder / str(step))]):
+                found = _read(folder / str(step), state)
         except Exception as error:  # whatever Orbax and TensorStore find
+            away = out_of_reach(error, folder / str(step))
             problem = f"cannot be read ({str(error).partition(chr(10))[0]})"
         else:
             if wrong := _different(_to_tree(state), _to_tree(found)):
                 problem = f"is not what was saved: {', '.join(wrong[:3])} differ ({len(wrong)})"
+    if not distributed.all_agree(away is None):
+        raise away or OSError(f"{folder / str(step)}: is out of reach for another process")
     if not distributed.all_agree(not problem):
         problem = problem or "cannot be read by another process"
         raise DamagedError(f"{folder / str(step)}: was saved, but {problem}; use another workdir")

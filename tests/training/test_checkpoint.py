@@ -142,7 +142,9 @@ def test_what_is_out_of_reach_is_not_damaged(tmp_path, monkeypatch, error, kind,
         checkpoint.restore(manager, _state(0))
     with pytest.raises(kind) as loading:
         checkpoint.load_variables(tmp_path)
-    for found in (restoring.value, loading.value):
+    with checkpoint.open_manager(tmp_path) as manager, pytest.raises(kind) as back:
+        checkpoint.read_back(manager, 2, _state(2))
+    for found in (restoring.value, loading.value, back.value):
         assert getattr(found, "passes", False) is passes and "\n" not in str(found)
     assert _steps(tmp_path) == [1, 2]
 

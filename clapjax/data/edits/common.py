@@ -336,5 +336,5 @@ def _differing(there: dict, build: dict) -> list[str]:
 def _read_json(file: Path) -> dict | None:
     try:
         return json.loads(paths.read_text(file))
-    except (OSError, ValueError):
+    except (FileNotFoundError, ValueError):
         return None

@@ -105,7 +105,7 @@ def read_json(file: Path):
     try:
         return json.loads(paths.read_text(file, "utf-8-sig"))
     except OSError as error:
-        raise SourceError(f"{file}: cannot be read ({error.strerror})") from error
+        raise SourceError(f"{file}: cannot be read ({error.strerror or error})") from error
     except (ValueError, RecursionError) as error:
         raise SourceError(f"{file}: is not JSON ({error})") from error
 

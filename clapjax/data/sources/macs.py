@@ -48,7 +48,7 @@ def _read(file: Path) -> list:
     try:
         content = yaml.safe_load(read_text(file))
     except OSError as error:
-        raise SourceError(f"{file}: cannot be read ({error.strerror})") from error
+        raise SourceError(f"{file}: cannot be read ({error.strerror or error})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SourceError(f"{file}: is not YAML ({' '.join(str(error).split())})") from error
     if not isinstance(content, dict) or not isinstance(content.get("files"), list):

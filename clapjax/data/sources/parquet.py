@@ -88,7 +88,9 @@ def _open(file: str | os.PathLike):
         return pyarrow.parquet.ParquetFile(
             path if is_local(path) else path.open("rb"), buffer_size=SMALL
         )
-    except (pyarrow.ArrowException, OSError) as error:
+    except OSError as error:
+        raise SourceError(f"{file}: cannot be read ({error})") from error
+    except pyarrow.ArrowException as error:
         raise SourceError(f"{file}: is not a parquet file ({error})") from error
 
 
