@@ -88,7 +88,10 @@ class Annotate(EditRecords):
         texts = zip((example.captions, example.negative_captions), example.kinds(), strict=True)
         old = [dict(zip(*pair, strict=True)) for pair in texts]
         given = [dict(part) for part in item] or [{}, {}]
-        captions, negatives = map(self._joined, old, given)
+        # Of replaced captions the negatives go as well.
+        goes = [self.replace and bool(given[0]), self.replace and any(given)]
+        kept = [{} if gone else part for gone, part in zip(goes, old, strict=True)]
+        captions, negatives = (a | b | a for a, b in zip(kept, given, strict=True))
         there = set(map(text_key, captions)) if item else set()
         equal = [text for text in negatives if text_key(text) in there]
         negatives = {text: kind for text, kind in negatives.items() if text not in equal}
@@ -107,10 +110,6 @@ class Annotate(EditRecords):
             negative_captions=tuple(negatives),
             provenance=join_provenance([*captions.values(), *negatives.values()]),
         )
-
-    def _joined(self, old: dict[str, str], given: dict[str, str]) -> dict[str, str]:
-        """Text to provenance: what is there keeps its place and its word, unless it is replaced."""
-        return given if given and self.replace else old | given | old
 
 
 def annotate(
@@ -132,7 +131,8 @@ def annotate(
       data_dir: the new data set; where it was made in the same way before, nothing is done.
       source: the data set whose records are told anew.
       tables: see `read_texts`.
-      replace: captions and negatives that a row has go in place of the record's, not beside them.
+      replace: captions that a row has go in the place of the record's captions and their
+        negatives, negatives in the place of the negatives; not beside them.
       apart: write texts alone; their audio stays in `source`, which must stay where it is.
       processes, progress: as in `build_records`.
 
