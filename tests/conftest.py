@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -20,6 +21,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
+import filelock
 import jax
 import pytest
 
@@ -79,21 +81,43 @@ def bucket_of():
 
 
 @pytest.fixture(scope="session")
-def demo_records(tmp_path_factory) -> Path:
-    """Records of configs/demo.py:runlocal, 160 of them to train on."""
-    from clapjax.cli.main import main
+def made_once(tmp_path_factory):
+    """made_once("run", make): a copy of the folder run, which one of pytest's workers makes."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent  # of all workers
 
-    data_dir = tmp_path_factory.mktemp("demo") / "records"
-    demo = ["--config", "configs/demo.py:runlocal", "--data_dir", str(data_dir)]
-    assert main(["records", "build", *demo]) == 0
-    return data_dir
+    def copy(name: str, make: Callable[[Path], None]) -> Path:
+        folder, made = shared / name, shared / f"{name}.made"
+        with filelock.FileLock(shared / f"{name}.making"):
+            if not made.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # another worker failed at it
+                make(folder)
+                made.touch()
+        return shutil.copytree(folder, tmp_path_factory.mktemp("copy") / name)
+
+    return copy
 
 
 @pytest.fixture(scope="session")
-def demo_workdir(demo_records, command) -> Path:
+def demo_records(made_once) -> Path:
+    """Records of configs/demo.py:runlocal, 160 of them to train on."""
+    from clapjax.cli.main import main
+
+    def make(data_dir: Path) -> None:
+        demo = ["--config", "configs/demo.py:runlocal", "--data_dir", str(data_dir)]
+        assert main(["records", "build", *demo]) == 0
+
+    return made_once("records", make)
+
+
+@pytest.fixture(scope="session")
+def demo_workdir(made_once, demo_records, command) -> Path:
     """A workdir in which configs/demo.py:runlocal was trained on these records."""
-    workdir = demo_records.parent / "run"
-    demo = ["--config", "configs/demo.py:runlocal", "--data_dir", demo_records]
-    done = command("train", *demo, "--workdir", workdir)
-    assert done.returncode == 0, done.stderr
-    return workdir
+
+    def make(workdir: Path) -> None:
+        demo = ["--config", "configs/demo.py:runlocal", "--data_dir", demo_records]
+        done = command("train", *demo, "--workdir", workdir)
+        assert done.returncode == 0, done.stderr
+
+    return made_once("run", make)

@@ -1,4 +1,4 @@
-"""One process of several: ten steps and an evaluation on each mesh, and writes that fail.
+"""One process of several: five steps and an evaluation on each mesh, and writes that fail.
 
 python -m tests.distributed.worker OUT RECORDS (with JAX_COORDINATOR_ADDRESS and so on)
 """
@@ -25,7 +25,7 @@ from clapjax.training.state import init_state
 from clapjax.training.step import setting
 from tests.training.tiny import pairs_batch, pairs_config, run_steps
 
-STEPS = 10
+STEPS = 5
 MESHES = {
     "data": MeshConfig(),
     "fsdp": MeshConfig(1, 8, split_above=100),
