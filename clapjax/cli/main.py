@@ -97,7 +97,10 @@ def main(argv: list[str] | None = None) -> int:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb, (_, text) in VERBS.items():
         verbs.add_parser(verb, help=text, add_help=False)
-    if argv and argv[0].startswith("-") and argv[0] not in BEFORE_VERB:  # argparse would miss VERB
+    if not argv:
+        parser.print_help(sys.stderr)
+        return 2
+    if argv[0].startswith("-") and argv[0] not in BEFORE_VERB:  # argparse would miss VERB
         parser.error(f"unknown arguments: {argv[0]} (those of a verb come after it)")
     verb = parser.parse_args(argv[:1]).verb
     try:

@@ -61,6 +61,12 @@ def test_the_closest_word_is_named(words, meant, capsys):
     assert (f"; did you mean {meant}?" in error) if meant else ("did you mean" not in error)
 
 
+def test_without_a_verb_all_are_told(capsys):
+    assert main([]) == 2
+    told = capsys.readouterr().err
+    assert all(f"  {verb} " in told for verb in VERBS)
+
+
 def test_what_is_of_a_verb_comes_after_it(capsys):
     """Fails before: VERB was called missing, where it was named behind."""
     assert main_status("--debug", "embed") == 2
