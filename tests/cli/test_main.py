@@ -64,7 +64,7 @@ def test_the_closest_word_is_named(words, meant, capsys):
 def test_without_a_verb_all_are_told(capsys):
     assert main([]) == 2
     told = capsys.readouterr().err
-    assert all(f"  {verb} " in told for verb in VERBS)
+    assert all(f"\n    {verb}" in told for verb in VERBS)
 
 
 def test_what_is_of_a_verb_comes_after_it(capsys):
