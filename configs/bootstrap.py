@@ -25,7 +25,7 @@ def get_config(arg: str = ""):
     config = base_config()
     config.optimizer.kind = "muon"
     config.optimizer.learning_rate = 1.6e-3
-    config.steps = {"captioner": 450, "tagger": 240}.get(part, 360)
+    config.steps = {"captioner": 600, "tagger": 240}.get(part, 360)
     config.checkpoint_every = 180
     # Judged when all are trained.
     config.evaluation.tasks = ()
