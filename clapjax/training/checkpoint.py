@@ -198,8 +198,7 @@ def read_back(manager: ocp.CheckpointManager, step: int, state: TrainState) -> N
         else:
             if wrong := _different(_to_tree(state), _to_tree(found)):
                 problem = f"is not what was saved: {', '.join(wrong[:3])} differ ({len(wrong)})"
-    if not distributed.all_agree(away is None):
-        raise away or OSError(f"{folder / str(step)}: is out of reach for another process")
+    _stop_together(away, folder / str(step))
     if not distributed.all_agree(not problem):
         problem = problem or "cannot be read by another process"
         raise DamagedError(f"{folder / str(step)}: was saved, but {problem}; use another workdir")
@@ -275,8 +274,7 @@ def restore(manager: ocp.CheckpointManager, template: TrainState) -> TrainState 
                 state = _read(folder / str(step), template)
         except Exception as error:  # whatever Orbax and TensorStore find in a broken file
             problem, away = problem or error, out_of_reach(error, folder / str(step))
-        if not distributed.all_agree(away is None):
-            raise away or OSError(f"{folder / str(step)}: is out of reach for another process")
+        _stop_together(away, folder / str(step))
         if distributed.all_agree(state is not None):
             _set_aside(folder, damaged)
             if damaged:
@@ -306,6 +304,20 @@ def out_of_reach(error: Exception, path: Path) -> Exception | None:
             return found
         cause = cause.__cause__ or cause.__context__
     return None
+
+
+def _stop_together(away: Exception | None, path: Path) -> None:
+    """Raises on all processes where one found `path` out of reach (`out_of_reach`), and why.
+
+    Whether that may pass decides about the exit status, and is the same for all.
+    """
+    if distributed.all_agree(away is None):
+        return
+    passes = distributed.all_agree(away is None or getattr(away, "passes", False))
+    if away is None:
+        away = OSError(f"{path}: is out of reach for another process")
+        away.passes = passes
+    raise away
 
 
 def _read(folder: Path, template: TrainState) -> TrainState:

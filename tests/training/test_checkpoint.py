@@ -149,6 +149,20 @@ def test_what_is_out_of_reach_is_not_damaged(tmp_path, monkeypatch, error, kind,
     assert _steps(tmp_path) == [1, 2]
 
 
+@pytest.mark.parametrize("passes", [True, False])
+def test_what_another_process_cannot_reach_stops_this_one_with_its_status(
+    tmp_path, monkeypatch, passes
+):
+    """Else one host would ask to be started again, and the others' status end the run."""
+    _write(tmp_path, [1])
+    answers = iter([False, passes])
+    with checkpoint.open_manager(tmp_path) as manager:
+        monkeypatch.setattr(checkpoint.distributed, "all_agree", lambda _: next(answers))
+        with pytest.raises(OSError, match="out of reach for another process") as found:
+            checkpoint.restore(manager, _state(0))
+    assert found.value.passes is passes and _steps(tmp_path) == [1]
+
+
 def test_nothing_is_moved_where_nothing_can_be_read(tmp_path):
     _write(tmp_path, [1, 2])
     other = dataclasses.replace(_state(0), params={"audio_x": jnp.zeros((3, 3))})

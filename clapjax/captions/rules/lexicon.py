@@ -56,7 +56,7 @@ behind below beneath beside between by concurrent down during for from in inside
 off on onto out outside over past per through throughout to toward towards under until up upon via
 with within without""")
 # By which nothing is known again that sounds.
-EMPTY = PREPOSITIONS | DETERMINERS | _words("and but etc or to")
+EMPTY = PREPOSITIONS | DETERMINERS | _words("and but etc or")
 # Prepositions that end a verb phrase: "speeds up", "passes by".
 PARTICLES = _words("around behind by down in inside off on out outside over past through up along")
 SUBORDINATORS = _words("as because how if so that what when whenever where which while whilst who")
