@@ -77,4 +77,7 @@ def _limited(tokenizer, max_length: int):
 def _save(file: Path, tensors: dict[str, np.ndarray], told: dict[str, str]) -> None:
     from safetensors.numpy import save_file
 
+    file.touch()
+    mode = file.stat().st_mode
     save_file(tensors, file, metadata={"format": "pt"} | told)  # "pt" is what transformers asks for
+    file.chmod(mode)  # it is its writer's alone else

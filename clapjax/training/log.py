@@ -36,26 +36,30 @@ class TrainLog:
         import tqdm
 
         self._active, self._folder, self._check = active, as_path(workdir), check
+        begun = start_step > 0
         with distributed.together(self._folder):
             if active:
                 check()  # a slow start may have been overtaken by another
-                self._open(start_step, judged)
+                begun |= self._open(start_step, judged)
         self._steps, self._batch_size = steps, batch_size
         self._last = (start_step, time.perf_counter())
         self._compiled: tuple[int, float] | None = None  # the first step, and when it had been
-        if active and 0 < start_step < steps:
+        if active and begun and start_step < steps:
             print(f"{workdir}: goes on from step {start_step}", file=sys.stderr, flush=True)
         hidden = not (active and sys.stderr.isatty())
         self._bar = tqdm.tqdm(total=steps, initial=start_step, unit="step", disable=hidden)
 
-    def _open(self, start_step: int, judged: bool) -> None:
+    def _open(self, start_step: int, judged: bool) -> bool:
+        """Whether there are rows of a killed attempt."""
+        rows = read_log(self._folder)
         kept = [
             row
-            for row in read_log(self._folder)
+            for row in rows
             if row["step"] < start_step
             or (row["step"] == start_step and (judged or not is_scores(row)))
         ]
         self._rows, self._events = open_files(self._folder, kept)
+        return bool(rows)
 
     def advance(self) -> None:
         """Counts one step on the bar; compiling the first counts in no rate but that step's own."""

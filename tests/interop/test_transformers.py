@@ -87,6 +87,9 @@ def test_import_and_export_give_transformers_embeddings(kind, request, tmp_path)
     exported = tmp_path / "exported"
     model = load_pretrained(folder)
     write_model(exported, model)
+    assert (
+        len({file.stat().st_mode for file in exported.iterdir()}) == 1
+    )  # all can read the weights
     again, report = transformers.ClapModel.from_pretrained(exported, output_loading_info=True)
     assert not any(report.values()), report
     for name, value in theirs.state_dict().items():

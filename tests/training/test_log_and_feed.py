@@ -88,6 +88,8 @@ def test_a_log_says_where_a_run_goes_on_and_rates_count_no_compiling(tmp_path, c
     assert capsys.readouterr().err == ""
 
     log = TrainLog(tmp_path, start_step=0, steps=121, batch_size=4)
+    # One that was killed before its first checkpoint.
+    assert capsys.readouterr().err == f"{tmp_path}: goes on from step 0\n"
     now[0] += 0.9975  # of a first step that is all there is, compiling and all
     log.advance()
     log.write(1, {"loss": 1.0})
