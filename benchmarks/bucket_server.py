@@ -9,6 +9,7 @@ is in memory and lives until Ctrl-C.
 import argparse
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -109,6 +110,7 @@ def main() -> None:
     if args.port is not None:
         serve_gs(args.port)
         return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server ends with it
     with bucket_server(args.kind) as environment, contextlib.suppress(KeyboardInterrupt):
         for name, value in environment.items():
             print(f"export {name}={value}")
