@@ -66,7 +66,7 @@ def test_a_model_is_used_without_them(tmp_path, quick_env):
         ["classify", "--model", model, "--labels", "dog,rain", sounds],
         ["search", "--model", model, "--index", str(tmp_path / "i"), "rain"],
         ["search", "--model", str(tmp_path / "run"), "--index", vectors, "rain"],
-        ["train", "--help"],
+        ["train", "--config", "c.py", "--data_dir", "d", "--workdir", "w"],
     ]
     command = [sys.executable, "-c", WITHOUT, json.dumps(TRAINING), json.dumps(verbs)]
     done = subprocess.run(command, env=quick_env, capture_output=True, text=True, timeout=300)

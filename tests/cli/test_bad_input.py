@@ -93,7 +93,6 @@ def test_bad_input_is_one_line_and_status_2(arguments, message, tmp_path, monkey
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "the following arguments are required: VERB"),
         (("trian",), "invalid choice: 'trian'"),
         (("train", "--data_dir", "d", "--workdir", "w"), "required: --config"),
         ((*TRAIN, "--bogus=1"), "unknown arguments: --bogus=1"),
@@ -105,6 +104,13 @@ def test_bad_usage_is_status_2(arguments, message, capsys):
     assert _main(*arguments) == 2
     err = capsys.readouterr().err
     assert err.startswith("usage: clapjax") and message in err.splitlines()[-1]
+
+
+def test_nothing_said_is_answered_with_the_verbs(capsys):
+    assert _main() == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("usage: clapjax") and not captured.out
+    assert VERBS.keys() <= {*captured.err.split("VERB\n")[1].split()}
 
 
 def test_bad_input_in_a_process_shows_no_stack_trace(command, tmp_path):

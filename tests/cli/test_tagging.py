@@ -65,7 +65,7 @@ def test_verbs_that_want_another_model_say_so(verb, workdir, tmp_path, monkeypat
     assert CASES.keys() | NO_MODEL == VERBS.keys()  # a new verb belongs in one of them
     monkeypatch.chdir(tmp_path)
     (tmp_path / "clip.wav").write_bytes(b"")
-    one = {"vectors": np.ones((1, 8), np.float32), "names": ["dog"], "kinds": ["text"]}
+    one = {"vectors": np.eye(1, 8, dtype=np.float32), "names": ["dog"], "kinds": ["text"]}
     write_table("index.npz", Table(**one, model="m", fingerprints={"text": "0"}))
     before = sorted(tmp_path.iterdir())
     arguments, message = CASES[verb]

@@ -1,7 +1,7 @@
 """Every command of docs/pod.md: the scripts' as a dry run, ours as far as they are understood."""
 
 import argparse
-import importlib
+import importlib.util
 import re
 import shlex
 
@@ -34,12 +34,16 @@ OURS = [command for command in _commands() if command[0] == "clapjax"]
 def test_the_page_is_the_whole_way():
     kinds = {command[0].partition("/")[2] or command[0] for command in _commands()}
     assert kinds == {
-        *("gcloud", "ssh-add", "pip", "export", "clapjax", "tensorboard"),
+        *("git", "cd", "gcloud", "ssh-add", "pip", "export", "clapjax", "tensorboard", "python"),
         *("restart.sh", "logs.sh", "delete.sh"),
     }
-    assert [command[1] for command in OURS] == [
-        *("records", "plan", "eval", "report", "export"),
-    ]
+    wanted = iter([command[1] for command in OURS])
+    assert all(verb in wanted for verb in ("records", "plan", "eval", "report", "export"))
+
+
+def test_our_modules_are_there():
+    (module,) = (command[2] for command in _commands() if command[:2] == ["python", "-m"])
+    assert importlib.util.find_spec(module)
 
 
 def _dry(cloud, command: list[str], **more_env: str) -> list[list[str]]:
