@@ -6,7 +6,6 @@ import itertools
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +25,7 @@ import jax
 import pytest
 
 from benchmarks.bucket_server import BUCKET, bucket_server
+from tests.apart import clapjax, run_apart
 
 jax.config.update("jax_num_cpu_devices", 8)  # before JAX's first use
 
@@ -50,16 +50,10 @@ def quick_env() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def command(quick_env):
-    """command("train", "--config", ...): `python -m clapjax` in a process of its own."""
+    """command("train", "--config", ...): `clapjax` in a process of its own (tests/apart.py)."""
 
     def run(*arguments: str) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            [sys.executable, "-m", "clapjax", *map(str, arguments)],
-            env=quick_env,
-            capture_output=True,
-            text=True,
-            timeout=900,
-        )
+        return run_apart(clapjax, tuple(map(str, arguments)), quick_env)
 
     return run
 

@@ -26,6 +26,7 @@ from clapjax.synthesis.sounds import render
 from clapjax.training.checkpoint import load_variables
 from clapjax.training.log_files import read_log
 from clapjax.training.mesh import micro_batches
+from tests.apart import run_apart
 from tests.cli.status import main_status as _main
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.py"))
@@ -204,23 +205,16 @@ TINY = [
 ]
 
 
-TINY_DEMO = f"""
-import sys
-from clapjax.cli import demo, main
-config = demo.load_config({DEMO!r}, {TINY!r})
-demo.load_config = lambda name, overrides: config
-assert main.main(["demo", "--workdir", sys.argv[1]]) == 0
-"""
+def _tiny_demo(workdir: str) -> int:
+    from clapjax.cli import demo, main
+
+    config = demo.load_config(DEMO, TINY)
+    demo.load_config = lambda name, overrides: config
+    return main.main(["demo", "--workdir", workdir])
 
 
 def test_demo_compares_two_models(tmp_path, quick_env):
-    done = subprocess.run(
-        [sys.executable, "-c", TINY_DEMO, str(tmp_path)],
-        env=quick_env,
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
+    done = run_apart(_tiny_demo, (str(tmp_path),), quick_env)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("built: 160 train") == 1
     assert done.stdout.count("step 2: T-Classify") == 2
