@@ -31,6 +31,7 @@ def prepare() -> None:
     keep_memory()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # else TensorFlow imports Keras: 3 s of CPU
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # that there is no PyTorch
     # TFDS and Orbax tell much of themselves, and of an error that they raise the whole stack.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
