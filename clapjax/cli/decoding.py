@@ -31,14 +31,25 @@ def add_decoding_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def find_decoding(args: argparse.Namespace, own):
-    """The `DecodingConfig` of the run with what the arguments change."""
-    asked = {"count": args.n, "groups": args.groups, "beams": args.beam, "nucleus": args.nucleus}
+    """The `DecodingConfig` of the run with what the arguments change.
+
+    Raises:
+      ValueError: arguments that do not go together, by their names.
+    """
+    options = {"count": "n", "groups": "groups", "beams": "beam", "nucleus": "nucleus"}
+    asked = {name: getattr(args, option) for name, option in options.items()}
     changes = {name: value for name, value in asked.items() if value is not None}
     if args.beam is not None:
         changes["nucleus"] = 0.0
     elif args.nucleus is None:  # as many beams as captions are asked for
         changes["beams"] = max(own.beams, args.n or 1)
-    return replace(own, **changes)
+    try:
+        return replace(own, **changes)
+    except ValueError as error:
+        said = str(error)
+        for name, option in options.items():
+            said = said.replace(f"decoding.{name}", f"--{option}")
+        raise ValueError(said) from error
 
 
 def add_threshold_argument(parser: argparse.ArgumentParser) -> None:

@@ -82,10 +82,14 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     if not rows:
         raise ValueError(f"none of the inputs could be embedded; {args.out} is not written")
     some = f"{inputs - left_out} of " if left_out else ""
-    print(f"{args.out}: {rows} embeddings of {some}{inputs} inputs")
+    print(f"{args.out}: {_counted(rows, 'embedding')} of {some}{_counted(inputs, 'input')}")
     if left_out:
-        complain("embed", f"{left_out} {'input' if left_out == 1 else 'inputs'} left out")
+        complain("embed", f"{_counted(left_out, 'input')} left out")
     return 1 if left_out or not files.whole else 0
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def check(
         if processes > 1:
             context = multiprocessing.get_context("spawn")  # TensorFlow's threads survive no fork
             run = stack.enter_context(ProcessPoolExecutor(processes, context)).map
-        looked = progress(run(_check_shard, shards), len(shards), "checking")
+        looked = progress(run(_check_shard, shards), len(shards), "shards checked")
         for number, ((split, _), (problems, own)) in enumerate(zip(shards, looked, strict=True)):
             found += problems
             counts[split] += len(own)

@@ -92,7 +92,8 @@ def check(model: ClapConfig, loss: LossConfig) -> None:
         raise ValueError("loss.mlp_loss needs the second heads: set model.mlp_transforms")
     if (loss.kind == "sigmoid") != model.logit_bias:
         raise ValueError(
-            "loss.kind=sigmoid and model.logit_bias=True go together: set both, or neither"
+            f"loss.kind={loss.kind} wants model.logit_bias={loss.kind == 'sigmoid'}, which is "
+            f"{model.logit_bias}: the bias is of the sigmoid loss"
         )
 
 

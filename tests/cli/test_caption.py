@@ -91,8 +91,8 @@ def test_captions_of_files(workdir, clips, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--beam 2 --groups 3", "decoding.beams 2 do not divide into 3 groups"),
-        ("--beam 2 --n 3", "decoding.count: 2 beams do not give 3 captions"),
+        ("--beam 2 --groups 3", "--beam 2 do not divide into 3 groups"),
+        ("--beam 2 --n 3", "--n: 2 beams do not give 3 captions"),
         ("--tags dog,_", "--tags: '_' is no name of what sounds"),
         ("--order twice", "order must be one of one, simultaneous, sequential, complex"),
         ("--rerank W", "a captioner, which `clapjax caption` takes; --rerank needs a CLAP model"),

@@ -16,6 +16,7 @@ from clapjax.experiment import Experiment, make_task
 from clapjax.losses.config import LossConfig
 from clapjax.losses.pairs import GROUP
 from clapjax.models.config import ClapConfig, HTSATConfig, TextConfig
+from clapjax.tasks.task import Task
 from clapjax.training import loop, state, step
 from clapjax.training.config import OptimizerConfig
 from clapjax.training.mesh import BATCH_AXES, batch_sharding, make_mesh
@@ -81,8 +82,24 @@ def make_train_step(config: Experiment, mesh: Mesh):
 def train(config: Experiment, **arguments) -> state.TrainState:
     """`loop.train` of the config's task, on two devices: eight take long for the same."""
     few = functools.partial(make_mesh, devices=jax.devices()[:2])
-    with mock.patch.object(loop, "make_mesh", few):
+    with (
+        mock.patch.object(loop, "make_mesh", few),
+        mock.patch.object(loop, "make_train_step", _step_once),
+    ):
         return loop.train(config, make_task(config), **arguments)
+
+
+# What a step does not depend on.
+AROUND = {"eval_every": 0, "log_every": 1, "checkpoint_every": 1, "keep_last": 1, "keep_best": ""}
+_steps: dict = {}
+
+
+def _step_once(config: Experiment, task: Task, mesh: Mesh):
+    """`step.make_train_step`, traced once for all runs that differ only around their steps."""
+    key = dataclasses.replace(config, **AROUND), mesh
+    if key not in _steps:
+        _steps[key] = step.make_train_step(config, task, mesh)
+    return _steps[key]
 
 
 def some_mesh(data: int, fsdp: int = 1) -> Mesh:
