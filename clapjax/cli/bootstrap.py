@@ -1,6 +1,7 @@
 """`clapjax bootstrap`: captions from audio and tags, and what a CLAP model learns of them."""
 
 import argparse
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +11,12 @@ from clapjax.cli.decoding import probability
 EXAMPLE = "clapjax bootstrap --workdir bootstrap"
 CONFIG = "configs/bootstrap.py"
 GUIDED = {"b": "none", "c": "tags"}  # models, and what guided the captions that they learn from
+NOTE = (
+    "Captions from audio and tags (BLAT). CLAP that learned from (a) the small captioned part "
+    "alone; (b) and captions that the captioner wrote of the rest without guidance; (c) and those "
+    "written under the guidance of its tags; (d) and of those the ones that name all tags; (e) and "
+    "the true captions of the rest."
+)
 SHARE = 0.75  # of a batch that is not of the captioned part
 # Groups of fields that one part alone reads, to which `clapjax train` holds.
 READ_BY = {"loss": "clap", "captioning": "captioner", "tagging": "tagger"}
@@ -51,10 +58,26 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     jobs = default_jobs() if args.jobs is None else args.jobs
     if jobs < 1:
         raise ValueError(f"--jobs must be positive, not {jobs}")
+    _bind(root, args.min_agreement)
     made = list(commands(args.config, root, args.min_agreement, overrides))
     needs = {one.name: one.needs for one in made}
     status = run_all({one.name: one.words for one in made}, jobs, needs)
-    return status or run_all({"eval": judge(root)})
+    listen = ["records", "info", str(root / "records" / "c"), "--html", str(root / "captions.html")]
+    last = {"eval": judge(root), "report": ["report", str(root), "--note", NOTE]}
+    return status or run_all(last | {"captions": listen})
+
+
+def _bind(root: Path, min_agreement: float) -> None:
+    """Raises ValueError where (d) was begun with another agreement, whose captions would go."""
+    from clapjax.data.paths import write_text
+    from clapjax.plain import read_json
+
+    file = root / "bootstrap.json"
+    if file.exists() and (was := read_json(file, dict).get("min_agreement")) != min_agreement:
+        said = f"was begun with --min_agreement {was}, not {min_agreement}"
+        raise ValueError(f"{root}: {said}; say that, or use another --workdir")
+    root.mkdir(parents=True, exist_ok=True)
+    write_text(file, json.dumps({"min_agreement": min_agreement}) + "\n")
 
 
 class Command(NamedTuple):

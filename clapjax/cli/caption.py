@@ -24,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_file_arguments(parser)
     parser.add_argument("--batch_size", type=int, default=16, help="clips at once (default: 16)")
     told = parser.add_mutually_exclusive_group()
-    told.add_argument("--tags", default="", help="names of what sounds, with commas between them")
+    told.add_argument(
+        "--tags", default="", help="names of what sounds in all files, with commas between them"
+    )
     told.add_argument("--tagger", metavar="T", help="a model for `clapjax tag` that hears the tags")
     add_threshold_argument(parser)
     parser.add_argument(
@@ -38,11 +40,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CLAPMODEL",
         help="a model for `clapjax classify` by whose cosine the captions are put in order",
     )
-    parser.add_argument("--json", action="store_true", help="a JSON object for each file")
+    parser.add_argument(
+        "--json", action="store_true", help="a row of a table of captions for each file, as JSON"
+    )
 
 
 def run(args: argparse.Namespace, overrides: list[str]) -> int:
     """Prints the captions of each file; status 1 where some could not be heard."""
+    from clapjax.data.paths import last_name
+
     threshold, own = find_threshold(args), own_tags(args.tags)
     files = need_files("caption", args)
     model = load_kind("captioner", args.model, args.batch_size, "--model")
@@ -64,7 +70,7 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
             rank=rank,
         )
 
-    lines = functools.partial(told, as_json=args.json)
+    lines = functools.partial(told, json_by=last_name(args.model) if args.json else None)
     # All at once: words are drawn by the number of the file.
     return print_each("caption", "captioning", files, hear, lines, at_once=sys.maxsize)
 
@@ -92,18 +98,18 @@ def heard_tags(tagger, files: list[str], threshold: float) -> list:
     return tags
 
 
-def told(name: str, captions: list, as_json: bool) -> list[str]:
-    """Lines about a file: its captions, with what they are ranked by where there are several."""
-    if as_json:
-        rows = [
-            {
-                "caption": one.text,
-                "log_probability": one.log_probability,
-                **({} if one.similarity is None else {"similarity": one.similarity}),
-            }
-            for one in captions
-        ]
-        return [json.dumps({"file": name, "captions": rows}, ensure_ascii=False)]
+def told(name: str, captions: list, json_by: str | None) -> list[str]:
+    """Lines about a file: its captions, with what they are ranked by where there are several.
+
+    As JSON (`json_by`: the model's name) they are a row of a table that `records build` reads.
+    """
+    if json_by is not None:
+        row = {"file": name, "captions": [one.text for one in captions]}
+        row |= {"provenance": f"captioner:{json_by}"}
+        for value in ("log_probability", "similarity"):
+            values = [getattr(one, value) for one in captions]
+            row |= {} if None in values else {value: values}
+        return [json.dumps(row, ensure_ascii=False)]
     name = in_line(name)
     if len(captions) < 2:
         return [f"{name}  {captions[0].text if captions else '(no caption)'}"]

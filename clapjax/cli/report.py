@@ -12,6 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """R [R ...] [--out FILE] [--markdown], or --seeds NAME=R,R,R [...]."""
     parser.add_argument("results", nargs="*", metavar="R", help="folders of `clapjax eval`")
     parser.add_argument("--out", metavar="FILE", help="the page; default: report.html in the first")
+    parser.add_argument("--note", default="", metavar="TEXT", help="what the page says first")
     parser.add_argument(
         "--markdown", action="store_true", help="print Markdown tables, and write no page"
     )
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
         print(markdown(found) + comparison(found), end="")
         return 0
     out = as_path(args.out or as_path(args.results[0]) / "report.html")
-    write_page(args.results, out)
+    write_page(args.results, out, args.note)
     print(f"wrote {out}")
     return 0
 
@@ -67,8 +68,8 @@ def find_seeds(given: Sequence[str]) -> dict[str, list]:
     return runs
 
 
-def write_page(folders: Sequence, path: Path) -> None:
-    """Writes the page of the results in some folders.
+def write_page(folders: Sequence, path: Path, note: str = "") -> None:
+    """Writes the page of the results in some folders, a note for its reader first.
 
     Raises:
       ValueError: a folder without results, or with damaged ones.
@@ -79,7 +80,7 @@ def write_page(folders: Sequence, path: Path) -> None:
     found = _read(folders)
     sources = {result.model: result.provenance.get("source") for _, result in found}
     curves = {model: read_log(source) for model, source in sources.items() if source}
-    write_report(path, found, {model: rows for model, rows in curves.items() if rows})
+    write_report(path, found, {model: rows for model, rows in curves.items() if rows}, note)
 
 
 def _read(folders: Sequence) -> list[tuple]:

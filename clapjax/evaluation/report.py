@@ -31,13 +31,16 @@ COMPARED = (
 Found = Sequence[tuple[Path, Result]]  # with the folder that holds its files
 
 
-def write_report(path: Path, found: Found, curves: Mapping[str, Sequence[dict]]) -> None:
+def write_report(
+    path: Path, found: Found, curves: Mapping[str, Sequence[dict]], note: str = ""
+) -> None:
     """Writes the page, atomically; what is not in the results is said in a line.
 
     Args:
       path: the file.
       found: results of one or several models, each with the folder of its results.json.
       curves: {model: rows of its training log}.
+      note: what a reader is to know first.
 
     Raises:
       ImportError: matplotlib is missing.
@@ -49,7 +52,8 @@ def write_report(path: Path, found: Found, curves: Mapping[str, Sequence[dict]])
     boxes = [_numbers(results, models), _comparison(results, models), _margins(results)]
     boxes += [*_classes(results), *_labels(results), *_examples(found)]
     folded = [*_curves(curves), _folded("Where these numbers come from", _provenance(results))]
-    body = f'{_absent(results)}<div class="grid">{"".join(boxes)}{"".join(folded)}</div>'
+    said = f"<p>{escape(note)}</p>" if note else ""
+    body = f'{said}{_absent(results)}<div class="grid">{"".join(boxes)}{"".join(folded)}</div>'
     write_text(
         as_path(path),
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'

@@ -18,7 +18,11 @@ WORST = 2  # mistakes that are shown
 def lacks(benchmark: Benchmark) -> str:
     """What a benchmark lacks for this task; "" for nothing."""
     bare = sum(not clip.labels for clip in benchmark.clips)
-    return f"{bare} clips of the split {benchmark.split!r} have no label" if bare else ""
+    if bare:
+        return f"{bare} clips of the split {benchmark.split!r} have no label"
+    labels = {label for clip in benchmark.clips for label in clip.labels}
+    one = len(labels) == 1
+    return f"all of the split {benchmark.split!r} is {min(labels)!r}: no choice" if one else ""
 
 
 def class_embeddings(prompts) -> np.ndarray:

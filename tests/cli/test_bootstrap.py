@@ -76,6 +76,16 @@ def test_what_each_model_learns_from(run, tmp_path, capsys):
     assert [item.partition("=")[0] for item in args.model] == ["captioner", *"abcde"]
 
 
+def test_a_workdir_has_one_agreement(run, tmp_path, capsys):
+    """Fails before: captions chosen otherwise took the place of those that (d) had learned from."""
+    assert run("--min_agreement", "0.5")[0] == 3
+    before = len(run("--min_agreement", "0.5")[1])
+    capsys.readouterr()
+    status, ran = run("--min_agreement", "1")
+    assert status == 2 and len(ran) == before
+    assert "was begun with --min_agreement 0.5, not 1.0; say that, or" in capsys.readouterr().err
+
+
 def test_a_field_goes_to_the_parts_that_read_it(run):
     """Fails before: `clapjax train` of the captioner refuses a field of the contrastive loss."""
     given = {"loss.kind=softmax": "abcde", "captioning.mixup=0.1": ("captioner",)}

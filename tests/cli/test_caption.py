@@ -80,8 +80,9 @@ def test_captions_of_files(workdir, clips, tmp_path, capsys):
     rows = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
     assert [row["file"] for row in rows] == files
     for row in rows:
-        cosines = [one["similarity"] for one in row["captions"]]
+        cosines = row["similarity"]
         assert 1 <= len(cosines) <= 3 and cosines == sorted(cosines, reverse=True)
+        assert len(row["captions"]) == len(row["log_probability"]) == len(cosines)
     assert main([*command, "--nucleus", "0.9", "--seed", "3"]) == 0
     first = capsys.readouterr().out
     assert main([*command, "--nucleus", "0.9", "--seed", "4"]) == 0

@@ -12,7 +12,7 @@ import pytest
 from clapjax.training import checkpoint
 from clapjax.training.mesh import make_mesh
 from tests.conftest import REPO
-from tests.distributed.worker import JUDGED, MESHES, config, judged, trained
+from tests.distributed.worker import MESHES, config, judged, trained
 from tests.training.tiny import norm, some_mesh
 
 PROCESSES = 2
@@ -72,12 +72,12 @@ def test_evaluations_are_the_same_on_any_mesh_and_process(
     files = [np.load(two_processes / f"process{index}.npz") for index in range(PROCESSES)]
     found = {
         name: judged(config(MESHES[name]), make_mesh(MESHES[name]), demo_records, tmp_path)
-        for name in JUDGED
+        for name in MESHES
     }
     monkeypatch.setattr(jax, "device_count", lambda: 1)
     scores, embeddings = judged(config(MESHES["data"]), some_mesh(1), demo_records, tmp_path)
     assert len(scores) > 3 and all(len(rows) > 9 for rows in embeddings.values())
-    for name in JUDGED:
+    for name in MESHES:
         assert found[name][0] == scores
         for file in files:
             assert json.loads(str(file[f"{name}/scores"])) == scores

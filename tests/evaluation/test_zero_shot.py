@@ -190,6 +190,8 @@ def test_examples_are_the_surest_mistakes():
 
 
 def test_what_it_needs():
-    clips = [Judged(id="a", labels=("x",)), Judged(id="b")]
-    assert zero_shot.lacks(benchmark(clips[:1])) == ""
-    assert zero_shot.lacks(benchmark(clips)) == "1 clips of the split 'test' have no label"
+    """Fails before: of one class 100 % were right."""
+    dog, bare, rain = Judged(id="a", labels=("x",)), Judged(id="b"), Judged(id="c", labels=("y",))
+    assert zero_shot.lacks(benchmark([dog, rain])) == ""
+    assert zero_shot.lacks(benchmark([dog, dog])) == "all of the split 'test' is 'x': no choice"
+    assert zero_shot.lacks(benchmark([dog, bare])) == "1 clips of the split 'test' have no label"
