@@ -83,7 +83,7 @@ def make_library(
     if not heard:
         raise ValueError(f"none of {len(files)} sounds can be heard; {left_out[min(left_out)]}")
     # A table holds Unicode; names of files need not be.
-    named = {n: os.fsencode(files[n]).decode("utf-8", "replace") for n in sorted(heard)}
+    named = {n: os.fsencode(files[n]).decode("utf-8", "backslashreplace") for n in sorted(heard)}
     names = [name for n, name in named.items() for _ in heard[n][0]]
     times, vectors = (np.concatenate([heard[n][i] for n in named]) for i in range(2))
     table = Table(vectors, names, ["audio"] * len(names), "this model", {}, times)

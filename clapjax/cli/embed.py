@@ -67,6 +67,8 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     if args.part_size is not None and args.part_size < 1:
         raise ValueError(f"--part_size must be positive, not {args.part_size}")
     one_file = os.fspath(args.out).endswith(TABLES)
+    if one_file and args.part_size is not None:
+        raise ValueError(f"--part_size is of a folder of parts; {args.out} is one file")
     if args.beam_options and not args.runner:
         raise ValueError("--beam_options goes with --runner")
     if args.runner and one_file:
@@ -190,6 +192,9 @@ def into_parts(work: Work, items: Iterable) -> tuple[int, int, int]:
     if totals.done_before:
         before = f"{totals.done_before} of {totals.inputs} inputs were done before"
         complain("embed", f"{args.out}: {before}")
+    if parts := totals.left_out_in:
+        again = f"what is left out in {parts[0]}{' and others' if parts[1:] else ''}"
+        complain("embed", f"{args.out}: {again} is tried again when that part is removed")
     return totals.rows, totals.inputs, totals.left_out
 
 

@@ -1,6 +1,9 @@
 """`clapjax index`."""
 
 import argparse
+from pathlib import Path
+
+from clapjax.cli.show import complain
 
 EXAMPLE = "clapjax index vectors/ --out library.index"
 
@@ -23,6 +26,7 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     """Makes the folder, and says what it finds."""
     from clapjax.inference.index import APPROXIMATE_FROM, Index
     from clapjax.inference.lists import available
+    from clapjax.inference.parts import LOCK
 
     approximate = args.approximate or (False if args.exact else None)
     index = Index.build(args.input, args.out, approximate)
@@ -34,4 +38,7 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
         elif about["rows"] >= APPROXIMATE_FROM and approximate is None and not available():
             how += "; pip install 'clapjax[index]' for an approximate index"
         print(f"{args.out}: {about['rows']} of {kind}, {how}")
+    if (Path(args.input) / LOCK).exists():
+        told = "`clapjax embed` has not come to its end there; the same command again goes on"
+        complain("index", f"{args.input}: {told}")
     return 0

@@ -204,8 +204,8 @@ def label_lines(name: str, found: dict, words: Callable[[dict], list[str]], as_j
 
 
 def printable(path: str) -> str:
-    """A path as text that every file and terminal takes: bytes that are not UTF-8 become U+FFFD."""
-    return os.fsencode(path).decode("utf-8", "replace")
+    r"""A path as text that every file and terminal takes: a byte that is not UTF-8 becomes \xe9."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def add_threshold(parser: argparse.ArgumentParser) -> None:
@@ -224,12 +224,16 @@ def read_threshold(given: str, model, template: str | None = None) -> dict:
     Raises:
       ValueError: neither a cosine nor a folder with such results of this model.
     """
+    from clapjax.data.paths import as_path
     from clapjax.evaluation.calibration import read_calibration
     from clapjax.inference.store import model_fingerprint
 
     try:
         cosine = float(given)
     except ValueError:
+        if not as_path(given).exists():
+            said = "neither a cosine nor a folder of `clapjax eval`"
+            raise ValueError(f"--threshold {given}: {said}") from None
         return read_calibration(given, model_fingerprint(model.config, model.variables), template)
     if not -1 <= cosine <= 1:
         raise ValueError(f"--threshold: a cosine is in -1 .. 1, not {given}")

@@ -39,14 +39,19 @@ def check_outputs(verb: str, args: argparse.Namespace) -> None:
         for name in names:
             given = getattr(args, name, None) or getattr(args, INSTEAD.get(verb, ""), None)
             if given and "://" not in given:
-                _check(Path(given), kind)
+                _check(given, kind)
 
 
-def _check(place: Path, kind: str) -> None:
+def _check(given: str, kind: str) -> None:
+    place, tables = Path(given), " or ".join(TABLES)
+    is_table = place.suffix in TABLES and not place.is_dir()
+    if kind == FOLDERS and is_table:
+        raise ValueError(f"{place}: a folder is made there; a name in {tables} is a file's")
     if kind == EITHER:
-        kind = FILES if place.suffix in TABLES else FOLDERS
-        if kind == FOLDERS and place.suffix[1:].isalpha() and not place.is_dir():
-            raise ValueError(f"{place}: must be a folder, or end in {' or '.join(TABLES)}")
+        kind = FILES if is_table else FOLDERS
+        looks_like_file = place.suffix[1:].isalpha() and not given.endswith("/")
+        if given == "-" or (kind == FOLDERS and looks_like_file and not place.is_dir()):
+            raise ValueError(f"{given}: must end in {tables}, or be a folder; say {given}/ for one")
     if kind == FILES and place.is_dir():
         raise ValueError(f"{place}: is a folder; name a file in it")
     if kind == FILES and not place.parent.is_dir():

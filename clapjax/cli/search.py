@@ -7,11 +7,13 @@ import math
 import numpy as np
 
 from clapjax.cli.inputs import add_model_arguments, add_threshold, load_clap, read_threshold
-from clapjax.cli.show import complain
+from clapjax.cli.show import complain, in_line
 
 EXAMPLE = (
     "clapjax search --model laion/clap-htsat-unfused --index library.index 'a dog barks' --top 5"
 )
+
+TOP = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--index", required=True, help="what `clapjax index` made, or `clapjax embed` wrote"
     )
     parser.add_argument("--kind", choices=("audio", "text"), help="results of this kind only")
-    parser.add_argument("--top", type=int, default=10, help="results a query (default: 10)")
+    parser.add_argument("--top", type=int, help=f"results a query (default: {TOP})")
     parser.add_argument("--exact", action="store_true", help="compare with every row of the index")
     parser.add_argument(
         "--duplicates",
@@ -53,12 +55,12 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     """Prints the rows of the index that are closest to each query."""
     from clapjax.inference.index import Index
 
-    if args.top < 1:
+    if args.top is not None and args.top < 1:
         raise ValueError(f"--top must be positive, not {args.top}")
     asked = [*args.query, *args.audio]
     if args.duplicates is not None:
-        if asked or args.plus or args.minus:
-            raise ValueError("--duplicates is instead of a query")
+        if asked or args.plus or args.minus or args.threshold or args.top is not None:
+            raise ValueError("--duplicates is instead of a query, with its --top and --threshold")
         return print_duplicates(args, Index(args.index))
     if not asked:
         raise ValueError("nothing to look for; name a QUERY, --audio or --duplicates")
@@ -66,11 +68,13 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
         raise ValueError("--model is needed, the one that made the index")
     index = Index(args.index)
     model = load_for(args, index)
-    # A threshold is of sounds: texts are nearer to one another.
-    least = read_threshold(args.threshold, model)["threshold"] if args.threshold else -np.inf
-    found = index.search(make_queries(args, model), args.top, args.kind, args.exact)
+    least, kind = -np.inf, args.kind
+    if args.threshold:
+        least = read_threshold(args.threshold, model)["threshold"]
+        kind = kind or "audio"  # whether a sound is there; texts are nearer to one another
+    found = index.search(make_queries(args, model), args.top or TOP, kind, args.exact)
     for query, hits in zip(asked, found, strict=True):
-        kept = [hit for hit in hits if hit.score >= least or hit.kind == "text"]
+        kept = [hit for hit in hits if hit.score >= least]
         if not kept:
             nearest = f"the nearest has {hits[0].score:.4f}"
             complain("search", f"{query}: nothing reaches {least:.4f}; {nearest}")
@@ -138,9 +142,9 @@ def weighted(item: str, sign: int) -> tuple[str, float]:
 
 def print_duplicates(args: argparse.Namespace, index) -> int:
     """Prints each pair, the earlier row first."""
-    if not 0 < args.duplicates <= 1:
-        raise ValueError(f"--duplicates: a cosine is in 0 .. 1, not {args.duplicates}")
+    count = 0
     for first, second in index.duplicates(args.duplicates, args.kind or "audio"):
+        count += 1
         if args.json:
             pair = {"score": first.score, "first": told(second), "second": told(first)}
             for hit in (pair["first"], pair["second"]):
@@ -148,6 +152,8 @@ def print_duplicates(args: argparse.Namespace, index) -> int:
             print(json.dumps(pair, ensure_ascii=False))
         else:
             print(f"{first.score:.4f}  {place(second)}  {place(first)}")
+    if not count:
+        complain("search", f"no two are at least {args.duplicates} alike")
     return 0
 
 
@@ -159,4 +165,5 @@ def told(hit) -> dict:
 
 def place(hit) -> str:
     """A hit in words: its name, and its seconds where it is of a window."""
-    return hit.name if hit.start is None else f"{hit.name}  {hit.start:.1f}-{hit.end:.1f} s"
+    name = in_line(hit.name)
+    return name if hit.start is None else f"{name}  {hit.start:.1f}-{hit.end:.1f} s"

@@ -24,6 +24,7 @@ from clapjax.plain import check_count, read_json
 
 FORMAT = 1
 ABOUT = "index.json"
+ROUNDING = 1e-6  # of the cosine of a vector with itself
 APPROXIMATE_FROM = 50_000  # rows of a kind; fewer are compared with in some milliseconds
 
 
@@ -130,9 +131,11 @@ class Index:
         if approximate and not lists.available():
             told = "an approximate index needs faiss: pip install 'clapjax[index]'"
             raise ImportError(told, name="faiss")
+        named = isinstance(source, str | os.PathLike)
+        if named and (as_path(source) / ABOUT).is_file():
+            raise ValueError(f"{source}: is an index; name what `clapjax embed` wrote")
         out.parent.mkdir(parents=True, exist_ok=True)
         with _alone(out), local_folder(out.parent, f".{out.name}") as folder:
-            named = isinstance(source, str | os.PathLike)
             about = write_rows(read_tables(source) if named else source, folder)
             for kind, found in about["kinds"].items():
                 wanted = approximate
@@ -168,7 +171,8 @@ class Index:
         """The rows nearest to each query.
 
         Args:
-          queries: (Q, D) or (D,) float, of `Clap.embed_text`, `Clap.embed_audio` or `combine`.
+          queries: (Q, D) or (D,) float, unit length, of `Clap.embed_text`, `Clap.embed_audio` or
+            `combine`.
           top: how many.
           kind: "audio" or "text" only.
           exact: compares with every row, also where there are lists.
@@ -177,9 +181,13 @@ class Index:
           For each query its hits, best first; fewer than `top` where there are no more rows.
 
         Raises:
-          ValueError: an unknown kind, another size or shape of vectors, NaN, or no positive `top`.
+          ValueError: an unknown kind, another size, shape or length of vectors, NaN, no numbers at
+            all, or no positive `top`.
         """
-        queries = np.atleast_2d(np.asarray(queries, np.float32))
+        queries = np.atleast_2d(np.asarray(queries))
+        if queries.dtype.kind not in "fiu":
+            raise ValueError("queries are vectors, as `Clap.embed_text` makes them of words")
+        queries = queries.astype(np.float32)
         if queries.ndim > 2 or not np.isfinite(queries).all():
             holds = f"have shape {queries.shape}" if queries.ndim > 2 else "hold NaN or Inf"
             raise ValueError(f"queries {holds}; (D,) or (Q, D) finite numbers are needed")
@@ -190,6 +198,8 @@ class Index:
             if queries.shape[1] != rows.vectors.shape[1]:
                 sizes = f"{rows.vectors.shape[1]} numbers, and the query {queries.shape[1]}"
                 raise ValueError(f"{self.path}: has vectors of {sizes}")
+            if (np.abs(np.linalg.norm(queries, axis=1) - 1) > 1e-2).any():
+                raise ValueError("queries must be of unit length, as embeddings are")
             if name in self._lists and not exact:
                 results = self._lists[name].search(queries, top)
             else:
@@ -201,11 +211,17 @@ class Index:
     def duplicates(self, least: float = 0.98, kind: str = "audio") -> Iterator[tuple[Hit, Hit]]:
         """Pairs of rows whose cosine is at least so much, the earlier row second.
 
-        With lists, pairs are looked for in those around each row.
+        They come in the order of the later row. With lists, pairs are looked for in those around
+        each row.
 
         Raises:
-          ValueError: as `search`.
+          ValueError: an unknown kind, or a cosine that is not in 0 .. 1.
         """
+        if not 0 < least <= 1:
+            raise ValueError(f"duplicates: a cosine of 0 .. 1 is needed, not {least}")
+        return self._pairs(least - ROUNDING, kind)
+
+    def _pairs(self, least: float, kind: str) -> Iterator[tuple[Hit, Hit]]:
         for name in self._chosen(kind):
             rows = self._rows[name]
             for start in range(0, len(rows), lists.NEAR):

@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from clapjax.data import beam, paths
@@ -46,6 +46,7 @@ class Totals:
     inputs: int = 0
     left_out: int = 0
     done_before: int = 0  # inputs
+    left_out_in: list[str] = field(default_factory=list)  # parts that were done before
 
     def add(self, part: Part) -> None:
         """Counts a part."""
@@ -133,6 +134,7 @@ def write_parts(
             if done:
                 skip(part.inputs)
                 totals.done_before += part.inputs
+                totals.left_out_in += [one.name] if part.left_out else []
                 totals.add(part)
             else:
                 yield one

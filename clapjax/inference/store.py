@@ -176,7 +176,8 @@ def read_tables(path: str | os.PathLike) -> Iterator[Table]:
     path = as_path(path)
     files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
     if not files or files[0].suffix not in SUFFIXES or not files[0].is_file():
-        raise ValueError(f"{path}: no such file of embeddings; make one with `clapjax embed`")
+        lacks = "holds no embeddings" if path.exists() else "no such file of embeddings"
+        raise ValueError(f"{path}: {lacks}; `clapjax embed` makes them")
     fingerprints: dict[str, str] = {}
     for file in files:
         for table in _each_table(file):

@@ -101,9 +101,29 @@ def test_near_duplicates_need_no_model(place, capsys):
     assert _main(*ask, "--json") == 0
     (found,) = _results(capsys)
     assert [found["first"]["name"], found["second"]["name"]] == pair
-    assert _main(*ask, "--kind", "text") == 0 and capsys.readouterr().out == ""
+    assert _main(*ask, "--kind", "text") == 0
+    assert capsys.readouterr() == ("", "clapjax search: no two are at least 0.99999 alike\n")
+    assert _main(*ask[:-1], "1") == 0 and pair[1] in capsys.readouterr().out  # copies
     assert _main(*ask[:-1], "2") == 2
-    assert "--duplicates: a cosine is in 0 .. 1" in capsys.readouterr().err
+    assert "duplicates: a cosine of 0 .. 1 is needed, not" in capsys.readouterr().err
+    for more in (("--top", "2"), ("--threshold", "0.9")):
+        assert _main(*ask, *more) == 2
+        assert "--duplicates is instead of a query, with its" in capsys.readouterr().err
+
+
+def test_a_threshold_is_of_all_that_is_shown(place, capsys):
+    """Fails before: texts passed whatever it was, and took the place of sounds."""
+    where = ("--index", place / "vectors.parquet", "--model", place / "model")
+    ask = ("search", *where, "a dog", "--json")
+    assert _main(*ask) == 0
+    rows = _results(capsys)
+    for kind, more in (("audio", ()), ("text", ("--kind", "text"))):
+        least = max(row["score"] for row in rows if row["kind"] == kind) - 1e-4
+        assert _main(*ask, *more, "--threshold", least) == 0
+        found = _results(capsys)
+        assert found and all(r["kind"] == kind and r["score"] >= least for r in found)
+    assert _main(*ask, "--threshold", "never") == 2
+    assert "never: neither a cosine nor a folder" in capsys.readouterr().err
 
 
 def test_only_the_tower_that_is_asked_is_loaded(place, monkeypatch, capsys):

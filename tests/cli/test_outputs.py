@@ -68,7 +68,7 @@ def test_a_place_that_cannot_be_written_to(verb, closed, tmp_path):
             (tmp_path / "is.npz").mkdir(exist_ok=True)
             bad |= {tmp_path / "is.npz": "name a file in it"}
             bad |= {tmp_path / "no" / "new.parquet": "there is no folder"}
-            bad |= {closed / "new.npz": "cannot be written to", tmp_path / "x.csv": "must be a fol"}
+            bad |= {closed / "new.npz": "cannot be written to", tmp_path / "x.csv": "must end in"}
         for name in names:
             head, _, action = verb.partition(" ")
             others = dict.fromkeys(set(sum(OUTPUTS[verb].values(), ())) - {name})

@@ -272,6 +272,8 @@ def test_bad_indices_and_questions_are_one_error(library, built, tmp_path):
         ((np.ones(SIZE), 2.5), "top must be a whole number, not 2.5"),
         ((np.full(SIZE, np.nan), 5), "queries hold NaN or Inf"),
         ((np.ones((1, 1, SIZE)), 5), r"queries have shape \(1, 1, 16\)"),
+        ((np.ones(SIZE), 5), "queries must be of unit length"),
+        (("rain", 5), "queries are vectors, as `Clap.embed_text`"),
         ((np.ones(SIZE), 5, "video"), "has audio and text, no 'video'"),
     ):
         with pytest.raises(ValueError, match=message):
