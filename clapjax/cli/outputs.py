@@ -44,8 +44,8 @@ def check_outputs(verb: str, args: argparse.Namespace) -> None:
 
 def _check(given: str, kind: str) -> None:
     place, tables = Path(given), " or ".join(TABLES)
-    is_table = place.suffix in TABLES and not place.is_dir()
-    if kind == FOLDERS and is_table:
+    is_table = place.suffix in TABLES
+    if kind == FOLDERS and is_table and not place.is_dir():
         raise ValueError(f"{place}: a folder is made there; a name in {tables} is a file's")
     if kind == EITHER:
         kind = FILES if is_table else FOLDERS
