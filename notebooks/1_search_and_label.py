@@ -7,8 +7,9 @@
 # Ask for a sound in words, and name what each recording holds.
 #
 # Runtime: any (CPU, GPU, TPU). The first line of each cell says how long it takes on two CPU cores,
-# in all 5 min after the first cell. Run all; then set `FOLDER` and
-# `MODEL`, and run again from there.
+# in all 5 min after the first cell. Run all; then set `FOLDER`, `MODEL`, `LABELS` and `QUERIES`,
+# and run again from there. Sounds come into Colab by its folder icon at the left (upload), or from
+# your Drive: `from google.colab import drive; drive.mount("/content/drive")`.
 
 # %% tags=["install"]
 # 2 min on Colab, once: installs clapjax for the chip that is here, before JAX is imported.

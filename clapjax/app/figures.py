@@ -26,6 +26,9 @@ from clapjax.inference import Clap
 
 PLAYED_RATE = 44_100  # Hz
 MOST_PLAYED = 200  # files that are kept for players; the oldest go
+WEAK = 0.3  # a cosine of which the colour is full, at least: where nothing fits all rows are pale
+UNSURE = 0.05  # of two captions' probabilities: nearer to one half than this tells nothing
+HOW = "A click in a picture plays from there."
 
 # Gradio's own colours, light or dark.
 STYLE = """
@@ -40,6 +43,7 @@ svg.clapjax text { font-size: 13px; fill: var(--body-text-color) }
 svg.clapjax text.soft { fill: var(--body-text-color-subdued) }
 svg.clapjax .line { stroke: var(--border-color-primary) }
 svg.clapjax .cursor { stroke: #2a9df4; stroke-width: 2 }
+p.clapjax-how { font-size: .9rem }
 .clapjax .soft { color: var(--body-text-color-subdued); white-space: nowrap }
 """
 # A line goes along the picture of a sound that plays; a click in the picture plays from there.
@@ -126,7 +130,12 @@ def show_found(model: Clap, library: Library, found: Found, folder: Path) -> str
             figures.append(show(model, one.path, one.span, one.over_time, folder, **about))
         except AudioError as error:  # it went meanwhile
             lost.append(str(error))
-    return told(lost, "not where the index has it") + "".join(figures)
+    how = (
+        "Below each picture: when in it what you asked for is heard, at the right its highest "
+        "cosine. The best that is shown has the full colour, if it is not weak (below 0.3)."
+    )
+    figures += [_legend(how)] if figures else []
+    return told(lost, "lost since the index was made") + "".join(figures)
 
 
 def show_labelled(model: Clap, path: str, title: str, found: Labelled, folder: Path) -> str:
@@ -135,7 +144,13 @@ def show_labelled(model: Clap, path: str, title: str, found: Labelled, folder: P
     rows = {f"{label}  {100 * p:.0f} %": rows[label] for label, p in found.whole.items()}
     span = float(times[0, 0]), float(times[-1, 1])
     over_time = OverTime(times, rows)
-    return show(model, path, span, over_time, folder, title=title, note="probabilities")
+    figure = show(model, path, span, over_time, folder, title=title, note="probabilities")
+    one = " A single label is judged for itself: it is there, or not." if len(rows) == 1 else ""
+    how = (
+        "Behind each label: how probable it is in the whole sound. In its row each moment is heard "
+        f"alone, so that it may be sure where the whole is not; at the right the highest.{one}"
+    )
+    return figure + _legend(how)
 
 
 def show_preferred(
@@ -143,8 +158,10 @@ def show_preferred(
 ) -> str:
     """Which caption it is, in words, and the figure of where both and their events speak."""
     best = 0 if found.first else 1
+    unsure = found.probabilities[best] - 0.5 < UNSURE
+    verb = "can hardly tell; by a hair it prefers" if unsure else "prefers"
     words = (
-        f'<p class="clapjax">The model prefers <b>{escape(captions[best])}</b>: '
+        f'<p class="clapjax">The model {verb} <b>{escape(captions[best])}</b>: '
         f"{100 * found.probabilities[best]:.0f} % against "
         f"{100 * found.probabilities[1 - best]:.0f} % "
         f'<span class="soft">(cosines {found.cosines[best]:.3f} and '
@@ -153,7 +170,12 @@ def show_preferred(
     times = found.over_time.times
     span = float(times[0, 0]), float(times[-1, 1])
     about = {"title": title, "note": "cosines", "colour": _shades(found.over_time)}
-    return words + show(model, path, span, found.over_time, folder, **about)
+    how = (
+        "Rows: the cosine of each moment with each caption, and with each event that they name. A "
+        "moment is too short to tell an order; the sentence above is of the whole sound."
+    )
+    figure = show(model, path, span, found.over_time, folder, **about)
+    return words + figure + _legend(how)
 
 
 def show(
@@ -229,11 +251,15 @@ def told(problems: Sequence[str], what: str) -> str:
     return f'<details class="clapjax"><summary>{count} {what}</summary><ul>{lines}</ul></details>'
 
 
+def _legend(how: str) -> str:
+    return f'<p class="clapjax-how">{escape(how)} {HOW}</p>'
+
+
 def _shades(*shown: OverTime) -> Callable[[np.ndarray], np.ndarray]:
-    """Of cosines the squares of their shares of the highest one that is shown; none below 0."""
+    """Of cosines the squares of their shares of the highest one that is shown, or of WEAK."""
     rows = [row for one in shown for row in one.rows.values()]
     highest = max((float(row.max()) for row in rows), default=0.0)
-    return lambda cosines: np.square(np.maximum(cosines, 0) / max(highest, 1e-6))
+    return lambda cosines: np.square(np.maximum(cosines, 0) / max(highest, WEAK))
 
 
 def _place(span: tuple[float, float]) -> str:

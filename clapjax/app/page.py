@@ -217,13 +217,21 @@ def _choices(library: Library, found: list[str]):
 
 
 def _on(listener: Callable, function: Callable, inputs, outputs):
-    """An event whose errors are shown on the page, in a line."""
+    """An event whose errors are shown on the page, in a line: in the place of an answer if any."""
+    several = isinstance(outputs, list)
+    place = outputs[0] if several else outputs
 
     @functools.wraps(function)
     def answer(*given):
         try:
             return function(*given)
         except (ValueError, OSError) as error:
-            raise gr.Error(escape(str(error)), print_exception=False) from error
+            said = str(error)
+            for path in filter(os.path.isabs, (x for x in given if isinstance(x, str))):
+                said = said.replace(path, os.path.basename(path))  # of an upload nobody knows it
+            if not isinstance(place, gr.HTML):
+                raise gr.Error(escape(said), print_exception=False) from error
+            shown = f'<p class="clapjax"><b>{escape(said)}</b></p>'
+            return (shown, []) if several else shown
 
     return listener(answer, inputs, outputs, api_visibility="private")

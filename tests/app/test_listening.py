@@ -195,7 +195,7 @@ def test_what_is_lost_is_told_and_the_rest_is_shown(clap, sounds, tmp_path):
     (heard,) = found.heard
     assert heard.name == files[0] and heard.span == (0, 1)
     html = figures.show_found(clap, library, found, tmp_path)
-    assert "1 sound not where the index has it" in html and html.count("<figure") == 1
+    assert "1 sound lost since the index was made" in html and html.count("<figure") == 1
     assert "gone/&lt;b&gt;.wav: no such file" in html
 
 
