@@ -9,6 +9,7 @@ import numpy as np
 import soundfile
 
 from clapjax.audio.files import AudioError, audio_seconds
+from clapjax.data.paths import as_path, is_local
 from clapjax.inference import Clap
 from clapjax.inference.index import Hit, Index
 from clapjax.inference.inputs import Fetched, at_hand
@@ -39,6 +40,11 @@ class Library:
     def title(self, name: str) -> str:
         """A name without the folders that all have."""
         return name.removeprefix(self.beginning)
+
+    def missing(self) -> list[str]:
+        """Of `names` those that are no file of this machine any more."""
+        paths = ((name, as_path(self.path(name))) for name in self.names)
+        return [name for name, path in paths if is_local(path) and not path.exists()]
 
     def path(self, name: str) -> str:
         """Where a sound is."""

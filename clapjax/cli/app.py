@@ -129,6 +129,13 @@ def find_library(args: argparse.Namespace, model, files, folder: Path):
 def told(args: argparse.Namespace, library) -> str:
     """What is searched, in words."""
     if args.index:
-        return f"{library.count:,} embeddings of sounds in {args.index}"
+        said = f"{library.count:,} embeddings of sounds in {args.index}"
+        if missing := library.missing():
+            lost = (
+                f"{len(missing)} of its {len(library.names)} sounds are not there, as {missing[0]}"
+            )
+            complain("app", f"{args.index}: {lost}; begin where it was made, or embed anew")
+            said += f" ({lost})"
+        return said
     named = ", ".join([*args.inputs, *([args.files] if args.files else [])])
     return f"{library.count:,} sounds of {named}" if named else "sounds that clapjax synthesises"

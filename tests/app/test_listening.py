@@ -65,6 +65,9 @@ def test_an_index_is_a_library_if_this_model_made_it_of_sounds(clap, sounds, tmp
     for path in ("a.parquet", "a.index"):
         opened = open_library(clap, tmp_path / path)
         assert (opened.names, opened.count, opened.path(file)) == ([file], 1, file)
+        assert opened.missing() == []
+    gone = Library(opened.index, [file, "gone.wav", "gs://bucket/a.wav"], 3)
+    assert gone.missing() == ["gone.wav"]
     write_table(tmp_path / "b.npz", Table(table.vectors, ["x"], ["text"], "m", {}))
     with pytest.raises(ValueError, match="has texts alone"):
         open_library(clap, tmp_path / "b.npz")
