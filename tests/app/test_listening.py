@@ -10,7 +10,14 @@ import pytest
 import soundfile
 
 from clapjax.app import figures, listening
-from clapjax.app.library import MOST_NAMES, find, make_library, open_library, write_sounds
+from clapjax.app.library import (
+    MOST_NAMES,
+    Library,
+    find,
+    make_library,
+    open_library,
+    write_sounds,
+)
 from clapjax.audio.files import AudioError, audio_seconds, read_audio
 from clapjax.cli.main import main
 from clapjax.inference.index import Index
