@@ -132,7 +132,7 @@ def show_found(model: Clap, library: Library, found: Found, folder: Path) -> str
             lost.append(str(error))
     how = (
         "Below each picture: when in it what you asked for is heard, at the right its highest "
-        "cosine. The best that is shown has the full colour, if it is not weak (below 0.3)."
+        f"cosine. The best that is shown has the full colour, if it is not weak (below {WEAK:g})."
     )
     figures += [_legend(how)] if figures else []
     return told(lost, "lost since the index was made") + "".join(figures)

@@ -13,6 +13,7 @@ from benchmarks.kill_resume import SMALL
 from clapjax.cli.main import main
 from clapjax.cli.train import load_model
 from clapjax.data.records import read_examples
+from clapjax.data.sources.common import texts_of
 from clapjax.evaluation.result import read_results
 from clapjax.evaluation.text import line, summary
 from clapjax.experiment import Experiment
@@ -83,6 +84,9 @@ def test_captions_of_files(workdir, clips, tmp_path, capsys):
         cosines = row["similarity"]
         assert 1 <= len(cosines) <= 3 and cosines == sorted(cosines, reverse=True)
         assert len(row["captions"]) == len(row["log_probability"]) == len(cosines)
+        read = texts_of(row)  # as `records build` of a table does
+        assert read["captions"] == row["captions"]
+        assert set(read["provenance"]) == {f"captioner:{workdir.name}"}
     assert main([*command, "--nucleus", "0.9", "--seed", "3"]) == 0
     first = capsys.readouterr().out
     assert main([*command, "--nucleus", "0.9", "--seed", "4"]) == 0

@@ -1,6 +1,7 @@
 """`clapjax index`, and what `clapjax search` asks of it, with a tiny model of random weights."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import soundfile
 import clapjax
 from clapjax.cli import search
 from clapjax.inference.index import combine
+from clapjax.inference.parts import LOCK
 from clapjax.inference.store import read_table
 from clapjax.interop.export import write_model
 from clapjax.interop.load import Pretrained
@@ -49,7 +51,13 @@ def test_an_index_is_made_and_asked(place, clap, capsys):
     assert _main("index", place / "vectors.parquet", "--out", index) == 0
     said = "{}: {} of {}, compared with one by one"
     lines = [said.format(index, 6, "audio"), said.format(index, 3, "text")]
-    assert capsys.readouterr().out.splitlines() == lines
+    found = capsys.readouterr()
+    assert found.out.splitlines() == lines and not found.err
+    (parts := place / "parts").mkdir()
+    shutil.copy(place / "vectors.parquet", parts / "parts-00000.parquet")
+    (parts / LOCK).touch()  # a killed `embed` leaves it
+    assert _main("index", parts, "--out", place / "some.index") == 0
+    assert f"{parts}: `clapjax embed` has not come to its end there" in capsys.readouterr().err
 
     table = read_table(place / "vectors.parquet")
     ask = ("search", "--model", place / "model", "--json", "--top", "4")

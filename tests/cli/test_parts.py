@@ -169,6 +169,8 @@ def test_broken_inputs_are_counted_and_a_part_of_none_is_not_written(tmp_path):
     for start in range(2):
         totals = write(tmp_path / "parts", embedder := Embedder(broken=broken))
         assert (totals.rows, totals.inputs, totals.left_out) == (16, 21, 5)
+        again = ["parts-00002.parquet"] if totals.done_before else []
+        assert totals.left_out_in == again
         assert embedder.seen[-1] == (ITEMS[4:8] if start else ITEMS[20:])
     assert read_part(tmp_path / "parts" / "parts-00002.parquet").left_out == ["9.wav"]
     assert not (tmp_path / "parts" / "parts-00001.parquet").exists()
